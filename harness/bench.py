@@ -1,0 +1,184 @@
+"""One comparison from config to published summary: skip what is done, measure the rest, keep records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness import comparison, datasets, provenance, records, rows, table, tracking
+from harness.comparison import Measured
+from harness.config import BenchConfig
+from harness.contender import Contender
+from harness.files import dump, ensure_writable, write_text
+from harness.generation import Generation
+from harness.progress import Display
+from harness.records import CellWriter, Row
+from systems import api
+from systems.api import Request
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A comparison that ended: its rows, and the folder of each cell by system label."""
+
+    config: BenchConfig
+    key: str
+    rows: list[Row]
+    folders: dict[str, Path]
+
+
+def run(config: BenchConfig, console: Console) -> Outcome:
+    """Measure a comparison, or read it back when every cell of it is finished.
+
+    Raises:
+        BadInput: something the user can mend; nothing has been measured then, or it is marked unfinished.
+    """
+    tracking.ensure_available(config.tracking)
+    ensure_writable(Path(config.runs))
+    if config.output is not None:
+        ensure_writable(Path(config.output))
+    prompts = datasets.load(config.dataset)
+    key = config.key(
+        provenance.code_fingerprint(),
+        provenance.folder_fingerprint(filter(None, (config.model.target, config.model.draft))),
+        datasets.fingerprint(prompts),
+    )
+    folders = {label: Path(config.runs) / key / label for label in config.systems}
+    found = [records.finished_row(folder) for folder in folders.values()] if config.resume else [None]
+    if all(found):
+        console.print(
+            f"{key} is finished; its records are shown (resume=false measures again)", highlight=False
+        )
+        done = [row for row in found if row is not None]
+    else:
+        done = _measure(config, key, folders, prompts, console)
+    done = rows.add_speedups(done, folders, config.baselines, config.measure.seed)
+    return Outcome(config, key, done, folders)
+
+
+def publish(outcome: Outcome, folder: Path) -> None:
+    """Write summary, table and provenance of a comparison into a folder."""
+    ensure_writable(folder)
+    first = next(iter(outcome.folders.values()))
+    write_text(folder / "summary.json", dump(records.summary(outcome.key, outcome.rows), indent=1))
+    write_text(folder / "table.md", table.markdown(outcome.rows))
+    write_text(folder / "provenance.json", (first / "provenance.json").read_text(encoding="utf-8"))
+
+
+def mirror(outcome: Outcome, console: Console) -> None:
+    """Hand every cell to the configured tracker."""
+    for row in outcome.rows:
+        source = json.loads((outcome.folders[row["system"]] / "provenance.json").read_text(encoding="utf-8"))
+        cell = provenance.scrub({"config": outcome.config.identity(), "provenance": source})
+        tracking.mirror(outcome.config.tracking, outcome.key, row, cell, console.print)
+
+
+def _measure(
+    config: BenchConfig,
+    key: str,
+    folders: dict[str, Path],
+    prompts: Sequence[datasets.Prompt],
+    console: Console,
+) -> list[Row]:
+    pair = api.load_pair(config.model, provenance.ROOT)
+    with ExitStack() as stack:
+        stack.callback(pair.close)
+        measure = config.measure
+        selection = datasets.select(
+            prompts, pair, config.dataset.limit, measure.warmup, measure.max_new_tokens, measure.sampling,
+            config.dataset.skip_too_long,
+        )  # fmt: skip
+        if selection.skipped:
+            console.print(f"too long, left out: {', '.join(selection.skipped)}", highlight=False)
+        measured = comparison.prepare(config, pair)
+        origin = _provenance(config, key, pair, measured, selection, datasets.fingerprint(prompts))
+        return _record(config, pair, selection, measured, folders, origin, console)
+
+
+def _record(
+    config: BenchConfig,
+    pair: api.ModelPair,
+    selection: datasets.Selection,
+    measured: Measured,
+    folders: dict[str, Path],
+    origin: dict[str, Any],
+    console: Console,
+) -> list[Row]:
+    """Measure with every cell's records open; whatever interrupts leaves them marked as unfinished."""
+    writers: dict[str, CellWriter] = {}
+
+    def store(
+        contender: Contender, generation: Generation, requests: Sequence[Request], seen: Measured
+    ) -> None:
+        lines = records.request_lines(generation, requests, seen.reference, pair.decode)
+        writers[contender.label].add(lines, list(records.step_lines(generation)))
+
+    try:
+        for label, folder in folders.items():
+            writers[label] = CellWriter(folder, _yaml(config, label), origin)
+        with Display(console, comparison.generations_planned(config, selection)) as display:
+            comparison.measure(config, pair, selection, measured, display, store)
+        done = [rows.build(config, contender, measured) for contender in measured.contenders]
+        for row in done:
+            writers[row["system"]].finish(row)
+    except BaseException as error:
+        comparison.close(measured.contenders)
+        for label, writer in writers.items():
+            if not (folders[label] / "summary.json").exists():
+                writer.abandon(f"interrupted: {type(error).__name__}")
+        raise
+    return done
+
+
+def _provenance(
+    config: BenchConfig,
+    key: str,
+    pair: api.ModelPair,
+    measured: Measured,
+    selection: datasets.Selection,
+    dataset_hash: str,
+) -> dict[str, Any]:
+    import torch
+
+    facts = provenance.collect() | {
+        "key": key,
+        "code": provenance.code_fingerprint(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": torch.get_num_threads(),
+        "model": pair.describe(),
+        "dataset": {
+            "name": config.dataset.name,
+            "hash": dataset_hash,
+            "prompts": [request.id for request in selection.requests],
+            "skipped": list(selection.skipped),
+        },
+        "link": None if measured.link is None else asdict(measured.link),
+        "emulated": config.hardware.emulate is not None,
+        "hardware": asdict(config.hardware),
+        "costs": {
+            "target_layer": {str(width): time for width, time in measured.costs.target_layer.items()},
+            "draft_layer": {str(width): time for width, time in measured.costs.draft_layer.items()},
+            "transfer": measured.costs.transfer,
+            "call": measured.costs.call,
+        },
+        "seeds": {
+            "measure": config.measure.seed,
+            "sampling": config.measure.sampling.seed,
+            "dataset": config.dataset.seed,
+        },
+    }
+    scrubbed: dict[str, Any] = provenance.scrub(facts)
+    return scrubbed
+
+
+def _yaml(config: BenchConfig, label: str) -> str:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(provenance.scrub({"cell": label, **config.identity()})))

@@ -1,0 +1,203 @@
+"""The measuring itself: systems take turns on the same prompts in one process, in an order that rotates.
+
+Interleaving is what makes a speedup believable: whatever the machine does meanwhile (clocks, neighbours,
+page cache) falls on all systems alike, and every pair of systems shares its prompts.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.config import BenchConfig, budget_bytes
+from harness.contender import Contender, frozen
+from harness.datasets import Selection
+from harness.generation import Generation
+from harness.hardware import calibrate
+from harness.meter import RecordingMeter
+from harness.metrics.base import Cell
+from harness.progress import Display
+from harness.provenance import scrub
+from systems import api
+from systems.api import Request
+
+Batches = list[tuple[Request, ...]]
+
+
+@dataclass
+class Measured:
+    """What came out of a comparison, before any metric: contenders, the machine, and the reference tokens."""
+
+    contenders: list[Contender]
+    costs: api.Costs
+    link: api.LinkSpec | None
+    budget: int
+    reference: Mapping[str, Sequence[int]] | None = None
+    no_reference: str = ""
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+
+OnGeneration = Callable[[Contender, Generation, Sequence[Request], Measured], None]
+
+
+def prepare(config: BenchConfig, pair: api.ModelPair) -> Measured:
+    """Set threads, calibrate the machine and build every system that fits.
+
+    Raises:
+        BadInput: a system's config is wrong.
+    """
+    _set_threads(config.measure.threads)
+    link, costs = calibrate(config.hardware, pair, _widths(config))
+    budget = budget_bytes(config.budget, pair)
+    contenders = [Contender(label, system) for label, system in config.systems.items()]
+    measured = Measured(contenders, costs, link, budget)
+    try:
+        for contender in contenders:
+            contender.build(pair, budget, link, costs)
+    except BaseException:
+        close(contenders)
+        raise
+    return measured
+
+
+def measure(
+    config: BenchConfig,
+    pair: api.ModelPair,
+    selection: Selection,
+    measured: Measured,
+    display: Display,
+    on_generation: OnGeneration,
+) -> None:
+    """Run reference, warm-up and all repeats; `on_generation` stores results outside timed sections."""
+    batches = split(selection.requests, config.measure.batch)
+    try:
+        display.note("reference: plain greedy decoding")
+        _run_reference(config, pair, batches, measured)
+        for contender in measured.contenders:
+            display.note(f"{contender.label}: warm-up")
+            contender.warm_up(split(selection.warmup, config.measure.batch))
+        with frozen():
+            for turn in _turns(config, measured.contenders, batches):
+                _take(turn, pair, measured, display, on_generation)
+    finally:
+        close(measured.contenders)
+    for contender in measured.contenders:
+        measured.cells[contender.label] = _cell(contender, measured, config.measure.seed)
+
+
+def split(requests: Sequence[Request], size: int) -> Batches:
+    """Cut requests into batches; the last may be smaller."""
+    return [tuple(requests[start : start + size]) for start in range(0, len(requests), size)]
+
+
+def close(contenders: Sequence[Contender]) -> None:
+    """Close every system that is open."""
+    for contender in contenders:
+        contender.close()
+
+
+def generations_planned(config: BenchConfig, selection: Selection) -> int:
+    """Return how many generations a comparison takes when nothing fails."""
+    return len(config.systems) * config.measure.repeats * len(split(selection.requests, config.measure.batch))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    contender: Contender
+    requests: tuple[Request, ...]
+    repeat: int
+    batch: int
+    order: int
+
+
+def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batches) -> Iterator[_Turn]:
+    """Yield who generates what: each system once per batch, the seeded order rotated from batch to batch."""
+    order = list(contenders)
+    random.Random(config.measure.seed).shuffle(order)
+    for repeat in range(config.measure.repeats):
+        for batch, requests in enumerate(batches):
+            shift = (repeat * len(batches) + batch) % len(order)
+            for place, contender in enumerate(order[shift:] + order[:shift]):
+                yield _Turn(contender, requests, repeat, batch, place)
+
+
+def _take(
+    turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration
+) -> None:
+    ids = [request.id for request in turn.requests]
+    limits = [request.max_new_tokens for request in turn.requests]
+    meter = RecordingMeter(ids, limits, pair.stop_tokens, time.perf_counter_ns, _synchronize(pair.device))
+    generation = turn.contender.measure(turn.requests, meter, turn.repeat, turn.batch, turn.order)
+    if generation is None:
+        display.advance(f"{turn.contender.label} (out)", 0, 0.0)
+        return
+    on_generation(turn.contender, generation, turn.requests, measured)
+    display.advance(turn.contender.label, generation.decode_tokens, generation.window_time / 1e9)
+
+
+def _run_reference(config: BenchConfig, pair: api.ModelPair, batches: Batches, measured: Measured) -> None:
+    """Decode every prompt alone, greedily, all experts resident: what lossless systems must reproduce."""
+    if config.reference is None or config.measure.sampling.temperature > 0:
+        measured.no_reference = (
+            "sampled outputs have no single reference" if config.reference else "switched off"
+        )
+        return
+    try:
+        system = api.build_system(config.reference, pair, pair.expert_bytes, None, measured.costs)
+        try:
+            measured.reference = {
+                request.id: _decode(system, request, pair) for batch in batches for request in batch
+            }
+        finally:
+            system.close()
+    except Exception as error:
+        measured.no_reference = scrub(f"the reference run failed: {error}")
+
+
+def _decode(system: api.System, request: Request, pair: api.ModelPair) -> list[int]:
+    meter = api.NullMeter([request.max_new_tokens], pair.stop_tokens)
+    system.generate([request], meter)
+    return meter.tokens[0]
+
+
+def _cell(contender: Contender, measured: Measured, seed: int) -> Cell:
+    return Cell(
+        contender.generations,
+        measured.reference,
+        measured.no_reference,
+        contender.fast_bytes,
+        _peak_rss(),
+        measured.costs.target_layer,
+        seed,
+    )
+
+
+def _widths(config: BenchConfig) -> set[int]:
+    """Positions per forward that occur: one per row, and a whole draft more while verifying."""
+    drafts = {int(system.drafter.get("draft_length", 0)) for system in config.systems.values()}
+    rows = {1, config.measure.batch}
+    return {row * width for row in rows for width in {1} | {draft + 1 for draft in drafts}}
+
+
+def _peak_rss() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _synchronize(device: str) -> Callable[[], None] | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    # The compute stream only: waiting for copies in flight would forbid the overlap that is measured.
+    return lambda: torch.cuda.current_stream().synchronize()

@@ -1,0 +1,172 @@
+"""What a run is asked to do. Config is inert: building it reads no file and touches no device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from systems.api import BadInput, ModelConfig, ModelPair, Sampling, SystemConfig
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_LABEL = re.compile(r"[A-Za-z0-9_.@+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetConfig:
+    """`conf/dataset/*.yaml`: which prompts.
+
+    `limit` takes the first so many in the dataset's own order (null: all). `skip_too_long` leaves out prompts
+    that do not fit the context with their new tokens, by name; without it such a prompt is an error.
+    `path` is for `jsonl`, `seed` for generated prompts.
+    """
+
+    name: str
+    limit: int | None = None
+    skip_too_long: bool = False
+    path: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Emulated:
+    """A named environment, reduced to what decides whether a transfer can hide behind compute.
+
+    `bandwidth` (bytes/s) is that of whole copies of `expert_bytes`; `call_latency` (s) is the fixed part of
+    each. `layer_seconds` is one decoder layer of the named model at one position, experts resident.
+    """
+
+    expert_bytes: int
+    bandwidth: float
+    call_latency: float
+    layer_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """Time of one expert transfer : time of one layer."""
+        return self.expert_bytes / self.bandwidth / self.layer_seconds
+
+    @property
+    def latency_share(self) -> float:
+        """Fixed part of a transfer."""
+        return self.call_latency / (self.expert_bytes / self.bandwidth)
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareConfig:
+    """`conf/hardware/*.yaml`. Without `emulate` experts cross this machine's own link, unpaced."""
+
+    name: str
+    source: str
+    emulate: Emulated | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureConfig:
+    """`conf/measure/*.yaml`: how it is measured.
+
+    `warmup` prompts per system are run unmeasured, and the system fixes what it derives from a profile on
+    them. A cell is `noisy` when half its TPOT interval exceeds `noisy_above` times the TPOT.
+    """
+
+    repeats: int = 1
+    warmup: int = 2
+    batch: int = 1
+    max_new_tokens: int = 64
+    threads: int = 1
+    seed: int = 0
+    noisy_above: float = 0.25
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 2:
+            raise BadInput(
+                f"`measure.max_new_tokens` is {self.max_new_tokens}; TPOT is a time between tokens and"
+                " needs 2 or more"
+            )
+        for name in ("repeats", "batch", "threads"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"`measure.{name}` is {getattr(self, name)}; 1 or more is needed")
+        if self.warmup < 0:
+            raise BadInput(f"`measure.warmup` is {self.warmup}; 0 or more is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingConfig:
+    """`conf/tracking/*.yaml`: where results are mirrored; files on disk stay the truth."""
+
+    name: Literal["none", "wandb"] = "none"
+    project: str = "spmoe-bench"
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchConfig:
+    """One comparison: systems by label, measured interleaved on the same prompts.
+
+    `budget` is a share of the target's expert bytes in (0, 1] or a size such as `24MiB`. Speedups are over
+    the `baselines` that take part, else over the first system. `runs` keeps the records of every cell;
+    `output`, when given, receives summary, table and provenance of this comparison.
+    """
+
+    systems: Mapping[str, SystemConfig]
+    model: ModelConfig
+    dataset: DatasetConfig
+    hardware: HardwareConfig
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    budget: float | str = 1 / 3
+    baselines: tuple[str, ...] = ("offload", "sd_offload")
+    runs: str = "results/runs"
+    output: str | None = None
+    resume: bool = True
+    reference: SystemConfig | None = field(default=None, repr=False)
+    """The system whose greedy tokens are the reference; null switches the correctness check off."""
+
+    def __post_init__(self) -> None:
+        parse_budget(self.budget)
+        for label in self.systems:
+            if not _LABEL.fullmatch(label):
+                raise BadInput(f"system label {label!r} is no file name; use letters, digits and _.@+-")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the numbers, as plain data: not where they go."""
+        plain = asdict(self)
+        for name in ("tracking", "runs", "output", "resume", "baselines"):
+            del plain[name]
+        return plain
+
+    def key(self, *fingerprints: str) -> str:
+        """Return the hash that names this comparison; `fingerprints` stand for code, weights and prompts."""
+        text = json.dumps([self.identity(), fingerprints], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def parse_budget(budget: float | str) -> float | int:
+    """Return a share in (0, 1] as float, or bytes as int.
+
+    Raises:
+        BadInput: neither.
+    """
+    text = str(budget).strip()
+    match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text)
+    try:
+        number = float(match[1]) if match else -1.0
+    except ValueError:
+        number = -1.0
+    unit = match[2].upper() if match else ""
+    if not unit and 0 < number <= 1:
+        return number
+    if number > 0 and unit in _UNITS:
+        return int(number * _UNITS[unit])
+    raise BadInput(f"`budget` is {text!r}; a share of the expert bytes in (0, 1] or e.g. 24MiB is needed")
+
+
+def budget_bytes(budget: float | str, pair: ModelPair) -> int:
+    """Return the fast memory of every system in bytes."""
+    parsed = parse_budget(budget)
+    return parsed if isinstance(parsed, int) else int(parsed * pair.expert_bytes)

@@ -1,0 +1,117 @@
+"""One system in a comparison, from config to close; no exception of its own escapes."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from harness.generation import Generation
+from harness.meter import RecordingMeter
+from harness.provenance import scrub
+from systems import api
+from systems.api import Request, System, SystemConfig
+
+
+@dataclass
+class Contender:
+    """A system under its label; `error` or `did_not_fit` end its part, and the others go on."""
+
+    label: str
+    config: SystemConfig
+    system: System | None = None
+    generations: list[Generation] = field(default_factory=list)
+    description: dict[str, Any] = field(default_factory=dict)
+    fast_bytes: int = 0
+    did_not_fit: str | None = None
+    error: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is built and has not failed."""
+        return self.system is not None
+
+    def build(self, pair: api.ModelPair, budget: int, link: api.LinkSpec | None, costs: api.Costs) -> None:
+        """Compose the system within the budget.
+
+        Raises:
+            BadInput: its config is wrong; no other system would help then.
+        """
+        try:
+            self.system = api.build_system(self.config, pair, budget, link, costs)
+        except api.DidNotFit as error:
+            self.did_not_fit = str(error)
+        except api.BadInput:
+            raise
+        except Exception:
+            self.fail(traceback.format_exc())
+
+    def warm_up(self, batches: Sequence[Sequence[Request]]) -> None:
+        """Run the warm-up in batches of the measured size: what is derived from it depends on the size."""
+        for requests in batches:
+            if (system := self.system) is not None:
+                self._guard(partial(system.calibrate, requests))
+
+    def measure(
+        self, requests: Sequence[Request], meter: RecordingMeter, repeat: int, batch: int, order: int
+    ) -> Generation | None:
+        """Generate for one batch; None when the system failed on it."""
+        system = self.system
+        if system is None:
+            return None
+        with undisturbed():
+            self._guard(partial(system.generate, requests, meter))
+        if self.error is not None:
+            return None
+        generation = meter.finish(repeat, batch, order)
+        self.generations.append(generation)
+        return generation
+
+    def close(self) -> None:
+        """Note what the system chose and what it held, then free it."""
+        if self.system is None:
+            return
+        system, self.system = self.system, None
+        try:
+            self.description = scrub(system.describe())
+            self.fast_bytes = system.fast_bytes
+            system.close()
+        except Exception:
+            self.error = self.error or scrub(traceback.format_exc())
+
+    def fail(self, error: str) -> None:
+        """Take the system out of the comparison."""
+        self.error = scrub(error)
+        self.close()
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:
+            self.fail(traceback.format_exc())
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep the garbage collector out of a timed section."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def frozen() -> Iterator[None]:
+    """Exempt what lives already from collection, which makes those between timed sections cheap."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

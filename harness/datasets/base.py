@@ -1,0 +1,82 @@
+"""Prompts and how they are chosen: always in the dataset's own order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from systems.api import BadInput, ModelPair, Request, Sampling
+
+
+class Prompt(NamedTuple):
+    """A text to continue."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Requests to measure, others to warm up on, and the ids of prompts left out as too long."""
+
+    requests: tuple[Request, ...]
+    warmup: tuple[Request, ...]
+    skipped: tuple[str, ...]
+
+
+def fingerprint(prompts: Iterable[Prompt]) -> str:
+    """Return the hash of ids and texts that identifies a dataset in records."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        digest.update(f"{prompt.id}\0{prompt.text}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def select(
+    prompts: Sequence[Prompt],
+    pair: ModelPair,
+    limit: int | None,
+    warmup: int,
+    new_tokens: int,
+    sampling: Sampling,
+    skip_too_long: bool,
+) -> Selection:
+    """Encode the first `limit` prompts, and `warmup` more to warm up on (the same again if none are left).
+
+    Raises:
+        BadInput: a prompt is empty or, unless skipped, too long for the context; or nothing is left.
+    """
+    requests: list[Request] = []
+    skipped: list[str] = []
+    room = pair.context_length - new_tokens
+    for prompt in prompts:
+        if limit is not None and len(requests) == limit + warmup:
+            break
+        tokens = _encode(prompt, pair)
+        if len(tokens) > room and not skip_too_long:
+            raise BadInput(_too_long(prompt.id, len(tokens), new_tokens, pair.context_length))
+        if len(tokens) > room:
+            skipped.append(prompt.id)
+        else:
+            requests.append(Request(prompt.id, tokens, new_tokens, sampling))
+    if not requests or limit == 0:
+        raise BadInput("no prompt is left to measure; check `dataset.limit` and `measure.max_new_tokens`")
+    measured = tuple(requests[:limit])
+    rest = tuple(requests[len(measured) :]) or measured
+    return Selection(measured, rest[:warmup], tuple(skipped))
+
+
+def _encode(prompt: Prompt, pair: ModelPair) -> tuple[int, ...]:
+    tokens = tuple(pair.encode(prompt.text)) if prompt.text.strip() else ()
+    if not tokens:
+        raise BadInput(f"prompt {prompt.id!r} is empty; there is nothing to continue")
+    return tokens
+
+
+def _too_long(id: str, length: int, new_tokens: int, context: int) -> str:
+    return (
+        f"prompt {id!r} has {length} tokens; with {new_tokens} new ones it exceeds the context of {context}."
+        " Lower `measure.max_new_tokens`, or leave such prompts out with `dataset.skip_too_long=true`"
+    )

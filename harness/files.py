@@ -1,0 +1,96 @@
+"""Writing results so that a reader never sees half a file, and a full disk never goes unnoticed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from systems.api import BadInput
+
+
+class CannotWrite(BadInput):
+    """Results cannot be stored; the message names the folder and what to do."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
+        super().__init__(
+            f"cannot write {path}: {error.strerror}; {remedy}, or set `runs=` and `output=` elsewhere"
+        )
+
+
+def dump(value: Any, indent: int | None = None) -> str:
+    """Return JSON without NaN literals, which most readers reject.
+
+    Raises:
+        ValueError: a number is not finite; such a value must be unknown, with a reason.
+    """
+    return json.dumps(value, allow_nan=False, indent=indent, ensure_ascii=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once: written beside it, synced, renamed; nothing is left behind on failure.
+
+    Raises:
+        CannotWrite: the disk is full or the folder read-only.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise CannotWrite(path, error) from error
+
+
+def ensure_writable(folder: Path) -> None:
+    """Make a folder and prove that a file can be written there, before anything is measured.
+
+    Raises:
+        CannotWrite: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"\0")
+    except OSError as error:
+        raise CannotWrite(folder, error) from error
+
+
+class Lines:
+    """A JSONL file that grows as things happen, flushed per call; removed if the disk refuses a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._stream: TextIO = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise CannotWrite(path, error) from error
+
+    def add(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Append one line per item.
+
+        Raises:
+            CannotWrite: the disk is full; the partial file is gone then.
+        """
+        try:
+            self._stream.write("".join(dump(item) + "\n" for item in items))
+            self._stream.flush()
+        except OSError as error:
+            with suppress(OSError):
+                self._stream.close()
+            self.path.unlink(missing_ok=True)
+            raise CannotWrite(self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._stream.close()

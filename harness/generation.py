@@ -1,0 +1,127 @@
+"""What one measured generation leaves behind: plain data that meters write and metrics read.
+
+Times are integers in nanoseconds of one monotonic clock, so that sums and differences are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, get_args
+
+from systems.api import LayerNeeds, Phase, SpanName, Traffic
+
+SPANS: tuple[SpanName, ...] = get_args(SpanName)
+
+
+class Commit(NamedTuple):
+    """Tokens kept at one moment; under speculation one commit holds several."""
+
+    time: int
+    kept: int
+
+
+class Step(NamedTuple):
+    """One draft-verify cycle: `seconds` on the clock, of which `spans[name]` seconds in each span."""
+
+    rows: tuple[int, ...]
+    drafted: tuple[int, ...]
+    accepted: tuple[int, ...]
+    seconds: float
+    spans: dict[SpanName, float]
+
+
+class Report(NamedTuple):
+    """A `Traffic` report and the number of steps closed before it came."""
+
+    steps: int
+    traffic: Traffic
+
+
+@dataclass(slots=True)
+class Row:
+    """One request's side of a generation.
+
+    `tokens` are the ids kept after trimming at the stop token and the limit; `handed` counts all ids that the
+    system committed, trimmed ones included, which is what the token identity is about.
+    """
+
+    id: str
+    tokens: list[int] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
+    handed: int = 0
+    stopped: bool = False
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens after the first commit's first token: what TPOT divides by."""
+        return max(len(self.tokens) - 1, 0)
+
+    @property
+    def decode_time(self) -> int:
+        """Nanoseconds from the first to the last commit."""
+        return self.commits[-1].time - self.commits[0].time if self.commits else 0
+
+
+@dataclass(slots=True)
+class Generation:
+    """One call of `System.generate`: a batch of requests, measured once.
+
+    `window` holds the nanoseconds per span between the first and the last commit of the batch, which is the
+    stretch that TPOT covers; the key `""` holds the time outside all spans.
+    """
+
+    repeat: int
+    batch: int
+    order: int
+    started: int
+    rows: list[Row]
+    steps: list[Step] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    window: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def window_time(self) -> int:
+        """Nanoseconds from the first to the last commit of the batch."""
+        return sum(self.window.values())
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens of all rows that TPOT divides by."""
+        return sum(row.decode_tokens for row in self.rows)
+
+    def traffic(self, phase: Phase | None = None) -> Traffic:
+        """Return the reports of a phase (or of all) as one, its layers merged by position."""
+        return merge(report.traffic for report in self.reports if phase in (None, report.traffic.phase))
+
+    def accepted_by_row(self) -> Iterable[tuple[int, int, int]]:
+        """Yield (row, drafted, accepted) for every row of every step."""
+        for step in self.steps:
+            yield from zip(step.rows, step.drafted, step.accepted, strict=True)
+
+
+NEEDS = ("needed", "resident", "on_time", "late", "demand", "elsewhere")
+BYTES = ("moved_bytes", "demand_bytes", "useful_bytes", "late_bytes", "wasted_bytes")
+COUNTS = ("prefetched", "cancelled", "evictions")
+
+
+def merge(reports: Iterable[Traffic]) -> Traffic:
+    """Add reports up; layers are added position by position."""
+    total = Traffic("decode")
+    for report in reports:
+        for name in (*BYTES, *COUNTS, "link_busy"):
+            setattr(total, name, getattr(total, name) + getattr(report, name))
+        _merge_layers(total.layers, report.layers)
+    return total
+
+
+def _merge_layers(into: list[LayerNeeds], layers: Sequence[LayerNeeds]) -> None:
+    into.extend(LayerNeeds() for _ in range(len(layers) - len(into)))
+    for mine, theirs in zip(into, layers, strict=False):
+        for name in NEEDS:
+            setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
+
+
+def needs(traffic: Traffic) -> dict[str, int]:
+    """Expert needs of a report summed over layers, by class."""
+    return {name: sum(getattr(layer, name) for layer in traffic.layers) for name in NEEDS}

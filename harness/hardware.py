@@ -1,0 +1,37 @@
+"""From a named environment to a paced link on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from harness.config import Emulated, HardwareConfig
+from systems import api
+
+
+def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.LinkSpec:
+    """Return the link that gives this machine the environment's ratio of transfer to compute.
+
+    Args:
+        record_bytes: one expert of the model at hand.
+        layer_seconds: one of its layers here, at one position, experts resident.
+    """
+    transfer = emulate.ratio * layer_seconds
+    latency = emulate.latency_share * transfer
+    return api.LinkSpec(bandwidth=record_bytes / (transfer - latency), latency=latency)
+
+
+def calibrate(
+    hardware: HardwareConfig, pair: api.ModelPair, widths: Iterable[int]
+) -> tuple[api.LinkSpec | None, api.Costs]:
+    """Measure this machine, derive the link, and return it with the costs that hold on it.
+
+    Args:
+        widths: positions per forward for which layers are timed; 1 is always among them.
+    """
+    costs = api.measure_costs(pair, None, sorted({1, *widths}))
+    if hardware.emulate is None:
+        return None, costs
+    link = pace(hardware.emulate, pair.record_bytes, costs.target_layer[1])
+    transfer = link.latency + pair.record_bytes / link.bandwidth
+    return link, replace(costs, transfer=transfer, call=link.latency)

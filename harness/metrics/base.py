@@ -1,0 +1,107 @@
+"""What a metric is made of: a definition that travels with its number, and the data it is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from harness.generation import Generation
+from harness.metrics.bootstrap import pooled_interval
+
+Better = Literal["lower", "higher", "neither"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A number that knows its definition, or `None` with the `reason` why it is unknown; never 0 for unknown.
+
+    `low` and `high` bound the 95 % interval where there is one; `n` counts the prompts (or events) behind it.
+    """
+
+    value: float | None
+    unit: str
+    definition: str
+    better: Better
+    n: int
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+    def row(self) -> dict[str, float | int | str | None]:
+        """Return the entry of `summary.json`."""
+        entry: dict[str, float | int | str | None] = {
+            "value": self.value, "unit": self.unit, "low": self.low, "high": self.high, "n": self.n,
+            "definition": self.definition,
+        }  # fmt: skip
+        return entry if self.reason is None else {**entry, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A pinned definition. `id` ends in a version that changes when the formula does."""
+
+    id: str
+    unit: str
+    better: Better
+    text: str
+
+    def known(self, value: float, n: int, low: float | None = None, high: float | None = None) -> Value:
+        """Return a value under this definition."""
+        return Value(value, self.unit, self.id, self.better, n, low, high)
+
+    def unknown(self, reason: str) -> Value:
+        """Return an unknown with its reason."""
+        return Value(None, self.unit, self.id, self.better, 0, reason=reason)
+
+    def ratio(self, cell: Cell, parts: Parts, unknown: str, scale: float = 1.0) -> Value:
+        """Pool `sum of numerators / sum of denominators` over a cell, with its interval over prompts.
+
+        Args:
+            parts: numerator and denominator of one generation.
+            unknown: the reason to give when all denominators are 0.
+        """
+        pairs = cell.pairs(parts)
+        if sum(denominator for _, denominator in pairs) == 0:
+            return self.unknown(unknown)
+        value, low, high = pooled_interval(pairs, cell.seed)
+        return self.known(value * scale, cell.num_prompts, low * scale, high * scale)
+
+
+Parts = Callable[[Generation], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All that was measured of one system: the only input of metrics.
+
+    `reference` maps request ids to the tokens of plain greedy decoding, or is None with `no_reference` saying
+    why. `layer_times` are seconds per target layer by positions per forward, all experts resident.
+    """
+
+    generations: Sequence[Generation]
+    reference: Mapping[str, Sequence[int]] | None = None
+    no_reference: str = "no reference was run"
+    fast_bytes: int = 0
+    peak_rss: int = 0
+    layer_times: Mapping[int, float] = field(default_factory=dict)
+    seed: int = 0
+
+    @cached_property
+    def num_prompts(self) -> int:
+        """Distinct requests."""
+        return len({row.id for generation in self.generations for row in generation.rows})
+
+    def pairs(self, parts: Parts) -> list[tuple[float, float]]:
+        """Sum numerators and denominators per batch of prompts over repeats.
+
+        The batch is what an interval resamples: its prompts ran together, and repeats of it are not new
+        prompts.
+        """
+        sums: dict[int, tuple[float, float]] = {}
+        for generation in self.generations:
+            up, down = parts(generation)
+            before = sums.get(generation.batch, (0.0, 0.0))
+            sums[generation.batch] = (before[0] + up, before[1] + down)
+        return [sums[batch] for batch in sorted(sums)]

@@ -1,0 +1,54 @@
+"""Did the timed outputs stay those of the target? Compared with plain greedy decoding, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.generation import Generation, Row
+from harness.metrics.base import Cell, Definition, Value
+
+EXACT_MATCH = Definition(
+    "exact_match@1", "-", "higher", "outputs equal to plain greedy decoding / outputs, every repeat counted"
+)
+FIRST_DIVERGENCE = Definition(
+    "first_divergence@1",
+    "position",
+    "higher",
+    "earliest position at which an output leaves plain greedy decoding",
+)
+
+
+def first_divergence(tokens: Sequence[int], reference: Sequence[int]) -> int | None:
+    """Return the first position where two outputs differ, in value or in length; None when they are equal."""
+    for position, (ours, theirs) in enumerate(zip(tokens, reference, strict=False)):
+        if ours != theirs:
+            return position
+    return None if len(tokens) == len(reference) else min(len(tokens), len(reference))
+
+
+def measure(cell: Cell) -> dict[str, Value]:
+    """Share of exact outputs and the earliest divergence."""
+    reference = cell.reference
+    if reference is None:
+        reason = cell.no_reference
+        return {
+            "exact_match": EXACT_MATCH.unknown(reason),
+            "first_divergence": FIRST_DIVERGENCE.unknown(reason),
+        }
+
+    def divergence(row: Row) -> int | None:
+        return first_divergence(row.tokens, reference[row.id])
+
+    def exact(generation: Generation) -> tuple[float, float]:
+        return sum(divergence(row) is None for row in generation.rows), len(generation.rows)
+
+    found = [d for g in cell.generations for row in g.rows if (d := divergence(row)) is not None]
+    earliest = (
+        FIRST_DIVERGENCE.known(min(found), len(found))
+        if found
+        else FIRST_DIVERGENCE.unknown("no output diverged")
+    )
+    return {
+        "exact_match": EXACT_MATCH.ratio(cell, exact, "nothing was generated"),
+        "first_divergence": earliest,
+    }

@@ -1,0 +1,74 @@
+"""Where needed experts were found, and what moving them cost.
+
+A hit rate means nothing without its axes. Here: unit is the unique (layer, expert) of one forward of the
+target (what the link sees; under speculation the union over draft length + 1 tokens); moment is when the
+expert kernel would start (a prefetch in flight is `late`, not a hit); phase is decode only; shared experts
+are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.generation import Generation, needs
+from harness.metrics.base import Cell, Definition, Parts, Value
+from systems.api import Traffic
+
+HIT_RATE = Definition(
+    "hit_rate@1", "-", "higher", "(resident + prefetched on time) / needed, decode, per forward"
+)
+PRECISION = Definition(
+    "prefetch_precision@1", "-", "higher", "bytes of prefetches used / bytes prefetched, decode"
+)
+RECALL = Definition("prefetch_recall@1", "-", "higher", "prefetched on time / (needed - resident), decode")
+LATE = Definition("late@1", "-", "lower", "prefetched but still in flight when needed / needed, decode")
+WASTED = Definition(
+    "wasted_bytes@1", "bytes/token", "lower", "bytes prefetched and never used / token, decode"
+)
+MOVED = Definition("bytes_per_token@1", "bytes/token", "lower", "expert bytes over the link / token, decode")
+NO_NEEDS = "the system reports no expert needs"
+NO_PREFETCH = "nothing was prefetched"
+
+
+def _from_needs(parts: Callable[[dict[str, int]], tuple[float, float]]) -> Parts:
+    return lambda generation: parts(needs(generation.traffic("decode")))
+
+
+def _precision(generation: Generation) -> tuple[float, float]:
+    traffic = generation.traffic("decode")
+    used = traffic.useful_bytes + traffic.late_bytes
+    return used, used + traffic.wasted_bytes
+
+
+def _recall(generation: Generation) -> tuple[float, float]:
+    if not _prefetched(generation.traffic("decode")):
+        return 0, 0
+    counts = needs(generation.traffic("decode"))
+    return counts["on_time"], counts["needed"] - counts["resident"]
+
+
+def _prefetched(traffic: Traffic) -> int:
+    return traffic.useful_bytes + traffic.late_bytes + traffic.wasted_bytes
+
+
+def _per_token(name: str) -> Parts:
+    return lambda generation: (getattr(generation.traffic("decode"), name), generation.decode_tokens)
+
+
+def measure(cell: Cell) -> dict[str, Value]:
+    """Hit rate, the quality of prefetches, and bytes per token."""
+    hits = _from_needs(lambda n: (n["resident"] + n["on_time"], n["needed"]))
+    late = _from_needs(lambda n: (n["late"], n["needed"]))
+    values = {
+        "hit_rate": HIT_RATE.ratio(cell, hits, NO_NEEDS),
+        "prefetch_precision": PRECISION.ratio(cell, _precision, NO_PREFETCH),
+        "prefetch_recall": RECALL.ratio(cell, _recall, NO_PREFETCH),
+        "late": LATE.ratio(cell, late, NO_NEEDS),
+    }
+    if values["hit_rate"].value is None:
+        unmeasured = {"wasted_bytes": WASTED.unknown(NO_NEEDS), "bytes_per_token": MOVED.unknown(NO_NEEDS)}
+        return values | unmeasured
+    return values | {
+        "wasted_bytes": WASTED.ratio(cell, _per_token("wasted_bytes"), "nothing was decoded"),
+        "bytes_per_token": MOVED.ratio(cell, _per_token("moved_bytes"), "nothing was decoded"),
+    }

@@ -1,0 +1,22 @@
+"""Tokens per second of the whole batch while decoding; not 1 / TPOT as soon as the batch has two rows."""
+
+from __future__ import annotations
+
+from harness.generation import Generation
+from harness.metrics.base import Cell, Definition, Value
+
+THROUGHPUT = Definition(
+    "throughput@1",
+    "tokens/s",
+    "higher",
+    "tokens after each row's first / time from first to last commit of the batch",
+)
+
+
+def _parts(generation: Generation) -> tuple[float, float]:
+    return generation.decode_tokens, generation.window_time / 1e9
+
+
+def measure(cell: Cell) -> dict[str, Value]:
+    """Decode throughput of the batch."""
+    return {"throughput": THROUGHPUT.ratio(cell, _parts, "nothing was decoded")}

