@@ -90,11 +90,7 @@ def _measure(
     pair = api.load_pair(config.model, provenance.ROOT)
     with ExitStack() as stack:
         stack.callback(pair.close)
-        measure = config.measure
-        selection = datasets.select(
-            prompts, pair, config.dataset.limit, measure.warmup, measure.max_new_tokens, measure.sampling,
-            config.dataset.skip_too_long,
-        )  # fmt: skip
+        selection = datasets.select(prompts, pair, config.dataset, config.measure)
         if selection.skipped:
             console.print(f"too long, left out: {', '.join(selection.skipped)}", highlight=False)
         measured = comparison.prepare(config, pair)

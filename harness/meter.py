@@ -67,6 +67,8 @@ class RecordingMeter:
         """Stamp tokens of a row, trim them, and say whether the row is complete."""
         self._settle()
         record = self._rows[row]
+        if not record.commits:  # a step begins where the prefill's commit ended, not where the request began
+            self._restart_step()
         record.handed += len(tokens)
         kept = 0 if record.stopped else self._keep(record, tokens, self._limits[row])
         if kept:
@@ -74,8 +76,6 @@ class RecordingMeter:
             self._window = list(self._totals)
             if self._first is None:
                 self._first = list(self._totals)
-        if not self.steps:  # a step begins where the prefill's commit ended, not where the request began
-            self._restart_step()
         return record.stopped or len(record.tokens) >= self._limits[row]
 
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:

@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def launch(task: Callable[[BenchConfig], None]) -> int:
-    """Compose the config of each job with Hydra and hand it to `task`; what goes wrong becomes an exit code."""
+    """Compose each job's config with Hydra and hand it to `task`; return the exit code."""
     # Before transformers and datasets are imported: nothing may be fetched, nor wait for a network.
     for name in OFFLINE:
         os.environ.setdefault(name, "1")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from systems.api import BadInput, ModelPair, Request, Sampling
+from harness.config import DatasetConfig, MeasureConfig
+from systems.api import BadInput, ModelPair, Request
 
 
 class Prompt(NamedTuple):
@@ -35,37 +36,31 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
 
 
 def select(
-    prompts: Sequence[Prompt],
-    pair: ModelPair,
-    limit: int | None,
-    warmup: int,
-    new_tokens: int,
-    sampling: Sampling,
-    skip_too_long: bool,
+    prompts: Sequence[Prompt], pair: ModelPair, dataset: DatasetConfig, measure: MeasureConfig
 ) -> Selection:
-    """Encode the first `limit` prompts, and `warmup` more to warm up on (the same again if none are left).
+    """Encode the first `dataset.limit` prompts, and the next ones to warm up on (the same if none are left).
 
     Raises:
         BadInput: a prompt is empty or, unless skipped, too long for the context; or nothing is left.
     """
     requests: list[Request] = []
     skipped: list[str] = []
-    room = pair.context_length - new_tokens
+    limit = len(prompts) if dataset.limit is None else dataset.limit
     for prompt in prompts:
-        if limit is not None and len(requests) == limit + warmup:
+        if len(requests) == limit + measure.warmup:
             break
         tokens = _encode(prompt, pair)
-        if len(tokens) > room and not skip_too_long:
-            raise BadInput(_too_long(prompt.id, len(tokens), new_tokens, pair.context_length))
-        if len(tokens) > room:
+        if len(tokens) + measure.max_new_tokens <= pair.context_length:
+            requests.append(Request(prompt.id, tokens, measure.max_new_tokens, measure.sampling))
+        elif dataset.skip_too_long:
             skipped.append(prompt.id)
         else:
-            requests.append(Request(prompt.id, tokens, new_tokens, sampling))
-    if not requests or limit == 0:
-        raise BadInput("no prompt is left to measure; check `dataset.limit` and `measure.max_new_tokens`")
+            raise BadInput(_too_long(prompt.id, len(tokens), measure.max_new_tokens, pair.context_length))
     measured = tuple(requests[:limit])
-    rest = tuple(requests[len(measured) :]) or measured
-    return Selection(measured, rest[:warmup], tuple(skipped))
+    if not measured:
+        raise BadInput("no prompt is left to measure; check `dataset.limit` and `measure.max_new_tokens`")
+    rest = tuple(requests[limit:]) or measured
+    return Selection(measured, rest[: measure.warmup], tuple(skipped))
 
 
 def _encode(prompt: Prompt, pair: ModelPair) -> tuple[int, ...]:

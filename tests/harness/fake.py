@@ -1,4 +1,4 @@
-"""A pair and systems with scripted tokens that implement `systems.api`, so that the whole app runs in no time.
+"""A pair and systems with scripted tokens that implement `systems.api`: the whole app runs in no time.
 
 `residency.fault` of a system's YAML scripts what goes wrong with it.
 """

@@ -1,0 +1,91 @@
+"""What measuring costs: the same generations with the recording meter and with one that does nothing.
+
+    python -m harness.overhead systems=[offload,sp_moe] dataset.limit=8 measure.repeats=3
+
+The two take turns on every prompt, and which goes first alternates, because the second finds warmer slots.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from harness import comparison, datasets, provenance
+from harness.config import BenchConfig
+from harness.contender import Contender, frozen, undisturbed
+from harness.meter import RecordingMeter
+from harness.metrics.bootstrap import Interval, Pair, paired_interval
+from harness.run import launch
+from systems import api
+from systems.api import Meter, Request
+
+MakeMeter = Callable[[Sequence[Request], api.ModelPair], Meter]
+
+
+def main() -> int:
+    """Print the ratio of times, recording : nothing, of each configured system; return the exit code."""
+    return launch(_report)
+
+
+def ratio(
+    system: api.System, pair: api.ModelPair, batches: comparison.Batches, repeats: int, seed: int
+) -> Interval:
+    """Return time with measuring / time without, and its interval over batches of prompts."""
+    sides: tuple[list[Pair], list[Pair]] = ([], [])
+    for index, requests in enumerate(batches):
+        seconds = [0.0, 0.0]
+        for repeat in range(repeats):
+            for side in (0, 1) if (index + repeat) % 2 else (1, 0):
+                seconds[side] += _time(system, pair, requests, (_recording, _nothing)[side])
+        for side in (0, 1):
+            sides[side].append((seconds[side], 1.0))
+    return paired_interval(sides[0], sides[1], seed)
+
+
+def _report(config: BenchConfig) -> None:
+    pair = api.load_pair(config.model, provenance.ROOT)
+    selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
+    measured = comparison.prepare(config, pair)
+    try:
+        with frozen():
+            for contender in measured.contenders:
+                _print(contender, config, pair, selection)
+    finally:
+        comparison.close(measured.contenders)
+        pair.close()
+
+
+def _print(
+    contender: Contender, config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection
+) -> None:
+    batches = comparison.split(selection.requests, config.measure.batch)
+    contender.warm_up(comparison.split(selection.warmup, config.measure.batch))
+    if contender.system is None:
+        sys.stdout.write(f"{contender.label}: {contender.did_not_fit or contender.error}\n")
+        return
+    value, low, high = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)
+    sys.stdout.write(
+        f"{contender.label}: measuring costs {value - 1:+.2%} [{low - 1:+.2%}, {high - 1:+.2%}]\n"
+    )
+
+
+def _time(system: api.System, pair: api.ModelPair, requests: Sequence[Request], make: MakeMeter) -> float:
+    meter = make(requests, pair)
+    with undisturbed():
+        start = time.perf_counter()
+        system.generate(requests, meter)
+        return time.perf_counter() - start
+
+
+def _recording(requests: Sequence[Request], pair: api.ModelPair) -> Meter:
+    ids, limits = [request.id for request in requests], [request.max_new_tokens for request in requests]
+    return RecordingMeter(ids, limits, pair.stop_tokens)
+
+
+def _nothing(requests: Sequence[Request], pair: api.ModelPair) -> Meter:
+    return api.NullMeter([request.max_new_tokens for request in requests], pair.stop_tokens)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
