@@ -1,0 +1,292 @@
+"""All that the harness and the systems share.
+
+A system turns requests into tokens and tells a `Meter` what happened; it never reads the clock, counts
+tokens or trims them. The harness implements `Meter`, owns the clock and decides when a request is done, so
+that our systems and other people's are measured by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Phase = Literal["prefill", "decode"]
+SpanName = Literal["prefill", "draft", "verify", "transfer", "host"]
+"""Where time goes. Spans nest and are exclusive: a `transfer` wait inside `verify` counts as `transfer` only."""
+
+
+class DidNotFit(Exception):
+    """The system cannot run within the memory budget; the message says what would fit."""
+
+
+class BadInput(Exception):
+    """A file, field or value that the user can mend; the message names it and says how."""
+
+
+class WorkerDied(RuntimeError):
+    """A background thread of the runtime failed; the original exception is its cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 switch truncation off."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to continue. `prompt` holds token ids; `max_new_tokens` bounds the KV cache, not the count."""
+
+    id: str
+    prompt: tuple[int, ...]
+    max_new_tokens: int
+    sampling: Sampling = Sampling()
+
+
+@dataclass(slots=True)
+class LayerNeeds:
+    """Unique experts one layer needed in one forward, classified when the expert kernel would start.
+
+    `needed` is counted by the router and the others as each need is met, so that
+    `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology.
+    """
+
+    needed: int = 0
+    resident: int = 0
+    on_time: int = 0
+    late: int = 0
+    demand: int = 0
+    elsewhere: int = 0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Expert needs and transfers since the previous report of the same phase.
+
+    Bytes satisfy `moved = demand + useful + late + wasted` once a generation has ended: a prefetch counts as
+    wasted when it is evicted unused, or unused at the end of the generation that issued it.
+    `link_busy` is the time in seconds that the link spent moving them.
+    """
+
+    phase: Phase
+    layers: list[LayerNeeds] = field(default_factory=list)
+    moved_bytes: int = 0
+    demand_bytes: int = 0
+    useful_bytes: int = 0
+    late_bytes: int = 0
+    wasted_bytes: int = 0
+    prefetched: int = 0
+    cancelled: int = 0
+    evictions: int = 0
+    link_busy: float = 0.0
+
+
+class Meter(Protocol):
+    """What a system reports to. Rows are positions in the batch that was passed to `System.generate`."""
+
+    def span(self, name: SpanName) -> AbstractContextManager[None]:
+        """Attribute the time spent inside to `name`, less the time of spans nested in it."""
+
+    def commit(self, row: int, tokens: Sequence[int]) -> bool:
+        """Hand over tokens of a row as they are final; True when the row wants no more."""
+
+    def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
+        """Close one draft-verify cycle: per row of `rows`, tokens drafted and drafts accepted."""
+
+    def traffic(self, traffic: Traffic) -> None:
+        """Report expert needs and transfers since the last report."""
+
+
+class NullMeter:
+    """Measures nothing and stops each row after its own number of tokens: the no-op side of overhead tests."""
+
+    def __init__(self, limits: Sequence[int], stop_tokens: frozenset[int] = frozenset()) -> None:
+        self.tokens: list[list[int]] = [[] for _ in limits]
+        self._limits = limits
+        self._stop = stop_tokens
+        self._span = _NullSpan()
+
+    def span(self, name: SpanName) -> AbstractContextManager[None]:
+        """Return a context that does nothing."""
+        return self._span
+
+    def commit(self, row: int, tokens: Sequence[int]) -> bool:
+        """Collect tokens up to the limit or the first stop token."""
+        kept = self.tokens[row]
+        for token in tokens:
+            if len(kept) >= self._limits[row]:
+                break
+            kept.append(token)
+            if token in self._stop:
+                return True
+        return len(kept) >= self._limits[row]
+
+    def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
+        """Ignore the step."""
+
+    def traffic(self, traffic: Traffic) -> None:
+        """Ignore the report."""
+
+
+class _NullSpan(AbstractContextManager[None]):
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+class System(Protocol):
+    """A built system, ready to generate."""
+
+    fast_bytes: int
+    """Fast memory it holds beyond the target's non-expert weights and KV: slots, draft, copies, staging."""
+
+    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
+        """Generate for a batch until `meter.commit` has returned True for every row."""
+
+    def calibrate(self, requests: Sequence[Request]) -> None:
+        """Run the given warm-up requests unmeasured, then fix whatever is chosen from a profile (e.g. cutoff)."""
+
+    def describe(self) -> dict[str, Any]:
+        """What was chosen or derived: slots, cutoff, bytes; plain JSON values."""
+
+    def close(self) -> None:
+        """Stop threads and free memory. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Times measured on this machine, in seconds, that analytic policies are fed with.
+
+    `target_layer[w]` and `draft_layer[w]` are the time of one layer at a forward of `w` positions, all experts
+    resident; `transfer` is the time of one expert record over the link, `call` the fixed part of it per I/O call.
+    """
+
+    target_layer: Mapping[int, float]
+    draft_layer: Mapping[int, float]
+    transfer: float
+    call: float
+
+    @staticmethod
+    def at(table: Mapping[int, float], width: int) -> float:
+        """Read a table at any width: linear between measured widths, flat outside them."""
+        known = sorted(table)
+        below = max((w for w in known if w <= width), default=known[0])
+        above = min((w for w in known if w >= width), default=known[-1])
+        share = (width - below) / (above - below) if above > below else 0.0
+        return table[below] + share * (table[above] - table[below])
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """A paced link: `bandwidth` in bytes/s and `latency` in seconds per I/O call. None stands for the real one."""
+
+    bandwidth: float
+    latency: float
+
+
+class ModelPair(Protocol):
+    """A loaded target (experts in slow memory) and its draft, shared by the systems of one run."""
+
+    name: str
+    vocab_size: int
+    context_length: int
+    num_layers: int
+    """Number of MoE layers of the target."""
+    num_experts: int
+    top_k: int
+    record_bytes: int
+    """Bytes of one expert as stored and moved."""
+    expert_bytes: int
+    """Bytes of all experts of the target."""
+    draft_bytes: int
+    """Bytes of the draft's weights; 0 without a draft."""
+    non_expert_bytes: int
+    device: str
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, special tokens skipped."""
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids that end a sequence."""
+
+    def describe(self) -> dict[str, Any]:
+        """Hashes, shapes and dtypes for the record."""
+
+    def close(self) -> None:
+        """Free weights and files."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """`conf/model/*.yaml`. Paths are relative to the repository root or absolute; `hub:` ids are never fetched here.
+
+    `store` is where experts live: `ram` (a slab in host memory), `pack` (one aligned file next to
+    `cache_dir`, rebuilt when stale) or `checkpoint` (byte ranges of the original safetensors).
+    """
+
+    name: str
+    target: str
+    draft: str | None
+    tokenizer: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    store: Literal["ram", "pack", "checkpoint"] = "ram"
+    cache_dir: str = ".cache/experts"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemConfig:
+    """`conf/system/*.yaml`: parts chosen by name, each with its own options (DESIGN: a system is a composition).
+
+    Every part is a mapping with the key `part`; the other keys are the options of that part.
+    """
+
+    name: str
+    source: str
+    lossless: bool = True
+    drafter: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
+    predictor: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
+    prefetch: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
+    residency: Mapping[str, Any] = field(default_factory=lambda: {"part": "lru"})
+
+
+def load_pair(config: ModelConfig, root: Path) -> ModelPair:
+    """Load target, draft and tokenizer.
+
+    Raises:
+        BadInput: a file is missing, truncated or corrupted, or draft and target do not match.
+    """
+    from systems.runtime.pair import load
+
+    return load(config, root)
+
+
+def measure_costs(pair: ModelPair, link: LinkSpec | None, widths: Sequence[int]) -> Costs:
+    """Time layers and transfers of a pair on this machine, with all experts resident."""
+    from systems.runtime.calibration import measure
+
+    return measure(pair, link, widths)
+
+
+def build_system(
+    config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs
+) -> System:
+    """Compose a system from its parts.
+
+    Raises:
+        BadInput: an unknown part or option, with the nearest valid one.
+        DidNotFit: the budget cannot hold the draft and one layer's top-k experts.
+    """
+    from systems.build import build
+
+    return build(config, pair, budget_bytes, link, costs)

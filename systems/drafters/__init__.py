@@ -1,0 +1,1 @@
+"""Who proposes tokens for the target to verify."""

@@ -1,0 +1,72 @@
+"""What the decode loop asks of a drafter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from systems.runtime.sampling import Chooser
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Proposed tokens `(B, gamma)` and, when sampling, their distributions `(B, gamma, V)`."""
+
+    tokens: Tensor
+    probabilities: Tensor | None
+
+
+class Drafter(Protocol):
+    """Proposes tokens for a batch of rows."""
+
+    @property
+    def draft_length(self) -> int:
+        """Most tokens it proposes per step (gamma)."""
+
+    @property
+    def fast_bytes(self) -> int:
+        """Fast memory it occupies, paid from the budget (bytes)."""
+
+    def begin(self, prompts: Sequence[Sequence[int]], capacity: int, chooser: Chooser) -> None:
+        """Read the prompts of a new batch; rows may grow to `capacity` tokens."""
+
+    def propose(self, chooser: Chooser) -> Draft:
+        """Propose `draft_length` tokens per row, after the tokens observed so far."""
+
+    def observe(self, row: int, tokens: Sequence[int]) -> None:
+        """Tokens have become final in a row, the accepted ones of the last proposal among them."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only."""
+
+    def end(self) -> None:
+        """The batch is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoDrafter:
+    """Plain decoding: proposes nothing."""
+
+    device: torch.device
+    draft_length: int = 0
+    fast_bytes: int = 0
+
+    def begin(self, prompts: Sequence[Sequence[int]], capacity: int, chooser: Chooser) -> None:
+        """Nothing to read."""
+
+    def propose(self, chooser: Chooser) -> Draft:
+        """Propose no token."""
+        return Draft(torch.empty(1, 0, dtype=torch.long, device=self.device), None)
+
+    def observe(self, row: int, tokens: Sequence[int]) -> None:
+        """Nothing to remember."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Nothing to drop."""
+
+    def end(self) -> None:
+        """Nothing to end."""

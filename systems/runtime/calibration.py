@@ -1,0 +1,65 @@
+"""Times of layers and transfers on this machine: what analytic policies and emulated links are based on."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+
+from systems.api import Costs, LinkSpec, ModelPair, SystemConfig
+from systems.runtime.decoder import Decoder
+from systems.runtime.pair import Pair
+from systems.runtime.transport import clock
+
+_REPEATS = 15
+_CONTEXT = 128
+
+
+def measure(pair: ModelPair, link: LinkSpec | None, widths: Sequence[int]) -> Costs:
+    """Time one layer of target and draft per width, all experts resident, and one transfer."""
+    from systems.build import build
+
+    loaded = cast("Pair", pair)
+    nothing = Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0)
+    config = SystemConfig(name="calibration", source="", residency={"part": "all"})
+    system = build(config, pair, 0, None, nothing)
+    try:
+        loaded.port.cache = system._cache  # type: ignore[attr-defined]
+        target = {width: _layer_time(loaded.target, width) for width in widths}
+        draft = {width: _layer_time(loaded.draft, width) for width in widths} if loaded.draft is not None else {1: 0.0}
+    finally:
+        system.close()
+    if link is not None:
+        return Costs(target, draft, link.latency + loaded.record_bytes / link.bandwidth, link.latency)
+    return Costs(target, draft, _median(lambda: _copy(loaded)), 0.0)
+
+
+@torch.inference_mode()
+def _layer_time(model: Any, width: int) -> float:
+    """Median time (s) of a forward of `width` positions behind a short context, per layer."""
+    decoder = Decoder(model, 1, _CONTEXT + width)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(model.config.vocab_size, (_CONTEXT + width,), generator=generator)
+    decoder.prefill(0, tokens[:_CONTEXT].tolist())
+    step = tokens[None, _CONTEXT:].to(decoder.device)
+
+    def forward() -> None:
+        decoder.forward(step, [_CONTEXT])[0, -1, 0].item()
+
+    return _median(forward) / model.config.num_hidden_layers
+
+
+def _copy(pair: Pair) -> None:
+    pair.store.read(0, [torch.empty(pair.record_bytes, dtype=torch.uint8)])
+
+
+def _median(action: Callable[[], None]) -> float:
+    action()
+    times = list[float]()
+    for _ in range(_REPEATS):
+        start = clock()
+        action()
+        times.append(clock() - start)
+    return statistics.median(times)

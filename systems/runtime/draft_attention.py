@@ -1,0 +1,57 @@
+"""SP-MoE's predictor: the draft's attention output, seen through the target's router of the same layer.
+
+Draft and target are layer-aligned, so what the draft's layer l feeds its MLP resembles what the target's
+layer l will feed its router for the same token (SP-MoE, arXiv 2510.10302, section 3.2). No training, no
+projection: the target's router, which is resident, reads the draft's hidden state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from systems.api import BadInput
+from systems.runtime.pair import Pair
+
+Prefetch = Callable[[int, list[int]], object]
+"""Called with the ordinal of a target layer and the experts it will probably need."""
+
+
+class DraftAttention:
+    """An `AttentionListener` that turns hidden states into hints, as deep as `depth` says.
+
+    Args:
+        depth: number of leading MoE layers to predict; asked at each layer, so that it can change.
+
+    Raises:
+        BadInput: the pair has no draft, or one with another number of layers or another width.
+    """
+
+    def __init__(self, pair: Pair, depth: Callable[[], int], prefetch: Prefetch) -> None:
+        _check_alignment(pair)
+        layers = pair.target.get_decoder().layers
+        self._ordinal = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
+        self._routers: dict[int, Any] = {layer: layers[layer].mlp.gate for layer in self._ordinal}
+        self._depth, self._prefetch = depth, prefetch
+
+    def __call__(self, layer: int, hidden: Tensor) -> None:
+        """Hear the normalised attention output `(B, H)` of a draft layer."""
+        ordinal = self._ordinal.get(layer)
+        if ordinal is None or ordinal >= self._depth():
+            return
+        chosen = self._routers[layer](hidden)[2].tolist()
+        self._prefetch(ordinal, list(dict.fromkeys(expert for row in chosen for expert in row)))
+
+
+def _check_alignment(pair: Pair) -> None:
+    if pair.draft is None:
+        raise BadInput("predictor.part=draft_attention needs a draft; set `model.draft`")
+    ours, theirs = pair.target.config, pair.draft.config
+    for key, name in (("num_hidden_layers", "layers"), ("hidden_size", "hidden units")):
+        if getattr(ours, key) != getattr(theirs, key):
+            raise BadInput(
+                f"draft {pair.config.draft} has {getattr(theirs, key)} {name} and target {pair.config.target} "
+                f"{getattr(ours, key)}: predictor.part=draft_attention needs an aligned pair; use system=sd_offload"
+            )

@@ -1,0 +1,266 @@
+"""Experts in fast memory as the computation sees them: needs and prefetches, served by one link.
+
+Two threads meet here under one lock: the one that computes calls `visit` and `prefetch`, the link's worker
+`next_run` and `publish`. Whoever changes state notifies under the same lock, so that no wake-up is lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from systems.api import Meter, NullMeter, Phase, Traffic, WorkerDied
+from systems.runtime.ledger import Ledger
+from systems.runtime.occupancy import Occupancy
+from systems.runtime.queue import DEMAND, PREFETCH, Order, TransferQueue
+from systems.runtime.transport import Arrival, Transport, clock
+
+
+class ExpertCache:
+    """The experts of one system.
+
+    Args:
+        experts: routed experts per layer.
+        batch_io: records that one I/O call of a prefetch may carry.
+        worker: whether prefetches run beside the computation; if not, `prefetch` blocks until they are in.
+    """
+
+    def __init__(
+        self,
+        occupancy: Occupancy,
+        transport: Transport,
+        ledger: Ledger,
+        experts: int,
+        batch_io: int = 1,
+        worker: bool = True,
+    ) -> None:
+        self.slots, self.experts = occupancy.slots, experts
+        self.meter: Meter = NullMeter([])
+        self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
+        self._batch_io, self._worker = batch_io, worker
+        self._queue = TransferQueue()
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._arrived = threading.Condition(self._lock)
+
+    # --- called by the computing thread ---------------------------------------------------------------
+
+    def visit(self, layer: int, needed: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yield `(expert, slot)` for each needed expert of a layer, in the order in which they are there.
+
+        Resident experts come first, while the missing ones travel. A slot is valid until the next item is
+        asked for (resident ones until the last of them). There may be more experts than slots.
+        """
+        base = layer * self.experts
+        with self._lock:
+            present, absent = self._classify(layer, [base + expert for expert in needed])
+        if present:
+            for expert in present:
+                yield expert - base, self.slots.of[expert]
+            self._unpin(present)
+        while absent:
+            with self.meter.span("transfer"):
+                expert = self._await_any(absent)
+            absent.discard(expert)
+            yield expert - base, self.slots.of[expert]
+            self._unpin([expert])
+
+    def prefetch(self, layer: int, experts: Sequence[int]) -> int:
+        """Order experts that `layer` will probably need; those already here are kept until the step ends.
+
+        Returns:
+            How many of them were neither here nor ordered before.
+        """
+        ids = [layer * self.experts + expert for expert in experts]
+        with self._lock:
+            self._check()
+            self._occupancy.held.update(ids)
+            missing = [expert for expert in ids if expert not in self.slots.of and expert not in self._queue]
+            for expert in missing:
+                self._queue.push(Order(PREFETCH, layer, clock(), expert))
+            if missing:
+                self._work.notify()
+        if missing and not self._worker:
+            with self.meter.span("transfer"):
+                self._settle(missing)
+        return len(missing)
+
+    def end_step(self) -> None:
+        """Forget the hints of the verification that has ended."""
+        with self._lock:
+            self._cancel(self._queue.prefetches())
+            self._occupancy.held.clear()
+
+    def end_generation(self) -> None:
+        """Let transfers land and write off prefetches that were never used."""
+        self.end_step()
+        self._settle(list(self._occupancy.loading))
+        with self._lock:
+            self._occupancy.write_off()
+
+    def enter(self, phase: Phase) -> None:
+        """Serve a prompt (streamed past the residents, which it would flush) or decoding from now on."""
+        with self._lock:
+            self._ledger.enter(phase)
+            if phase == "prefill":
+                self._occupancy.begin_streaming()
+            else:
+                self._occupancy.end_streaming()
+
+    def take_traffic(self) -> Traffic:
+        """Return the counts since the last call."""
+        with self._lock:
+            return self._ledger.take(self._transport.busy_seconds())
+
+    def fill(self) -> None:
+        """Load the first experts into all free slots, uncounted: how a fully resident system starts."""
+        for expert, slot in self._occupancy.fill():
+            for arrival in self._transport.move(expert, [slot], 0.0):
+                arrival.wait()
+
+    def close(self) -> None:
+        """Let the worker end."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+
+    # --- called by the worker -------------------------------------------------------------------------
+
+    def next_run(self) -> list[Order] | None:
+        """Wait for the next transfer and return the orders that share its call; None at the end.
+
+        What crosses the link next is decided when the link is free, not before: a demand overtakes all
+        prefetches that have not started.
+        """
+        with self._lock:
+            while not self._closed:
+                if not len(self._queue):
+                    self._work.wait()
+                elif (delay := self._transport.next_start() - clock()) > 0:
+                    self._work.wait(delay)
+                elif admitted := self._admit():
+                    return admitted
+                elif not self._worker and (refused := self._queue.prefetches()):
+                    self._cancel(refused)  # drafting waits for them, and no slot can fall free before it goes on
+                    self._arrived.notify_all()
+                else:
+                    self._work.wait()
+            return None
+
+    def publish(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
+        """Announce when the experts of a run will have arrived."""
+        with self._lock:
+            for order, arrival in zip(run, arrivals, strict=True):
+                self._occupancy.loading[order.expert] = arrival
+            self._arrived.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Make every present and future wait raise: a dead worker must not hang the run."""
+        with self._lock:
+            self._failure = error
+            self._arrived.notify_all()
+
+    # --- under the lock -------------------------------------------------------------------------------
+
+    def _classify(self, layer: int, needed: list[int]) -> tuple[list[int], set[int]]:
+        """Pin what is ready, order what is not; count each need once."""
+        self._check()
+        present, absent = list[int](), set[int]()
+        self._ledger.needed(layer, len(needed))
+        for expert in needed:
+            if expert not in self.slots.of:
+                self._demand(layer, expert)
+                absent.add(expert)
+                continue
+            self._occupancy.pin(expert)
+            first_use = expert in self._occupancy.unused
+            self._occupancy.unused.discard(expert)
+            if not self._occupancy.ready(expert):
+                self._ledger.late(layer)
+                absent.add(expert)
+                continue
+            present.append(expert)
+            self._ledger.on_time(layer) if first_use else self._ledger.resident(layer)
+        self._cancel(self._queue.prefetches(layer))
+        if absent:
+            self._work.notify()
+        return present, absent
+
+    def _demand(self, layer: int, expert: int) -> None:
+        """Order a transfer at once; a prefetch that is still queued is upgraded and counts as late."""
+        if expert in self._queue:
+            self._ledger.late(layer)
+        else:
+            self._ledger.demand(layer)
+        self._queue.push(Order(DEMAND, layer, clock(), expert))
+
+    def _admit(self) -> list[Order]:
+        """Give slots to the most urgent run, or to as much of it as slots allow."""
+        admitted = list[Order]()
+        for order in self._queue.run(self._batch_io):
+            if not self._occupancy.admit(order):
+                break
+            self._queue.cancel(order.expert)
+            admitted.append(order)
+        if admitted:
+            ahead = len(admitted) if admitted[0].kind == PREFETCH else 0
+            self._ledger.moved(len(admitted), ahead)
+        return admitted
+
+    def _cancel(self, experts: Sequence[int]) -> None:
+        for expert in experts:
+            self._queue.cancel(expert)
+        self._ledger.cancelled(len(experts))
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
+
+    # --- waiting --------------------------------------------------------------------------------------
+
+    def _await_any(self, experts: set[int]) -> int:
+        """Block until one of the experts may be read; return it. The link is serial: first ordered, first in."""
+        while True:
+            with self._lock:
+                while (found := self._first_known(experts)) is None:
+                    self._check()
+                    self._arrived.wait()
+            expert, arrival = found
+            if arrival is not None:
+                arrival.wait()
+            with self._lock:
+                if self._occupancy.ready(expert):
+                    return expert
+
+    def _first_known(self, experts: set[int]) -> tuple[int, Arrival | None] | None:
+        """Return an expert that has arrived, else the first whose arrival is known."""
+        for expert, arrival in self._occupancy.loading.items():
+            if expert in experts and arrival is not None:
+                return expert, arrival
+        for expert in experts:
+            if expert in self.slots.of and expert not in self._occupancy.loading:
+                return expert, None
+        return None
+
+    def _settle(self, experts: Sequence[int]) -> None:
+        """Block until none of the experts is queued or on its way."""
+        for expert in experts:
+            with self._lock:
+                while expert in self._queue or self._occupancy.loading.get(expert, self) is None:
+                    self._check()
+                    self._arrived.wait()
+                arrival = self._occupancy.loading.get(expert)
+            if arrival is not None:
+                arrival.wait()
+                with self._lock:
+                    self._occupancy.ready(expert)
+
+    def _unpin(self, experts: Sequence[int]) -> None:
+        with self._lock:
+            self._transport.released([self.slots.of[expert] for expert in experts])
+            for expert in experts:
+                self._occupancy.unpin(expert)
+            if len(self._queue):
+                self._work.notify()

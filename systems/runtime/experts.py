@@ -1,0 +1,146 @@
+"""The module that takes the place of a model family's experts: no parameters, weights from slots.
+
+Every Mixture-of-Experts family of transformers 5 builds its routed experts as one class `<Family>Experts`
+with the forward `(hidden, top_k_index, top_k_weights) -> hidden`. Substituting that class while the model is
+constructed means that expert weights are never allocated nor read, and needs no code per family.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from systems.runtime.expert_cache import ExpertCache
+
+_swap = threading.Lock()
+
+
+class ExpertPort:
+    """The socket between a model and whichever system is running: modules read `cache` at each forward."""
+
+    cache: ExpertCache
+
+
+class OffloadedExperts(nn.Module):
+    """Routed experts of one layer, computed from whatever slots the port's cache provides.
+
+    Args:
+        config: the family's config; only the activation is read from it.
+    """
+
+    def __init__(self, config: Any, *_: Any, **__: Any) -> None:
+        from transformers.activations import ACT2FN
+
+        super().__init__()
+        # Keeps the family's weight initialisation, which looks for parameters we do not have, away from us.
+        self._is_hf_initialized = True
+        self.act_fn: Callable[[Tensor], Tensor] = ACT2FN[config.hidden_act]
+        self.port = ExpertPort()
+        self.layer = -1
+
+    def bind(self, port: ExpertPort, layer: int) -> None:
+        """Attach to a port as the MoE layer with ordinal `layer`."""
+        self.port, self.layer = port, layer
+
+    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """Mix the experts of each token.
+
+        Args:
+            hidden_states: `(T, H)`.
+            top_k_index: `(T, k)` expert numbers.
+            top_k_weights: `(T, k)`.
+
+        Returns:
+            `(T, H)`, bit for bit what the family's own loop gives: the same products on the same rows, added
+            per token in ascending order of experts, whatever the order in which experts arrive.
+        """
+        dispatch = Dispatch(top_k_index)
+        copies = len(dispatch.entries)
+        rows = hidden_states.expand(copies, -1) if len(hidden_states) == 1 else hidden_states[dispatch.rows]
+        weights = top_k_weights.reshape(-1)[dispatch.entries, None]
+        outputs = hidden_states.new_empty(copies, hidden_states.shape[-1])
+        cache = self.port.cache
+        for expert, slot in cache.visit(self.layer, dispatch.experts):
+            part = dispatch.parts[expert]
+            gate, up = functional.linear(rows[part], cache.slots.gate_up[slot]).chunk(2, dim=-1)
+            activated = functional.linear(self.act_fn(gate) * up, cache.slots.down[slot])
+            torch.mul(activated, weights[part], out=outputs[part])
+        mixed = outputs[dispatch.order[0]]
+        for rank in dispatch.order[1:]:
+            mixed = mixed + outputs[rank]
+        return mixed
+
+
+class Dispatch:
+    """Token copies sorted by expert, so that each expert computes one contiguous block of rows.
+
+    Attributes:
+        experts: distinct experts, ascending.
+        parts: per expert the slice of sorted copies.
+        entries: `(T * k,)` flat index into the `(T, k)` router output, in sorted order.
+        rows: `(T * k,)` token of each copy.
+        order: k index tensors `(T,)`: where the copy of each token with the r-th smallest expert lies.
+    """
+
+    __slots__ = ("entries", "experts", "order", "parts", "rows")
+
+    def __init__(self, top_k_index: Tensor) -> None:
+        tokens, k = top_k_index.shape
+        by_expert: dict[int, list[int]] = {}
+        chosen = top_k_index.tolist()
+        for rank in range(k):  # rank before token: the row order of the families' own loop
+            for token in range(tokens):
+                by_expert.setdefault(chosen[token][rank], []).append(token * k + rank)
+        self.experts = sorted(by_expert)
+        self.parts: dict[int, slice] = {}
+        flat: list[int] = []
+        places: list[list[int]] = [[] for _ in range(tokens)]
+        for expert in self.experts:
+            start = len(flat)
+            for entry in by_expert[expert]:
+                places[entry // k].append(len(flat))
+                flat.append(entry)
+            self.parts[expert] = slice(start, len(flat))
+        device = top_k_index.device
+        self.entries = torch.tensor(flat, device=device)
+        self.rows = self.entries // k
+        self.order = torch.tensor(places, device=device).T
+
+
+@contextmanager
+def experts_left_out(config: Any) -> Iterator[None]:
+    """While active, models of the family of `config` are built with `OffloadedExperts` instead of experts.
+
+    transformers has a registry for such substitutions since 5.21, but it is not restored when a constructor
+    raises; this works on 5.17 and later. The substitution is process-wide, so a lock is held: load the target
+    inside and everything else outside.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model_class = AutoModelForCausalLM._model_mapping[type(config)]
+    module = importlib.import_module(model_class.__module__)
+    names = [name for name, item in vars(module).items() if name.endswith("Experts") and isinstance(item, type)]
+    with _swap:
+        saved = {name: getattr(module, name) for name in names}
+        try:
+            for name in names:
+                setattr(module, name, OffloadedExperts)
+            yield
+        finally:
+            for name, item in saved.items():
+                setattr(module, name, item)
+
+
+def bind_experts(model: nn.Module, port: ExpertPort) -> int:
+    """Attach every `OffloadedExperts` of a model to a port, in order of layers; return their number."""
+    modules = [module for module in model.modules() if isinstance(module, OffloadedExperts)]
+    for layer, module in enumerate(modules):
+        module.bind(port, layer)
+    return len(modules)

@@ -1,0 +1,65 @@
+"""Counts of expert needs and bytes, from which every metric of expert movement is derived."""
+
+from __future__ import annotations
+
+from systems.api import LayerNeeds, Phase, Traffic
+
+
+class Ledger:
+    """Accumulates one `Traffic` report at a time; `take` hands it over and starts the next."""
+
+    def __init__(self, layers: int, record_bytes: int) -> None:
+        self._layers, self._record = layers, record_bytes
+        self._busy_seen = 0.0
+        self.phase: Phase = "decode"
+        self.now = self._fresh()
+
+    def _fresh(self) -> Traffic:
+        return Traffic(self.phase, [LayerNeeds() for _ in range(self._layers)])
+
+    def enter(self, phase: Phase) -> None:
+        """Count what follows under `phase`; what was counted before must have been taken."""
+        self.phase = phase
+        self.now.phase = phase
+
+    def take(self, link_busy: float) -> Traffic:
+        """Return the counts since the last call; `link_busy` is the link's lifetime busy time (s)."""
+        report, self.now = self.now, self._fresh()
+        report.link_busy, self._busy_seen = link_busy - self._busy_seen, link_busy
+        return report
+
+    def moved(self, records: int, prefetched: int) -> None:
+        """Records handed to the transport, `prefetched` of them not (yet) asked for by a layer."""
+        self.now.moved_bytes += records * self._record
+        self.now.prefetched += prefetched
+
+    def resident(self, layer: int) -> None:
+        """A need was met by an expert that had been used before."""
+        self.now.layers[layer].resident += 1
+
+    def on_time(self, layer: int) -> None:
+        """A need was met by a prefetch that had arrived."""
+        self.now.layers[layer].on_time += 1
+        self.now.useful_bytes += self._record
+
+    def late(self, layer: int) -> None:
+        """A need found its prefetch queued or on the way."""
+        self.now.layers[layer].late += 1
+        self.now.late_bytes += self._record
+
+    def demand(self, layer: int) -> None:
+        """A need had to order its own transfer."""
+        self.now.layers[layer].demand += 1
+        self.now.demand_bytes += self._record
+
+    def needed(self, layer: int, count: int) -> None:
+        """The router of `layer` named `count` distinct experts."""
+        self.now.layers[layer].needed += count
+
+    def cancelled(self, orders: int) -> None:
+        """Prefetches withdrawn before they started; they cost no bytes."""
+        self.now.cancelled += orders
+
+    def wasted(self, records: int = 1) -> None:
+        """Prefetched records that were never used."""
+        self.now.wasted_bytes += records * self._record

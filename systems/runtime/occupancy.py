@@ -1,0 +1,133 @@
+"""Who sits in which slot, and why: the bookkeeping of fast memory. No thread and no lock of its own."""
+
+from __future__ import annotations
+
+from systems.policies.residency import Residency
+from systems.runtime.ledger import Ledger
+from systems.runtime.queue import DEMAND, Order
+from systems.runtime.slots import Slots
+from systems.runtime.transport import Arrival
+
+STAGING_SLOTS = 2
+"""Slots that prefill streams through: one is read while the other fills."""
+
+
+class Occupancy:
+    """State of every slot: FREE (no owner), LOADING (its expert is in `loading`) or READY.
+
+    Attributes:
+        loading: experts on their way in the order of their transfers, with the arrival once it is known.
+        unused: prefetched experts that no layer has read yet.
+        held: experts that the hints of the current step name; a prefetch never evicts them.
+    """
+
+    def __init__(self, slots: Slots, residency: Residency, ledger: Ledger) -> None:
+        self.slots = slots
+        self.loading: dict[int, Arrival | None] = {}
+        self.unused: set[int] = set()
+        self.held: set[int] = set()
+        self._residency, self._ledger = residency, ledger
+        self._free = list(range(len(slots)))[::-1]
+        self._staging: list[int] = []
+        self._streamed: set[int] = set()
+        self._streaming = False
+
+    def fill(self) -> list[tuple[int, int]]:
+        """Give the first experts to all free slots; return `(expert, slot)` pairs to load."""
+        pairs = []
+        while self._free:
+            expert, slot = len(self.slots.of), self._free.pop()
+            self.slots.assign(slot, expert)
+            self._residency.admitted(expert)
+            pairs.append((expert, slot))
+        return pairs
+
+    def begin_streaming(self) -> None:
+        """Until `end_streaming`, admit to a few staging slots only; they are vacated when first needed."""
+        self._streaming = True
+
+    def end_streaming(self) -> None:
+        """Return the staging slots to the pool."""
+        self._streaming = False
+        self._free += self._staging
+        self._staging.clear()
+
+    def admit(self, order: Order) -> bool:
+        """Give the expert of an order a slot, LOADING; a demanded one is pinned for who waits for it."""
+        urgent = order.kind == DEMAND
+        slot = self._staging_slot() if self._streaming else self._vacate(urgent)
+        if slot is None:
+            return False
+        self.slots.assign(slot, order.expert)
+        self.loading[order.expert] = None
+        if self._streaming:
+            self._streamed.add(order.expert)
+        else:
+            self._residency.admitted(order.expert)
+        if urgent:
+            self.slots.pins[slot] += 1
+        else:
+            self.unused.add(order.expert)
+        return True
+
+    def ready(self, expert: int) -> bool:
+        """Whether a slotted expert may be read; notices an arrival that has come to pass."""
+        if expert not in self.loading:
+            return True
+        arrival = self.loading[expert]
+        if arrival is None or not arrival.done():
+            return False
+        del self.loading[expert]
+        return True
+
+    def pin(self, expert: int) -> None:
+        """Keep a slotted expert for a reader, as the most recently used one."""
+        self.slots.pins[self.slots.of[expert]] += 1
+        self.held.discard(expert)
+        if not self._streaming:
+            self._residency.used(expert)
+
+    def unpin(self, expert: int) -> None:
+        """End a reading; an expert that was streamed gives its slot back at once."""
+        slot = self.slots.of[expert]
+        self.slots.pins[slot] -= 1
+        if expert in self._streamed:
+            self._streamed.remove(expert)
+            self.slots.release(slot)
+            self._staging.append(slot)
+
+    def write_off(self) -> None:
+        """Count prefetches that were never used as wasted; they stay, as residents."""
+        self._ledger.wasted(len(self.unused))
+        self.unused.clear()
+
+    def _staging_slot(self) -> int | None:
+        if self._staging:
+            return self._staging.pop()
+        return self._vacate(urgent=True) if len(self._streamed) < STAGING_SLOTS else None
+
+    def _vacate(self, urgent: bool) -> int | None:
+        """Return an empty slot, evicting for it if need be.
+
+        What the hints of this step name is spared; only an urgent need takes it, when nothing else is left.
+        """
+        if self._free:
+            return self._free.pop()
+        victim = self._residency.victim(lambda expert: expert not in self.held and self._evictable(expert))
+        if victim is None and urgent:
+            victim = self._residency.victim(self._evictable)
+        return None if victim is None else self._evict(victim)
+
+    def _evictable(self, expert: int) -> bool:
+        return not self.slots.pins[self.slots.of[expert]] and self.ready(expert)
+
+    def _evict(self, expert: int) -> int:
+        slot = self.slots.of[expert]
+        self.slots.release(slot)
+        self._residency.evicted(expert)
+        self.held.discard(expert)
+        self._ledger.now.evictions += 1
+        if expert in self.unused:
+            self.unused.remove(expert)
+            self._ledger.wasted()
+        return slot

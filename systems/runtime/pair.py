@@ -1,0 +1,178 @@
+"""Loading a target whose experts stay in slow memory, and its draft."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from systems.api import BadInput, ModelConfig
+from systems.runtime.checkpoint import checkpoint_files, index_experts, read_header
+from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
+from systems.runtime.store import ExpertStore, open_store
+
+CHECKSUMS = "SHA256SUMS"
+
+
+class Pair:
+    """A target, its experts' store, its draft and their tokenizer: `systems.api.ModelPair`.
+
+    One instance serves all systems of a run: `port` decides which system's slots the target reads.
+    """
+
+    def __init__(self, config: ModelConfig, target: Any, draft: Any, tokenizer: Any, store: ExpertStore) -> None:
+        self.name, self.config = config.name, config
+        self.target, self.draft, self.tokenizer, self.store = target, draft, tokenizer, store
+        self.port = ExpertPort()
+        if bind_experts(target, self.port) != len(store.shape.layers):
+            raise BadInput(f"{config.target}: the checkpoint's expert layers are not the model's")
+        self.device = config.device
+        self.num_layers, self.num_experts = len(store.shape.layers), store.shape.experts
+        self.top_k: int = target.config.num_experts_per_tok
+        self.vocab_size: int = target.config.vocab_size
+        self.context_length: int = target.config.max_position_embeddings
+        self.record_bytes = store.shape.record_bytes(store.dtype)
+        self.expert_bytes = self.record_bytes * store.shape.count
+        self.non_expert_bytes = _bytes(target)
+        self.draft_bytes = _bytes(draft) if draft is not None else 0
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt."""
+        return list(self.tokenizer(text)["input_ids"])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, special tokens skipped."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids that end a sequence, from the generation config."""
+        ids = self.target.generation_config.eos_token_id
+        if ids is None:
+            ids = self.tokenizer.eos_token_id
+        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+    def describe(self) -> dict[str, Any]:
+        """Identity of what was loaded."""
+        return {
+            "name": self.name,
+            "target": _fingerprint(Path(self.config.target)),
+            "draft": _fingerprint(Path(self.config.draft)) if self.config.draft else None,
+            "dtype": self.config.dtype,
+            "store": self.config.store,
+            "layers": self.num_layers,
+            "experts": self.num_experts,
+            "top_k": self.top_k,
+            "record_bytes": self.record_bytes,
+            "draft_bytes": self.draft_bytes,
+            "non_expert_bytes": self.non_expert_bytes,
+        }
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+def load(config: ModelConfig, root: Path) -> Pair:
+    """Load a pair; paths in `config` are relative to `root`.
+
+    Raises:
+        BadInput: missing, truncated or corrupted files, or a draft that does not speak the target's tokens.
+    """
+    target_path, tokenizer_path = root / config.target, root / config.tokenizer
+    draft_path = root / config.draft if config.draft else None
+    config = replace(config, target=str(target_path), draft=str(draft_path) if draft_path else None)
+    for folder in filter(None, (target_path, draft_path)):
+        _verify(folder)
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    index = index_experts(target_path)
+    with _quietly():
+        target = _load_target(target_path, dtype, config.device)
+        draft = _load_draft(draft_path, dtype, config.device) if draft_path else None
+    if draft is not None:
+        _check_vocabulary(target_path, target.config, draft_path, draft.config)
+    store = open_store(config.store, index, dtype, root / config.cache_dir)
+    return Pair(config, target, draft, _load_tokenizer(tokenizer_path), store)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from reporting each expert tensor as unexpected, and from drawing progress bars."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _load_target(path: Path, dtype: torch.dtype, device: str) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    with experts_left_out(config):
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+    return model.to(device).eval()
+
+
+def _load_draft(path: Path, dtype: torch.dtype, device: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True).to(device).eval()
+
+
+def _load_tokenizer(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if not (path / "tokenizer.json").is_file():
+        raise BadInput(f"tokenizer {path / 'tokenizer.json'} is missing; check `model.tokenizer`")
+    return AutoTokenizer.from_pretrained(path, local_files_only=True)
+
+
+def _check_vocabulary(target_path: Path, target: Any, draft_path: Path | None, draft: Any) -> None:
+    if target.vocab_size != draft.vocab_size:
+        raise BadInput(
+            f"draft {draft_path} has {draft.vocab_size} tokens and target {target_path} {target.vocab_size}: "
+            "speculative decoding needs one vocabulary; choose another `model.draft`"
+        )
+    files = [path / "tokenizer.json" for path in (target_path, draft_path) if path]
+    if all(file.is_file() for file in files) and len({_sha256(file) for file in files}) > 1:
+        raise BadInput(f"draft and target have different tokenizers ({files[0]}, {files[1]}); choose another draft")
+
+
+def _verify(folder: Path) -> None:
+    """Check that a folder's weights are complete, and equal to its checksums where it has some."""
+    files = checkpoint_files(folder)
+    for file in files:
+        read_header(file)
+    sums = folder / CHECKSUMS
+    if not sums.is_file():
+        return
+    expected = {name: digest for digest, name in (line.split() for line in sums.read_text().splitlines())}
+    for file in files:
+        if _sha256(file) != expected.get(file.name):
+            raise BadInput(f"weights file {file} is corrupted (its SHA-256 is not that of {sums}); restore it")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _fingerprint(folder: Path) -> dict[str, str]:
+    return {file.name: _sha256(file)[:16] for file in checkpoint_files(folder)}
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())

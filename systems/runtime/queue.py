@@ -1,0 +1,85 @@
+"""The order in which experts cross the link."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+DEMAND = 0
+PREFETCH = 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Order:
+    """A transfer not yet started. Smaller sorts first: demand before prefetch, then by `need`.
+
+    `need` is the ordinal of the layer that will read the expert, the order in which verification gets there.
+    `asked` is the host time (s) of the order.
+    """
+
+    kind: int
+    need: int
+    asked: float
+    expert: int
+
+
+class TransferQueue:
+    """A priority queue whose entries can be upgraded and cancelled. Not thread-safe; its owner holds a lock."""
+
+    def __init__(self) -> None:
+        self._heap: list[Order] = []
+        self._pending: dict[int, Order] = {}
+
+    def __contains__(self, expert: int) -> bool:
+        return expert in self._pending
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def push(self, order: Order) -> None:
+        """Add an order, or replace the pending one of the same expert if this one is more urgent."""
+        known = self._pending.get(order.expert)
+        if known is None or order < known:
+            self._pending[order.expert] = order
+            heapq.heappush(self._heap, order)
+
+    def cancel(self, expert: int) -> None:
+        """Withdraw the order of an expert; it must be pending."""
+        del self._pending[expert]
+
+    def prefetches(self, layer: int | None = None) -> list[int]:
+        """Experts with a pending prefetch, of one layer or of all."""
+        return [
+            order.expert
+            for order in self._pending.values()
+            if order.kind == PREFETCH and (layer is None or order.need == layer)
+        ]
+
+    def peek(self) -> Order | None:
+        """Return the most urgent order, None if the queue is empty."""
+        while self._heap and self._pending.get(self._heap[0].expert) is not self._heap[0]:
+            heapq.heappop(self._heap)
+        return self._heap[0] if self._heap else None
+
+    def run(self, batch: int) -> list[Order]:
+        """Return the most urgent order with up to `batch - 1` neighbours that can share its I/O call.
+
+        Neighbours are prefetches for the same layer whose records are adjacent; demands travel alone, so that
+        none waits for another's bytes. In ascending order; nothing is removed.
+        """
+        first = self.peek()
+        if first is None or first.kind == DEMAND:
+            return [first] if first else []
+        lowest = highest = first
+        while highest.expert - lowest.expert + 1 < batch:
+            if after := self._mate(first, highest.expert + 1):
+                highest = after
+            elif before := self._mate(first, lowest.expert - 1):
+                lowest = before
+            else:
+                break
+        return [self._pending[expert] for expert in range(lowest.expert, highest.expert + 1)]
+
+    def _mate(self, first: Order, expert: int) -> Order | None:
+        order = self._pending.get(expert)
+        return order if order and (order.kind, order.need) == (first.kind, first.need) else None

@@ -1,0 +1,107 @@
+"""Every lossless system emits exactly the tokens of plain greedy decoding by stock transformers (fp32)."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from systems.api import LinkSpec, NullMeter, Request, SystemConfig, Traffic, build_system
+from systems.runtime.pair import Pair
+from tests.systems.tiny import COSTS, SYSTEMS, requests
+
+LINK = LinkSpec(bandwidth=50e6, latency=2e-5)
+
+
+class Checked(NullMeter):
+    """Collects traffic and steps, and asserts the identities of both."""
+
+    def __init__(self, limits: Sequence[int]) -> None:
+        super().__init__(limits)
+        self.reports: list[Traffic] = []
+        self.accepted: list[int] = []
+
+    def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
+        assert all(a <= d for a, d in zip(accepted, drafted, strict=True))
+        self.accepted += accepted
+
+    def traffic(self, traffic: Traffic) -> None:
+        for needs in traffic.layers:
+            assert needs.needed == needs.resident + needs.on_time + needs.late + needs.demand + needs.elsewhere
+        self.reports.append(traffic)
+
+    def total(self, name: str) -> int:
+        return sum(getattr(report, name) for report in self.reports)
+
+
+@pytest.fixture(scope="module")
+def reference(root: Path, pair: Pair) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(root / "target", experts_implementation="eager").eval()
+
+
+def plain(model: Any, request: Request) -> list[int]:
+    prompt = torch.tensor([request.prompt])
+    mask = torch.ones_like(prompt)
+    output = model.generate(
+        prompt, attention_mask=mask, max_new_tokens=request.max_new_tokens, do_sample=False, pad_token_id=0
+    )
+    return list(output[0, len(request.prompt) :].tolist())
+
+
+def run(config: SystemConfig, pair: Pair, batch: Sequence[Request], slots: int) -> tuple[Checked, dict[str, Any]]:
+    system = build_system(config, pair, pair.draft_bytes + slots * pair.record_bytes, LINK, COSTS)
+    meter = Checked([r.max_new_tokens for r in batch])
+    try:
+        system.generate(batch, meter)
+        return meter, system.describe()
+    finally:
+        system.close()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_tokens_equal_plain_greedy_decoding(name: str, batch: int, pair: Pair, reference: Any) -> None:
+    group = [dataclasses.replace(r, max_new_tokens=20 - 3 * i) for i, r in enumerate(requests(batch, seed=batch))]
+    meter, _ = run(SYSTEMS[name], pair, group, slots=6)
+    assert meter.tokens == [plain(reference, request) for request in group]
+    moved = sum(meter.total(kind) for kind in ("demand_bytes", "useful_bytes", "late_bytes", "wasted_bytes"))
+    assert meter.total("moved_bytes") == moved
+
+
+@pytest.mark.parametrize("cutoff", [0, 1, 2, 3, 4, "auto"])
+@pytest.mark.parametrize("worker", [True, False])
+def test_every_cutoff_is_exact_and_prefetches(cutoff: int | str, worker: bool, pair: Pair, reference: Any) -> None:
+    config = dataclasses.replace(
+        SYSTEMS["sp_moe"], prefetch={"part": "cutoff", "cutoff": cutoff, "worker": worker, "batch_io": 2}
+    )
+    batch = requests(2, 24, seed=5)
+    meter, described = run(config, pair, batch, slots=10)
+    assert meter.tokens == [plain(reference, request) for request in batch]
+    assert set(meter.accepted) > {0}, "acceptance must be ragged for this test to mean something"
+    assert (meter.total("prefetched") > 0) == (cutoff != 0), "prefetch must act during multi-token verification"
+    assert described["cutoff"] == (4 if cutoff == "auto" else cutoff)
+
+
+def test_more_slots_move_fewer_bytes(pair: Pair) -> None:
+    moved = [run(SYSTEMS["offload"], pair, requests(1, 24), slots)[0].total("moved_bytes") for slots in (2, 8, 31)]
+    assert moved[0] > moved[1] > moved[2]
+
+
+def test_resident_never_moves_a_byte(pair: Pair) -> None:
+    assert run(SYSTEMS["resident"], pair, requests(2), slots=0)[0].total("moved_bytes") == 0
+
+
+def test_prompts_are_streamed_past_the_residents(pair: Pair) -> None:
+    """Prefill leaves all decode slots but the staging ones as they were."""
+    system = build_system(SYSTEMS["offload"], pair, 12 * pair.record_bytes, LINK, COSTS)
+    slots = system._cache.slots  # type: ignore[attr-defined]
+    system.generate(requests(1, 8), NullMeter([8]))
+    before = set(slots.of)
+    system.generate(requests(1, 1, seed=9), NullMeter([1]))
+    system.close()
+    assert len(before) == 12
+    assert len(before - set(slots.of)) <= 2

@@ -1,0 +1,42 @@
+"""Logits with offloaded experts equal the stock ones bit for bit, for every family, with no code per family."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from systems.api import LinkSpec, ModelConfig, SystemConfig, build_system, load_pair
+from systems.runtime.pair import Pair
+from tests.systems.tiny import COSTS, FAMILIES, VOCABULARY, save_target, save_tokenizer
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("slots", [3, 24], ids=["fewer-slots-than-experts", "plenty"])
+def test_logits_equal_the_stock_experts(family: str, slots: int, tmp_path: Path) -> None:
+    stock = save_target(tmp_path / "target", family)
+    save_tokenizer(tmp_path)
+    pair = load_pair(ModelConfig(family, "target", None, "."), tmp_path)
+    assert isinstance(pair, Pair)
+    assert not [name for name, _ in pair.target.named_parameters() if ".experts." in name]
+    system = build_system(SystemConfig(family, ""), pair, slots * pair.record_bytes, LinkSpec(1e9, 0.0), COSTS)
+    pair.port.cache = system._cache  # type: ignore[attr-defined]
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        for width in (1, 2, 7, 40):
+            tokens = torch.randint(VOCABULARY, (2, width), generator=generator)
+            ours, theirs = pair.target(tokens).logits, stock(tokens).logits
+            assert torch.equal(ours, theirs), f"width {width}: max difference {(ours - theirs).abs().max()}"
+    system.close()
+
+
+def test_a_failing_load_restores_the_family(tmp_path: Path) -> None:
+    from transformers import MixtralConfig
+    from transformers.models.mixtral import modeling_mixtral
+
+    from systems.runtime.experts import OffloadedExperts, experts_left_out
+
+    stock = modeling_mixtral.MixtralExperts
+    with pytest.raises(RuntimeError), experts_left_out(MixtralConfig()):
+        assert modeling_mixtral.MixtralExperts is OffloadedExperts
+        raise RuntimeError("constructor failed")
+    assert modeling_mixtral.MixtralExperts is stock
