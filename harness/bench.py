@@ -53,9 +53,7 @@ def run(config: BenchConfig, console: Console) -> Outcome:
     folders = {label: Path(config.runs) / key / label for label in config.systems}
     found = [records.finished_row(folder) for folder in folders.values()] if config.resume else [None]
     if all(found):
-        console.print(
-            f"{key} is finished; its records are shown (resume=false measures again)", highlight=False
-        )
+        console.print(f"{key} is finished; its records are shown (resume=false measures again)", highlight=False)
         done = [row for row in found if row is not None]
     else:
         done = _measure(config, key, folders, prompts, console)
@@ -110,9 +108,7 @@ def _record(
     """Measure with every cell's records open; whatever interrupts leaves them marked as unfinished."""
     writers: dict[str, CellWriter] = {}
 
-    def store(
-        contender: Contender, generation: Generation, requests: Sequence[Request], seen: Measured
-    ) -> None:
+    def store(contender: Contender, generation: Generation, requests: Sequence[Request], seen: Measured) -> None:
         lines = records.request_lines(generation, requests, seen.reference, pair.decode)
         writers[contender.label].add(lines, list(records.step_lines(generation)))
 

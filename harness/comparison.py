@@ -125,9 +125,7 @@ def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batche
                 yield _Turn(contender, requests, repeat, batch, place)
 
 
-def _take(
-    turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration
-) -> None:
+def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration) -> None:
     ids = [request.id for request in turn.requests]
     limits = [request.max_new_tokens for request in turn.requests]
     meter = RecordingMeter(ids, limits, pair.stop_tokens, time.perf_counter_ns, _synchronize(pair.device))
@@ -142,16 +140,12 @@ def _take(
 def _run_reference(config: BenchConfig, pair: api.ModelPair, batches: Batches, measured: Measured) -> None:
     """Decode every prompt alone, greedily, all experts resident: what lossless systems must reproduce."""
     if config.reference is None or config.measure.sampling.temperature > 0:
-        measured.no_reference = (
-            "sampled outputs have no single reference" if config.reference else "switched off"
-        )
+        measured.no_reference = "sampled outputs have no single reference" if config.reference else "switched off"
         return
     try:
         system = api.build_system(config.reference, pair, pair.expert_bytes, None, measured.costs)
         try:
-            measured.reference = {
-                request.id: _decode(system, request, pair) for batch in batches for request in batch
-            }
+            measured.reference = {request.id: _decode(system, request, pair) for batch in batches for request in batch}
         finally:
             system.close()
     except Exception as error:

@@ -59,16 +59,12 @@ def bench_config(composed: Plain, folders: Sequence[Path], overrides: Sequence[s
     values = dict(composed)
     own, listed = values.pop("system"), values.pop("systems", None) or []
     systems = _listed(listed, own, folders, overrides) if listed else {own["name"]: own}
-    values["systems"] = {
-        label: schema.parse(SystemConfig, s, f"system({label})") for label, s in systems.items()
-    }
+    values["systems"] = {label: schema.parse(SystemConfig, s, f"system({label})") for label, s in systems.items()}
     values["reference"] = schema.parse(SystemConfig, _read(REFERENCE, folders), "system")
     return schema.parse(BenchConfig, values, "")
 
 
-def _listed(
-    listed: Sequence[Any], own: Plain, folders: Sequence[Path], overrides: Sequence[str]
-) -> dict[str, Plain]:
+def _listed(listed: Sequence[Any], own: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> dict[str, Plain]:
     keys = [override.split("=", 1)[0].lstrip("+~") for override in overrides]
     if "system" in keys:
         raise BadInput("`system=` chooses one system and `systems=` lists several; give one of the two")
@@ -130,19 +126,26 @@ def explain(error: Exception) -> str:
         group, name = str(missing).rsplit("/", 1)
         return f"no {group} `{name}`; {schema.suggest(name, options or [])}"
     text = str(error)
+    if override := getattr(error, "override", None):
+        return f"cannot read `{override}`: {text.splitlines()[0]}; quote values with brackets or commas"
     if found := re.match(r"Could not override '([^']+)'", text):
-        return f"no config key `{found[1]}`; {schema.suggest(*_siblings(found[1]))}"
+        return _no_key(found[1])
     if text.startswith("Ambiguous value"):
         return f"{text.splitlines()[0]}; add --multirun to run one after the other, or compare: systems=[a,b]"
-    return text.split("\nSee http")[0]
+    return text
+
+
+def _no_key(key: str) -> str:
+    name, names = _siblings(key)
+    if name in names:
+        return f"`{key}` is not set in the chosen YAML; add it with a plus sign: `+{key}=...`"
+    return f"no config key `{key}`; {schema.suggest(name, names)}"
 
 
 def _siblings(key: str) -> tuple[str, list[str]]:
     """Return the last part of a key and the names that could stand there."""
     group, _, rest = key.partition(".")
     if not rest:
-        return key, sorted(
-            {*GROUPS, "experiment", *(item.name for item in fields(BenchConfig))} - {"reference"}
-        )
+        return key, sorted({*GROUPS, "experiment", *(item.name for item in fields(BenchConfig))} - {"reference"})
     names = [item.name for item in fields(GROUPS[group])] if group in GROUPS else []
     return (rest, names) if "." not in rest else (rest.rsplit(".", 1)[1], [])

@@ -84,8 +84,7 @@ class MeasureConfig:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 2:
             raise BadInput(
-                f"`measure.max_new_tokens` is {self.max_new_tokens}; TPOT is a time between tokens and"
-                " needs 2 or more"
+                f"`measure.max_new_tokens` is {self.max_new_tokens}; TPOT is a time between tokens and needs 2 or more"
             )
         for name in ("repeats", "batch", "threads"):
             if getattr(self, name) < 1:

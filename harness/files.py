@@ -19,9 +19,7 @@ class CannotWrite(BadInput):
 
     def __init__(self, path: Path, error: OSError) -> None:
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
-        super().__init__(
-            f"cannot write {path}: {error.strerror}; {remedy}, or set `runs=` and `output=` elsewhere"
-        )
+        super().__init__(f"cannot write {path}: {error.strerror}; {remedy}, or set `runs=` and `output=` elsewhere")
 
 
 def dump(value: Any, indent: int | None = None) -> str:

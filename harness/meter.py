@@ -81,9 +81,7 @@ class RecordingMeter:
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
         """Close a cycle: its time runs from the previous step, or from the commit that ended the prefill."""
         self._settle()
-        spans = {
-            name: (self._totals[index] - self._snapshot[index]) / 1e9 for index, name in enumerate(SPANS, 1)
-        }
+        spans = {name: (self._totals[index] - self._snapshot[index]) / 1e9 for index, name in enumerate(SPANS, 1)}
         seconds = (self._last - self._mark) / 1e9
         self.steps.append(Step(tuple(rows), tuple(drafted), tuple(accepted), seconds, spans))
         self._restart_step()
@@ -98,9 +96,7 @@ class RecordingMeter:
         `order` is the position of the system among those that were given this batch one after the other.
         """
         first = self._first or self._window
-        window = dict(
-            zip(("", *SPANS), (b - a for a, b in zip(first, self._window, strict=True)), strict=True)
-        )
+        window = dict(zip(("", *SPANS), (b - a for a, b in zip(first, self._window, strict=True)), strict=True))
         return Generation(repeat, batch, order, self._started, self._rows, self.steps, self.reports, window)
 
     def _keep(self, record: Row, tokens: Sequence[int], limit: int) -> int:

@@ -28,9 +28,7 @@ def main() -> int:
     return launch(_report)
 
 
-def ratio(
-    system: api.System, pair: api.ModelPair, batches: comparison.Batches, repeats: int, seed: int
-) -> Interval:
+def ratio(system: api.System, pair: api.ModelPair, batches: comparison.Batches, repeats: int, seed: int) -> Interval:
     """Return time with measuring / time without, and its interval over batches of prompts."""
     sides: tuple[list[Pair], list[Pair]] = ([], [])
     for index, requests in enumerate(batches):
@@ -56,18 +54,14 @@ def _report(config: BenchConfig) -> None:
         pair.close()
 
 
-def _print(
-    contender: Contender, config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection
-) -> None:
+def _print(contender: Contender, config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection) -> None:
     batches = comparison.split(selection.requests, config.measure.batch)
     contender.warm_up(comparison.split(selection.warmup, config.measure.batch))
     if contender.system is None:
         sys.stdout.write(f"{contender.label}: {contender.did_not_fit or contender.error}\n")
         return
     value, low, high = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)
-    sys.stdout.write(
-        f"{contender.label}: measuring costs {value - 1:+.2%} [{low - 1:+.2%}, {high - 1:+.2%}]\n"
-    )
+    sys.stdout.write(f"{contender.label}: measuring costs {value - 1:+.2%} [{low - 1:+.2%}, {high - 1:+.2%}]\n")
 
 
 def _time(system: api.System, pair: api.ModelPair, requests: Sequence[Request], make: MakeMeter) -> float:

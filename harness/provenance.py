@@ -35,8 +35,7 @@ def collect() -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "dirty": _dirty(),
         "lock": {
-            path.name: file_hash(path)
-            for path in sorted(ROOT.glob("*requirements*.txt")) + sorted(ROOT.glob("*.lock"))
+            path.name: file_hash(path) for path in sorted(ROOT.glob("*requirements*.txt")) + sorted(ROOT.glob("*.lock"))
         },
         "command": scrub(" ".join(["python -m harness", *sys.argv[1:]])),
         "python": platform.python_version(),
@@ -68,9 +67,7 @@ def folder_fingerprint(folders: Iterable[str]) -> str:
         for path in sorted((ROOT / folder).glob("*")):
             facts = path.stat()
             large = facts.st_size > LARGE or not path.is_file()
-            digest.update(
-                f"{path.name}{facts.st_size}{facts.st_mtime_ns if large else file_hash(path)}".encode()
-            )
+            digest.update(f"{path.name}{facts.st_size}{facts.st_mtime_ns if large else file_hash(path)}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -97,16 +94,12 @@ def _prefixes() -> list[tuple[str, str]]:
     """Return folders to hide and what stands for them, innermost first."""
     known = {str(ROOT): ".", str(Path.cwd()): ".", sys.prefix: "<env>", sys.base_prefix: "<python>"}
     known |= {tempfile.gettempdir(): "<tmp>", str(Path.home()): "~"}
-    return sorted(
-        ((path, name) for path, name in known.items() if path != "/"), key=lambda item: -len(item[0])
-    )
+    return sorted(((path, name) for path, name in known.items() if path != "/"), key=lambda item: -len(item[0]))
 
 
 def _git(*arguments: str) -> str | None:
     try:
-        run = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
-        )
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() if run.returncode == 0 else None
@@ -138,6 +131,4 @@ def _gpu() -> list[dict[str, Any]]:
     if not torch.cuda.is_available():
         return []
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return [
-        {"name": device.name, "bytes": device.total_memory, "cuda": torch.version.cuda} for device in devices
-    ]
+    return [{"name": device.name, "bytes": device.total_memory, "cuda": torch.version.cuda} for device in devices]

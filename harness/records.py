@@ -118,9 +118,7 @@ def request_lines(
                 "accepted": sum(accepted for _, accepted in drafts),
                 "exact_match": None if reference is None else divergence is None,
                 "first_divergence": divergence,
-                "commits": [
-                    [(commit.time - generation.started) / 1e9, commit.kept] for commit in row.commits
-                ],
+                "commits": [[(commit.time - generation.started) / 1e9, commit.kept] for commit in row.commits],
                 "tokens": row.tokens,
                 "text": decode(row.tokens),
             }

@@ -50,9 +50,7 @@ def _verdict(config: BenchConfig, contender: Contender, measured: Measured) -> R
     return {"status": status, **({"reason": reason} if reason else {}), **shown}
 
 
-def add_speedups(
-    rows: Sequence[Row], folders: Mapping[str, Path], baselines: Sequence[str], seed: int
-) -> list[Row]:
+def add_speedups(rows: Sequence[Row], folders: Mapping[str, Path], baselines: Sequence[str], seed: int) -> list[Row]:
     """Return the rows with speedups over each baseline that was measured, else over the first system.
 
     Args:

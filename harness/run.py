@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from harness.config import BenchConfig
+from harness.files import CannotWrite
 from systems.api import BadInput
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -76,6 +77,10 @@ def _hydra(task: Callable[[BenchConfig], None], problems: list[str]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         problems.append(compose.explain(error))
         _report(problems[-1], USAGE)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        # Hydra makes the folder of a sweep before any job has begun to check it.
+        problems.append(str(CannotWrite(Path(error.filename or "."), error)))
+        _report(problems[-1], USAGE)
 
 
 def _compare(config: BenchConfig) -> Any:
@@ -90,9 +95,7 @@ def _compare(config: BenchConfig) -> Any:
     if config.output is not None:
         bench.publish(outcome, Path(config.output))
     table.show(outcome.rows, console)
-    console.print(
-        f"records: {home}, summary: {Path(config.output or home) / 'summary.json'}", highlight=False
-    )
+    console.print(f"records: {home}, summary: {Path(config.output or home) / 'summary.json'}", highlight=False)
     bench.mirror(outcome, console)
     return outcome
 

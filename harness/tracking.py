@@ -22,9 +22,7 @@ def ensure_available(config: TrackingConfig) -> None:
         _wandb()
 
 
-def mirror(
-    config: TrackingConfig, key: str, row: Mapping[str, Any], cell: Mapping[str, Any], warn: Warn
-) -> None:
+def mirror(config: TrackingConfig, key: str, row: Mapping[str, Any], cell: Mapping[str, Any], warn: Warn) -> None:
     """Send one finished cell to the tracker.
 
     Args:
@@ -40,9 +38,7 @@ def mirror(
         warn(f"W&B did not take {row['system']}: {error}. All is on disk; try tracking.mode=offline")
 
 
-def _mirror_to_wandb(
-    config: TrackingConfig, key: str, row: Mapping[str, Any], cell: Mapping[str, Any]
-) -> None:
+def _mirror_to_wandb(config: TrackingConfig, key: str, row: Mapping[str, Any], cell: Mapping[str, Any]) -> None:
     run = _wandb().init(
         project=config.project,
         group=config.group or key,
@@ -62,7 +58,5 @@ def _wandb() -> ModuleType:
     try:
         import wandb
     except ImportError as error:
-        raise BadInput(
-            "tracking=wandb needs wandb: pip install 'spmoe-bench[wandb]', or tracking=none"
-        ) from error
+        raise BadInput("tracking=wandb needs wandb: pip install 'spmoe-bench[wandb]', or tracking=none") from error
     return wandb

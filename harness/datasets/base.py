@@ -35,9 +35,7 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return digest.hexdigest()[:16]
 
 
-def select(
-    prompts: Sequence[Prompt], pair: ModelPair, dataset: DatasetConfig, measure: MeasureConfig
-) -> Selection:
+def select(prompts: Sequence[Prompt], pair: ModelPair, dataset: DatasetConfig, measure: MeasureConfig) -> Selection:
     """Encode the first `dataset.limit` prompts, and the next ones to warm up on (the same if none are left).
 
     Raises:

@@ -12,9 +12,7 @@ from harness.metrics import tpot
 from harness.metrics.base import Cell, Definition, Parts, Value
 
 MAX_RESIDUAL = 0.05
-PART = Definition(
-    "breakdown@1", "s/token", "lower", "TPOT x share of the span in the time from first to last commit"
-)
+PART = Definition("breakdown@1", "s/token", "lower", "TPOT x share of the span in the time from first to last commit")
 RESIDUAL = Definition("residual@1", "-", "lower", "share of that time in no span")
 
 
@@ -37,11 +35,7 @@ def measure(cell: Cell) -> dict[str, Value]:
     residual = RESIDUAL.ratio(cell, _residual, "nothing was decoded")
     names: dict[str, str] = {"residual": ""} | {str(name): name for name in SPANS}
     if residual.value is None or residual.value > MAX_RESIDUAL:
-        reason = (
-            residual.reason or f"the residual is {residual.value:.1%} of TPOT, more than {MAX_RESIDUAL:.0%}"
-        )
+        reason = residual.reason or f"the residual is {residual.value:.1%} of TPOT, more than {MAX_RESIDUAL:.0%}"
         return {"residual": residual} | {f"breakdown_{name}": PART.unknown(reason) for name in names}
-    parts = {
-        f"breakdown_{name}": PART.ratio(cell, _part(span), tpot.TOO_SHORT) for name, span in names.items()
-    }
+    parts = {f"breakdown_{name}": PART.ratio(cell, _part(span), tpot.TOO_SHORT) for name, span in names.items()}
     return {"residual": residual} | parts

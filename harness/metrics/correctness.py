@@ -44,9 +44,7 @@ def measure(cell: Cell) -> dict[str, Value]:
 
     found = [d for g in cell.generations for row in g.rows if (d := divergence(row)) is not None]
     earliest = (
-        FIRST_DIVERGENCE.known(min(found), len(found))
-        if found
-        else FIRST_DIVERGENCE.unknown("no output diverged")
+        FIRST_DIVERGENCE.known(min(found), len(found)) if found else FIRST_DIVERGENCE.unknown("no output diverged")
     )
     return {
         "exact_match": EXACT_MATCH.ratio(cell, exact, "nothing was generated"),

@@ -14,17 +14,11 @@ from harness.generation import Generation, needs
 from harness.metrics.base import Cell, Definition, Parts, Value
 from systems.api import Traffic
 
-HIT_RATE = Definition(
-    "hit_rate@1", "-", "higher", "(resident + prefetched on time) / needed, decode, per forward"
-)
-PRECISION = Definition(
-    "prefetch_precision@1", "-", "higher", "bytes of prefetches used / bytes prefetched, decode"
-)
+HIT_RATE = Definition("hit_rate@1", "-", "higher", "(resident + prefetched on time) / needed, decode, per forward")
+PRECISION = Definition("prefetch_precision@1", "-", "higher", "bytes of prefetches used / bytes prefetched, decode")
 RECALL = Definition("prefetch_recall@1", "-", "higher", "prefetched on time / (needed - resident), decode")
 LATE = Definition("late@1", "-", "lower", "prefetched but still in flight when needed / needed, decode")
-WASTED = Definition(
-    "wasted_bytes@1", "bytes/token", "lower", "bytes prefetched and never used / token, decode"
-)
+WASTED = Definition("wasted_bytes@1", "bytes/token", "lower", "bytes prefetched and never used / token, decode")
 MOVED = Definition("bytes_per_token@1", "bytes/token", "lower", "expert bytes over the link / token, decode")
 NO_NEEDS = "the system reports no expert needs"
 NO_PREFETCH = "nothing was prefetched"

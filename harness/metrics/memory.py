@@ -7,9 +7,7 @@ from harness.metrics.base import Cell, Definition, Value
 FAST = Definition(
     "peak_fast_bytes@1", "bytes", "lower", "fast memory beyond non-expert weights and KV: what is budgeted"
 )
-RSS = Definition(
-    "peak_rss@1", "bytes", "lower", "peak resident set of the process, shared by the compared systems"
-)
+RSS = Definition("peak_rss@1", "bytes", "lower", "peak resident set of the process, shared by the compared systems")
 
 
 def measure(cell: Cell) -> dict[str, Value]:

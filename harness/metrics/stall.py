@@ -9,9 +9,7 @@ from __future__ import annotations
 from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
 
-STALL_SHARE = Definition(
-    "stall_share@1", "-", "lower", "time waiting for experts / time from first to last commit"
-)
+STALL_SHARE = Definition("stall_share@1", "-", "lower", "time waiting for experts / time from first to last commit")
 OVERLAP = Definition(
     "overlap@1", "-", "higher", "1 - time waiting for experts / time the link was busy, at least 0, decode"
 )

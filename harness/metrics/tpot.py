@@ -9,9 +9,7 @@ from __future__ import annotations
 from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
 
-TPOT = Definition(
-    "tpot@1", "s", "lower", "sum of (t_last - t_first) / sum of (n - 1) over requests with n >= 2"
-)
+TPOT = Definition("tpot@1", "s", "lower", "sum of (t_last - t_first) / sum of (n - 1) over requests with n >= 2")
 TPOT_MEAN = Definition("tpot_mean@1", "s", "lower", "mean over requests of (t_last - t_first) / (n - 1)")
 TOO_SHORT = "no request has two tokens"
 

@@ -13,9 +13,7 @@ MS = 1_000_000
 """Nanoseconds in a millisecond."""
 
 
-def row(
-    id: str, *commits: tuple[int, int], tokens: Sequence[int] | None = None, stopped: bool = False
-) -> Row:
+def row(id: str, *commits: tuple[int, int], tokens: Sequence[int] | None = None, stopped: bool = False) -> Row:
     """A row from (milliseconds, tokens kept); token ids count up from 1."""
     count = sum(kept for _, kept in commits)
     ids = list(range(1, count + 1)) if tokens is None else list(tokens)

@@ -79,7 +79,7 @@ class FakeSystem:
         if self.fault == "crash" and not isinstance(meter, NullMeter):
             raise RuntimeError(f"link worker died at {Path.cwd()}/systems/link.py")
         if self.fault == "slow":
-            time.sleep(0.3)
+            time.sleep(0.2)
         scripts = [self._script(request) for request in requests]
         sent = [0] * len(requests)
         active = []
@@ -153,9 +153,7 @@ class FakeSystem:
             pass
 
     def calibrate(self, requests: Sequence[Request]) -> None:
-        self.generate(
-            requests, NullMeter([request.max_new_tokens for request in requests], frozenset({STOP}))
-        )
+        self.generate(requests, NullMeter([request.max_new_tokens for request in requests], frozenset({STOP})))
 
     def describe(self) -> dict[str, Any]:
         return {"calls": self.calls, "drafter": json.loads(json.dumps(dict(self.config.drafter)))}

@@ -30,9 +30,7 @@ def test_a_lost_need_is_caught() -> None:
     assert text.endswith("= 4")
 
 
-@pytest.mark.parametrize(
-    "field", ["moved_bytes", "demand_bytes", "useful_bytes", "late_bytes", "wasted_bytes"]
-)
+@pytest.mark.parametrize("field", ["moved_bytes", "demand_bytes", "useful_bytes", "late_bytes", "wasted_bytes"])
 def test_lost_bytes_are_caught(field: str) -> None:
     broken = _sound()
     setattr(broken.reports[0].traffic, field, 99)
@@ -48,9 +46,7 @@ def test_more_accepted_than_drafted_is_caught() -> None:
 def test_tokens_that_no_step_explains_are_caught() -> None:
     broken = _sound()
     broken.rows[0].handed = 5
-    assert violations([broken]) == [
-        "repeat 0, batch 0: request 'a': 5 tokens committed, but 1 + accepted + steps = 4"
-    ]
+    assert violations([broken]) == ["repeat 0, batch 0: request 'a': 5 tokens committed, but 1 + accepted + steps = 4"]
 
 
 def test_systems_that_report_no_steps_are_not_judged_by_them() -> None:

@@ -52,9 +52,7 @@ def test_tpot_pools_repeats_within_their_prompt() -> None:
 
 
 def test_ttft_is_from_the_start_of_the_batch() -> None:
-    assert ttft.measure(cell(generation(row("a", (30, 1)), row("b", (50, 1)))))[
-        "ttft"
-    ].value == pytest.approx(0.04)
+    assert ttft.measure(cell(generation(row("a", (30, 1)), row("b", (50, 1)))))["ttft"].value == pytest.approx(0.04)
 
 
 def test_throughput_counts_the_whole_batch_over_its_window() -> None:
@@ -64,9 +62,7 @@ def test_throughput_counts_the_whole_batch_over_its_window() -> None:
 
 def test_step_time_is_a_mean_over_steps() -> None:
     steps = [step(0, 0, seconds=0.01), step(0, 0, seconds=0.03)]
-    assert step_time.measure(cell(generation(row("a"), steps=steps)))["step_time"].value == pytest.approx(
-        0.02
-    )
+    assert step_time.measure(cell(generation(row("a"), steps=steps)))["step_time"].value == pytest.approx(0.02)
     assert step_time.measure(cell(generation(row("a"))))["step_time"].reason == "the system reports no steps"
 
 
@@ -130,9 +126,7 @@ def test_expert_metrics_by_hand_in_decode_only() -> None:
 
 
 def test_without_prefetch_its_quality_is_unknown_but_traffic_is_not() -> None:
-    reports = [
-        traffic("decode", [LayerNeeds(needed=2, resident=1, demand=1)], moved_bytes=80, demand_bytes=80)
-    ]
+    reports = [traffic("decode", [LayerNeeds(needed=2, resident=1, demand=1)], moved_bytes=80, demand_bytes=80)]
     values = experts.measure(cell(generation(row("a", (0, 1), (40, 4)), reports=reports)))
     assert values["prefetch_precision"].reason == values["prefetch_recall"].reason == "nothing was prefetched"
     assert (values["bytes_per_token"].value, values["wasted_bytes"].value) == (20, 0)
@@ -185,9 +179,7 @@ def test_breakdown_with_a_hole_is_refused_but_the_residual_is_printed() -> None:
 
 def test_exact_match_and_first_divergence() -> None:
     reference = {"a": [1, 2, 3], "b": [1, 2, 9]}
-    two = cell(
-        generation(row("a", (0, 3)), batch=0), generation(row("b", (0, 3)), batch=1), reference=reference
-    )
+    two = cell(generation(row("a", (0, 3)), batch=0), generation(row("b", (0, 3)), batch=1), reference=reference)
     values = correctness.measure(two)
     assert (values["exact_match"].value, values["first_divergence"].value) == (0.5, 2)
 

@@ -1,0 +1,263 @@
+"""The whole way: command line, interleaved measuring, records, table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.harness import fake
+from tests.harness.app import App, rows
+
+FOUR = "systems=[resident,offload,sd_offload,sp_moe]"
+OUT = Path("out/summary.json")
+
+
+def test_a_comparison_end_to_end(app: App) -> None:
+    ran = app(FOUR, "output=out", "measure.repeats=2")
+    assert ran.code == 0, ran.err
+    found = rows(OUT)
+    assert list(found) == ["resident", "offload", "sd_offload", "sp_moe"]
+    for row in found.values():
+        assert row.keys() >= {
+            "system", "model", "dataset", "hardware", "emulated", "batch", "budget_bytes", "lossless",
+            "status", "metrics",
+        }  # fmt: skip
+        assert (row["model"], row["dataset"], row["batch"]) == ("fake", "humaneval", 1)
+        assert (row["emulated"], row["budget_bytes"], row["lossless"]) == (True, 8000, True)
+        assert row["metrics"]["exact_match"]["value"] == 1.0
+        assert row["metrics"]["tpot"]["n"] == 4
+    sp_moe = found["sp_moe"]["metrics"]
+    assert sp_moe["speedup_over_offload"]["low"] <= sp_moe["speedup_over_offload"]["value"]
+    assert "speedup_over_sd_offload" in sp_moe
+    assert "speedup_over_offload" not in found["offload"]["metrics"]
+    assert found["offload"]["metrics"]["acceptance_rate"] == {
+        "value": None, "unit": "-", "low": None, "high": None, "n": 0,
+        "definition": "acceptance_rate@1", "reason": "nothing was drafted",
+    }  # fmt: skip
+    assert "emulated" in ran.out
+    assert "emulated" in Path("out/table.md").read_text()
+    assert "tpot@1" in ran.out
+
+
+def test_records_of_a_cell(app: App) -> None:
+    assert app("system=sp_moe", "measure.repeats=2").code == 0
+    (cell,) = Path("results/runs").glob("*/sp_moe")
+    names = {path.name for path in cell.iterdir()}
+    assert names == {
+        "config.yaml", "provenance.json", "requests.jsonl", "steps.jsonl", "requests.parquet",
+        "steps.parquet", "summary.json",
+    }  # fmt: skip
+    requests = [json.loads(line) for line in (cell / "requests.jsonl").read_text().splitlines()]
+    assert len(requests) == 8
+    first = requests[0]
+    assert first["n"] == len(first["tokens"]) == sum(kept for _, kept in first["commits"])
+    assert first["decode_seconds"] == pytest.approx(first["commits"][-1][0] - first["commits"][0][0])
+    assert first["exact_match"] is True
+    steps = [json.loads(line) for line in (cell / "steps.jsonl").read_text().splitlines()]
+    decode = [line for line in steps if line["phase"] == "decode" and line["step"] is not None]
+    assert sum(sum(line["accepted"]) for line in decode) == sum(line["accepted"] for line in requests)
+    assert all(line["needed"] == 10 and len(line["layers"]) == 2 for line in decode)
+    assert any(line["step"] is None and line["wasted_bytes"] for line in steps)
+
+
+def test_parquet_says_the_same_as_jsonl(app: App) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow.parquet import read_table
+
+    app("system=sp_moe")
+    (cell,) = Path("results/runs").glob("*/sp_moe")
+    lines = [json.loads(line) for line in (cell / "requests.jsonl").read_text().splitlines()]
+    assert read_table(cell / "requests.parquet").to_pylist() == lines
+
+
+def test_provenance_names_code_and_machine_but_no_folder_of_it(app: App) -> None:
+    app("system=sp_moe", f"runs={Path.cwd() / 'deep' / 'runs'}")
+    (file,) = Path("deep/runs").glob("*/sp_moe/provenance.json")
+    origin = json.loads(file.read_text())
+    assert origin.keys() >= {
+        "commit", "dirty", "lock", "command", "python", "packages", "cpu", "ram_bytes", "gpu", "threads", "link",
+        "model", "dataset", "seeds", "costs", "code",
+    }  # fmt: skip
+    assert origin["link"]["bandwidth"] > 0
+    assert len(origin["dataset"]["prompts"]) == 4
+    for path in file.parent.glob("*.[jy]*"):
+        text = path.read_text()
+        assert str(Path.cwd()) not in text, path.name
+        assert str(Path.home()) + "/" not in text, path.name
+
+
+def test_the_paced_link_has_the_ratio_of_the_named_environment(app: App) -> None:
+    app("system=offload", "hardware=coarse")
+    (file,) = Path("results/runs").glob("*/offload/provenance.json")
+    link = json.loads(file.read_text())["link"]
+    transfer = link["latency"] + fake.RECORD / link["bandwidth"]
+    assert transfer / fake.LAYER_SECONDS == pytest.approx(336 * 2**20 / 25e9 / 0.9e-3)
+    assert link["latency"] / transfer == pytest.approx(10e-6 / (336 * 2**20 / 25e9))
+
+
+def test_local_hardware_is_neither_paced_nor_called_emulated(app: App) -> None:
+    ran = app("system=offload", "hardware=local", "output=out")
+    assert rows(OUT)["offload"]["emulated"] is False
+    assert "emulated" not in ran.out
+
+
+def test_statuses_follow_from_what_happened(app: App) -> None:
+    ran = app("systems=[offload,wrong,crash,mute,greedy,leaky,fits]", "output=out", "measure.noisy_above=9")
+    assert ran.code == 1
+    found = rows(OUT)
+    assert {label: row["status"] for label, row in found.items()} == {
+        "offload": "ok",
+        "wrong": "diverged",
+        "crash": "failed",
+        "mute": "draft_inactive",
+        "greedy": "failed",
+        "leaky": "failed",
+        "fits": "nothing_offloaded",
+    }
+    assert found["wrong"]["metrics"]["first_divergence"]["value"] == 3
+    assert "RuntimeError: link worker died at ./systems/link.py" in found["crash"]["error"]
+    assert "Traceback" in found["crash"]["error"]
+    assert found["greedy"]["reason"] == "holds 8001 bytes of fast memory, the budget is 8000"
+    assert "needed 5 experts" in found["leaky"]["reason"]
+    assert found["leaky"]["metrics"]["tpot"]["value"] > 0  # the numbers are kept, under their verdict
+    for label, row in found.items():
+        if row["status"] != "ok":
+            assert f"{label}: {row['status']}" in ran.words
+
+
+def test_a_noisy_cell_says_so(app: App) -> None:
+    app("systems=[offload]", "output=out", "measure.noisy_above=0.0")
+    assert rows(OUT)["offload"]["status"] == "noisy"
+
+
+def test_what_does_not_fit_leaves_the_others(app: App) -> None:
+    ran = app("systems=[resident,offload]", "budget=3KB", "output=out")
+    assert ran.code == 0
+    found = rows(OUT)
+    assert (found["resident"]["status"], found["offload"]["status"]) == ("ok", "did_not_fit")
+    assert "4000 would" in found["offload"]["reason"]
+    assert found["offload"]["metrics"] == {}
+
+
+def test_a_batch_of_four_with_ragged_acceptance_and_early_stops(app: App) -> None:
+    ran = app("systems=[offload,sp_moe]", "measure.batch=4", "dataset.limit=10", "output=out")
+    assert ran.code == 0, ran.words
+    found = rows(OUT)
+    assert found["sp_moe"]["metrics"]["exact_match"]["value"] == 1.0
+    (cell,) = Path("results/runs").glob("*/sp_moe")
+    lines = [json.loads(line) for line in (cell / "requests.jsonl").read_text().splitlines()]
+    assert [(line["batch"], line["row"]) for line in lines[3:9]] == [
+        (0, 3),
+        (1, 0),
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (2, 0),
+    ]
+    assert {line["finish"] for line in lines} == {"stop", "length"}
+
+
+def test_systems_take_turns_in_a_rotating_order(app: App) -> None:
+    app("systems=[resident,offload,sd_offload]", "dataset.limit=6")
+    orders = {}
+    for cell in Path("results/runs").glob("*/*/requests.jsonl"):
+        lines = [json.loads(line) for line in cell.read_text().splitlines()]
+        orders[cell.parent.name] = [line["order"] for line in lines]
+    assert all(sorted(turn) == [0, 1, 2] for turn in zip(*orders.values(), strict=True))
+    assert all(order.count(0) == order.count(1) == order.count(2) == 2 for order in orders.values())
+
+
+def test_a_rerun_shows_what_is_finished(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = app(FOUR, "output=out")
+    before = OUT.read_text()
+    monkeypatch.setattr("systems.api.load_pair", lambda *_: pytest.fail("measured again"))
+    second = app(FOUR, "output=out", "baselines=[offload,sd_offload,x]")
+    assert second.code == 0
+    assert "is finished" in second.out
+    assert OUT.read_text() == before
+    assert first.out.splitlines()[-1].endswith("out/summary.json")
+
+
+def test_anything_that_decides_the_numbers_makes_another_cell(app: App) -> None:
+    for change in (
+        "measure.seed=1",
+        "budget=0.6",
+        "dataset.limit=3",
+        "hardware=local",
+        "system.prefetch.cutoff=1",
+    ):
+        app("system=sp_moe", change)
+    app("system=sp_moe")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 6
+
+
+def test_changed_code_makes_another_cell(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    app("system=sp_moe")
+    monkeypatch.setattr("harness.provenance.code_fingerprint", lambda: "changed")
+    app("system=sp_moe")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_resume_false_measures_again(app: App) -> None:
+    app("system=offload")
+    ran = app("system=offload", "resume=false")
+    assert "is finished" not in ran.out
+
+
+def test_a_failed_cell_is_measured_again(app: App) -> None:
+    app("system=crash")
+    assert "is finished" not in app("system=crash").out
+
+
+def test_a_sweep_compares_its_cells_and_reruns_only_what_is_missing(app: App) -> None:
+    ran = app("--multirun", "system=offload,sd_offload")
+    assert ran.code == 0
+    assert "not interleaved" in ran.out
+    assert "x offload" in ran.out
+    again = app("--multirun", "system=offload,sd_offload,sp_moe")
+    assert again.out.count("is finished") == 2
+
+
+def test_options_reach_every_listed_system_that_has_them(app: App) -> None:
+    app("systems=[offload,sd_offload,sp_moe]", "system.drafter.draft_length=4", "output=out")
+    found = rows(OUT)
+    lengths = {label: row["description"]["drafter"].get("draft_length") for label, row in found.items()}
+    assert lengths == {"offload": None, "sd_offload": 4, "sp_moe": 4}
+
+
+def test_one_system_under_several_labels(app: App) -> None:
+    ran = app(
+        "systems=[sd_offload,{base:sp_moe,label:sp_moe@1,override:{drafter:{draft_length:1}}},sp_moe]",
+        "output=out",
+    )
+    assert ran.code == 0, ran.err
+    found = rows(OUT)
+    assert found["sp_moe@1"]["description"]["drafter"] == {"part": "model", "draft_length": 1}
+    assert found["sp_moe"]["description"]["drafter"]["draft_length"] == 2
+
+
+def test_sampling_has_no_reference(app: App) -> None:
+    app("system=offload", "measure.sampling.temperature=0.7", "output=out")
+    entry = rows(OUT)["offload"]["metrics"]["exact_match"]
+    assert (entry["value"], entry["reason"]) == (None, "sampled outputs have no single reference")
+
+
+def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def calibrate(self: fake.FakeSystem, requests: list[fake.Request]) -> None:
+        seen.append([request.id for request in requests])
+
+    monkeypatch.setattr(fake.FakeSystem, "calibrate", calibrate)
+    app("system=offload", "measure.warmup=3", "measure.batch=2")
+    assert seen == [["HumanEval/4", "HumanEval/5"], ["HumanEval/6"]]
+
+
+@pytest.mark.parametrize("experiment", ["bench", "cutoff"])
+def test_experiments_run(app: App, experiment: str) -> None:
+    ran = app(f"experiment={experiment}", "dataset.limit=2")
+    assert ran.code == 0, ran.words
+    found = rows(Path(f"results/{experiment}/summary.json"))
+    assert len(found) == {"bench": 4, "cutoff": 11}[experiment]

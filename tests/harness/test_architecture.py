@@ -1,0 +1,99 @@
+"""The arrows between packages, read from the source: DESIGN says who may know whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _imports(file: Path, nested: bool = True) -> Iterator[str]:
+    """Names of imported modules; of `from a import b` both `a` and `a.b`."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree) if nested else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (item.name for item in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield from (f"{node.module}.{item.name}" for item in node.names)
+
+
+def _files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def _within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("file", _files("harness"), ids=lambda file: file.name)
+def test_harness_reaches_systems_through_the_api_only(file: Path) -> None:
+    for name in _imports(file):
+        assert not _within(name, "systems") or _within(name, "systems.api"), name
+
+
+@pytest.mark.parametrize("file", _files("systems") + _files("models"), ids=lambda file: file.name)
+def test_nobody_below_knows_the_harness(file: Path) -> None:
+    assert not [name for name in _imports(file) if _within(name, "harness", "tests")]
+
+
+@pytest.mark.parametrize("file", _files("systems/policies"), ids=lambda file: file.name)
+def test_policies_know_neither_torch_nor_runtime(file: Path) -> None:
+    forbidden = ("torch", "transformers", "systems.runtime", "systems.drafters", "systems.build")
+    assert not [name for name in _imports(file) if _within(name, *forbidden)]
+
+
+@pytest.mark.parametrize("file", _files("systems/runtime"), ids=lambda file: file.name)
+def test_mechanism_does_not_know_compositions(file: Path) -> None:
+    # `calibration` builds a resident system to time layers in it, inside a function.
+    top = [name for name in _imports(file, nested=False) if _within(name, "systems.build", "systems.composed")]
+    assert not top
+
+
+def test_the_api_imports_nothing_heavy_at_the_top() -> None:
+    for name in _imports(ROOT / "systems" / "api.py", nested=False):
+        assert not _within(name, "torch", "transformers", "systems")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "harness.metrics",
+        "harness.records",
+        "harness.meter",
+        "harness.identities",
+        "harness.table",
+        "harness.run",
+    ],
+)
+def test_light_modules_stay_light(module: str) -> None:
+    """They work where wandb, datasets, hydra, pyarrow, torch and transformers are not installed."""
+    heavy = ("torch", "transformers", "datasets", "hydra", "omegaconf", "wandb", "pyarrow", "psutil")
+    code = f"import sys; sys.modules.update(dict.fromkeys({heavy}, None)); import {module}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_files_and_functions_stay_small() -> None:
+    """A reader holds it all: no file above 300 lines, no function above 60, half of them at most 9."""
+    lengths = []
+    for file in _files("harness"):
+        source = file.read_text()
+        assert len(source.splitlines()) <= 300, file
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 60, f"{file}: {node.name}"
+                lengths.append(length)
+    assert sorted(lengths)[len(lengths) // 2] <= 9
+
+
+def test_nothing_names_folders_of_a_developers_machine() -> None:
+    for file in [*_files("harness"), *(ROOT / "conf").rglob("*.yaml")]:
+        for prefix in ("/work/", "/home/", "/root/", "/Users/"):
+            assert prefix not in file.read_text(), file

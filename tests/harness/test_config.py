@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import hardware, schema
+from harness.compose import bench_config
+from harness.config import BenchConfig, Emulated, budget_bytes, parse_budget
+from systems.api import BadInput
+from tests.harness.fake import FakePair
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def compose(*overrides: str) -> BenchConfig:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        plain: Any = OmegaConf.to_container(hydra_compose("config", list(overrides)), resolve=True)
+    return bench_config(plain, [CONF], overrides)
+
+
+def _options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("group", ["system", "model", "hardware", "tracking", "measure", "experiment"])
+def test_every_file_in_conf_composes(group: str) -> None:
+    for name in _options(group):
+        compose(f"{group}={name}")
+
+
+@pytest.mark.parametrize("name", ["humaneval", "exercises"])
+def test_every_dataset_composes(name: str) -> None:
+    assert compose(f"dataset={name}").dataset.name == name
+
+
+def test_files_are_named_after_what_they_hold() -> None:
+    for group in ("system", "model", "dataset", "hardware", "tracking"):
+        for name in _options(group):
+            assert re.search(rf"^name: {name}$", (CONF / group / f"{name}.yaml").read_text(), re.MULTILINE), name
+
+
+def test_the_command_line_is_frozen() -> None:
+    """What users type. Changing this is a breaking change: say so in the changelog."""
+    assert set(compose().identity()) == {
+        "systems", "model", "dataset", "hardware", "measure", "budget", "reference",
+    }  # fmt: skip
+    assert {"offload", "resident", "sd_offload", "sp_moe"} <= set(_options("system"))
+    assert {"coarse", "fine_grained", "local"} <= set(_options("hardware"))
+    assert {"exercises", "humaneval", "jsonl"} <= set(_options("dataset"))
+    assert {"none", "wandb"} <= set(_options("tracking"))
+    assert {"bench", "cutoff"} <= set(_options("experiment"))
+
+
+def test_make_bench_is_what_the_readme_says() -> None:
+    config = compose("experiment=bench")
+    assert list(config.systems) == ["resident", "offload", "sd_offload", "sp_moe"]
+    assert (config.dataset.name, config.dataset.limit, config.measure.max_new_tokens) == ("humaneval", 16, 64)
+    assert (config.hardware.name, config.budget, config.output) == ("fine_grained", 0.3333, "results/bench")
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        compose().measure.batch = 4  # type: ignore[misc]
+
+
+def test_where_results_go_does_not_decide_the_key() -> None:
+    config = compose()
+    assert config.key("x") == replace(config, output="o", runs="r", resume=False, baselines=()).key("x")
+    assert config.key("x") != config.key("y")
+    assert config.key("x") != replace(config, budget=0.2).key("x")
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        (0.3333, 0.3333),
+        ("0.5", 0.5),
+        (1, 1.0),
+        ("24MiB", 24 * 2**20),
+        ("8 GiB", 8 * 2**30),
+        ("1.5MB", 1_500_000),
+    ],
+)
+def test_budget(text: Any, parsed: float) -> None:
+    assert parse_budget(text) == parsed
+    assert isinstance(parse_budget(text), int) == (parsed > 1)
+
+
+@pytest.mark.parametrize("text", ["0", "1.1", "-1", "", "MiB", "3 parsecs", "1.2.3", "12"])
+def test_not_a_budget(text: str) -> None:
+    with pytest.raises(BadInput, match="`budget` is"):
+        parse_budget(text)
+
+
+def test_a_share_is_of_the_expert_bytes() -> None:
+    assert budget_bytes(0.25, FakePair()) == 4000  # type: ignore[arg-type]
+    assert budget_bytes("3KiB", FakePair()) == 3072  # type: ignore[arg-type]
+
+
+def test_the_profiles_have_the_ratios_that_their_environments_have() -> None:
+    def emulate(name: str) -> Emulated:
+        found = compose(f"hardware={name}").hardware.emulate
+        assert found is not None
+        return found
+
+    fine, coarse = emulate("fine_grained"), emulate("coarse")
+    assert fine.ratio == pytest.approx(1.06, abs=0.01)
+    assert coarse.ratio == pytest.approx(15.7, abs=0.1)
+    assert fine.latency_share == pytest.approx(10e-6 / 0.69e-3, rel=0.01)
+
+
+def test_pacing_reproduces_ratio_and_latency_share() -> None:
+    emulate = Emulated(expert_bytes=1000, bandwidth=1e6, call_latency=1e-4, layer_seconds=5e-4)
+    link = hardware.pace(emulate, record_bytes=300, layer_seconds=0.02)
+    transfer = link.latency + 300 / link.bandwidth
+    assert transfer == pytest.approx(0.04)  # two layers, as there
+    assert link.latency == pytest.approx(0.004)  # a tenth, as there
+
+
+def test_suggestions_take_the_nearest_and_list_all() -> None:
+    options: Sequence[str] = ["offload", "sp_moe"]
+    assert schema.suggest("of_load", options) == "did you mean `offload`? there are: offload, sp_moe"
+    assert schema.suggest("zzz", options) == "there are: offload, sp_moe"

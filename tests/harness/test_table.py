@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness import table
+from harness.metrics.tpot import TPOT
+
+
+def _row(system: str, status: str = "ok", **metrics: Any) -> dict[str, Any]:
+    return {
+        "system": system, "model": "reference", "dataset": "humaneval", "hardware": "fine_grained",
+        "emulated": True, "batch": 1, "budget_bytes": 2**25, "lossless": True, "status": status,
+        "reason": "because of [brackets]", "metrics": metrics,
+    }  # fmt: skip
+
+
+ROWS = [
+    _row("offload", tpot=TPOT.known(0.0138, 16, 0.0131, 0.0144).row()),
+    _row("speculative_system_name", "did_not_fit"),
+    _row("sd_offload", "draft_inactive", tpot=TPOT.unknown("why not").row()),
+]
+
+
+def _draw(width: int) -> str:
+    stream = StringIO()
+    table.show(ROWS, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_line_is_wider_than_the_terminal_and_no_number_is_torn(width: int) -> None:
+    drawn = _draw(width)
+    assert max(map(len, drawn.splitlines())) <= width
+    assert "13.80 [13.10, 14.40]" in drawn
+
+
+def test_what_is_not_ok_says_why_and_unknown_is_not_zero() -> None:
+    drawn = " ".join(_draw(200).split())
+    assert "speculative_system_name: did_not_fit: because of [brackets]" in drawn
+    assert "0.00" not in drawn
+    assert "(emulated)" in drawn
+
+
+def test_markdown_has_a_cell_for_every_column() -> None:
+    text = table.markdown(ROWS)
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 3
+    for block in tables:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
