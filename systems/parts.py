@@ -23,7 +23,8 @@ class ModelDrafterOptions:
     draft_length: int = 2
 
     def __post_init__(self) -> None:
-        _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, "at least 1; drafter.part=none drafts nothing")  # fmt: skip
+        expected = "at least 1; drafter.part=none drafts nothing"
+        _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ def _layer_time(model: Any, width: int) -> float:
     def forward() -> None:
         decoder.forward(step, [_CONTEXT])[0, -1, 0].item()
 
-    return _median(forward) / model.config.num_hidden_layers
+    layers: int = model.config.num_hidden_layers
+    return _median(forward) / layers
 
 
 def _copy(pair: Pair) -> None:

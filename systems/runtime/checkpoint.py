@@ -136,6 +136,12 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
     return header, 8 + length
 
 
+def as_memory(tensor: torch.Tensor) -> memoryview:
+    """Return the bytes of a flat uint8 tensor on the host, for the kernel to write into."""
+    data: Any = tensor.numpy()
+    return memoryview(data)
+
+
 def read_exactly(descriptor: int, buffers: list[memoryview], offset: int) -> None:
     """Fill `buffers` from consecutive bytes at `offset`, however often the kernel returns short.
 

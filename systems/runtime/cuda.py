@@ -9,7 +9,7 @@ import torch
 from systems.api import BadInput, LinkSpec
 from systems.runtime.slots import Slots
 from systems.runtime.store import ExpertStore, RamStore
-from systems.runtime.transport import clock
+from systems.runtime.transport import Arrival, clock
 
 
 class CopyDone:
@@ -20,7 +20,7 @@ class CopyDone:
 
     def done(self) -> bool:
         """Whether the copy has ended."""
-        return self._event.query()
+        return bool(self._event.query())
 
     def wait(self) -> None:
         """Block until the copy has ended; other threads run meanwhile."""
@@ -50,9 +50,9 @@ class CudaTransport:
         self._timed: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._busy = 0.0
 
-    def move(self, first: int, into: Sequence[int], asked: float) -> list[CopyDone]:
+    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
         """Enqueue the copies of one run on the copy stream."""
-        begin, arrivals = torch.cuda.Event(enable_timing=True), list[CopyDone]()
+        begin, arrivals = torch.cuda.Event(enable_timing=True), list[Arrival]()
         with torch.cuda.stream(self._stream):
             begin.record()
             for offset, slot in enumerate(into):

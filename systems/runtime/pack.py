@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from systems.api import BadInput
-from systems.runtime.checkpoint import ExpertIndex, ExpertShape, read_exactly
+from systems.runtime.checkpoint import ExpertIndex, ExpertShape, as_memory, read_exactly
 from systems.runtime.store import CheckpointStore
 
 _PAGE = 4096
@@ -42,7 +42,7 @@ class PackedFileStore:
         assert self._descriptor is not None, "store is closed"
         buffers: list[memoryview] = []
         for buffer in into:
-            buffers += [memoryview(buffer.numpy()), self._padding] if self._padding else [memoryview(buffer.numpy())]
+            buffers += [as_memory(buffer), self._padding] if self._padding else [as_memory(buffer)]
         read_exactly(self._descriptor, buffers, self._start + first * self._stride)
 
     def close(self) -> None:
@@ -100,8 +100,8 @@ def _build(path: Path, source: CheckpointStore, identity: str, dtype: torch.dtyp
         for expert in range(shape.count):
             source.read(expert, [staging])
             record[: shape.record_bytes(dtype)].view(dtype).copy_(staging.view(source.dtype))
-            checksums.append(zlib.crc32(record.numpy()))
-            stream.write(record.numpy())
+            checksums.append(zlib.crc32(as_memory(record)))
+            stream.write(as_memory(record))
         stream.seek(0)
         stream.write(_MAGIC + json.dumps({"identity": identity, "crc32": checksums}).encode())
         stream.flush()

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from systems.api import BadInput
-from systems.runtime.checkpoint import ByteRange, ExpertIndex, ExpertShape, read_exactly
+from systems.runtime.checkpoint import ByteRange, ExpertIndex, ExpertShape, as_memory, read_exactly
 
 
 class ExpertStore(Protocol):
@@ -74,7 +74,7 @@ class CheckpointStore:
         """Read records with as few calls as their places in the files allow."""
         pieces: list[tuple[ByteRange, memoryview]] = []
         for offset, buffer in enumerate(into):
-            view = memoryview(buffer.numpy())
+            view = as_memory(buffer)
             ranges = self._index.ranges[first + offset]
             pieces += [(place, view[self._parts[name]]) for name, place in ranges.items()]
         pieces.sort(key=lambda piece: (str(piece[0].file), piece[0].offset))

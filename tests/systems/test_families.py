@@ -36,7 +36,14 @@ def test_a_failing_load_restores_the_family(tmp_path: Path) -> None:
     from systems.runtime.experts import OffloadedExperts, experts_left_out
 
     stock = modeling_mixtral.MixtralExperts
-    with pytest.raises(RuntimeError), experts_left_out(MixtralConfig()):
-        assert modeling_mixtral.MixtralExperts is OffloadedExperts
-        raise RuntimeError("constructor failed")
+    inside = []
+
+    def fail() -> None:
+        with experts_left_out(MixtralConfig()):
+            inside.append(modeling_mixtral.MixtralExperts)
+            raise RuntimeError("constructor failed")
+
+    with pytest.raises(RuntimeError, match="constructor"):
+        fail()
+    assert inside == [OffloadedExperts]
     assert modeling_mixtral.MixtralExperts is stock

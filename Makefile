@@ -1,0 +1,53 @@
+# Every target is a thin wrapper: it prints the command it runs, and the command can be typed by hand.
+# `ARGS` is passed on, e.g. make bench ARGS="measure.repeats=3".
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench cutoff overhead test lint format typecheck models lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make .venv with the locked dependencies
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+bench: $(READY) ## Compare resident, offload, sd_offload and sp_moe on HumanEval (results/bench)
+	$(BIN)/python -m harness experiment=bench $(ARGS)
+
+cutoff: $(READY) ## TPOT over the cutoff layer, the model's choice beside it (results/cutoff)
+	$(BIN)/python -m harness experiment=cutoff $(ARGS)
+
+overhead: $(READY) ## Cost of measuring, and of our loop against transformers' generate (results/overhead)
+	$(BIN)/python -m harness.overhead $(ARGS)
+
+test: $(READY) ## Run the test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Apply style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(READY) ## Check types, strictly
+	$(BIN)/mypy
+
+models: $(READY) ## Train the reference pair again (about 45 minutes on two cores)
+	$(BIN)/python -m models.train $(ARGS)
+
+lock: $(READY) ## Pin the versions now in .venv, after an upgrade by hand
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^spmoe-bench' | sed 's/+cpu$$//' > requirements.lock
+
+clean: ## Remove caches and unpublished runs, not results
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .cache outputs multirun results/runs

@@ -1,0 +1,178 @@
+"""Transfers between threads: pacing, order, lateness, and a worker that dies."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from systems.api import LinkSpec, WorkerDied
+from systems.policies.residency import Lru
+from systems.runtime.checkpoint import ExpertShape
+from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.ledger import Ledger
+from systems.runtime.link import Link
+from systems.runtime.occupancy import Occupancy
+from systems.runtime.slots import Slots
+from systems.runtime.transport import Due, HostTransport, clock
+
+SHAPE = ExpertShape(layers=(0, 1, 2), experts=4, hidden=8, intermediate=8)
+RECORD = SHAPE.record_bytes(torch.float32)
+
+
+class NumberedStore:
+    """Record i is filled with the number i; can be told to fail or to count calls."""
+
+    shape, dtype = SHAPE, torch.float32
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.error: Exception | None = None
+
+    def read(self, first: int, into: Sequence[torch.Tensor]) -> None:
+        if self.error:
+            raise self.error
+        self.calls.append(list(range(first, first + len(into))))
+        for offset, buffer in enumerate(into):
+            buffer.view(torch.float32).fill_(first + offset)
+
+    def close(self) -> None:
+        pass
+
+
+class Rig:
+    """A cache with its link over a numbered store; one transfer takes `milliseconds`."""
+
+    def __init__(self, slots: int, milliseconds: float = 5.0, batch_io: int = 1, worker: bool = True) -> None:
+        self.store = NumberedStore()
+        self.slots = Slots(SHAPE, torch.float32, slots, torch.device("cpu"))
+        transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0))
+        self.ledger = Ledger(3, RECORD)
+        self.cache = ExpertCache(Occupancy(self.slots, Lru(), self.ledger), transport, self.ledger, 4, batch_io, worker)
+        self.link = Link(self.cache, transport)
+
+    def visit(self, layer: int, experts: list[int]) -> list[int]:
+        order = []
+        for expert, slot in self.cache.visit(layer, experts):
+            assert self.slots.slab[slot, 0] == layer * 4 + expert, "a slot must hold the expert it claims"
+            order.append(expert)
+        return order
+
+
+@pytest.fixture
+def rigs() -> object:
+    made: list[Rig] = []
+
+    def make(*args: object, **kwargs: object) -> Rig:
+        made.append(Rig(*args, **kwargs))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.link.close()
+
+
+def test_needs_are_classified(rigs: type[Rig]) -> None:
+    rig = rigs(slots=8)
+    assert rig.visit(0, [0, 1]) == [0, 1]
+    rig.cache.prefetch(1, [2])
+    time.sleep(0.02)
+    rig.cache.prefetch(1, [3])
+    rig.cache.prefetch(2, [0])
+    assert rig.visit(1, [1, 2, 3])[0] == 2
+    rig.visit(0, [0])
+    rig.cache.end_generation()
+    report = rig.cache.take_traffic()
+    assert [(n.needed, n.resident, n.on_time, n.late, n.demand) for n in report.layers] == [
+        (3, 1, 0, 0, 2),
+        (3, 0, 1, 1, 1),
+        (0, 0, 0, 0, 0),
+    ]
+    moved = report.demand_bytes + report.useful_bytes + report.late_bytes + report.wasted_bytes
+    assert report.moved_bytes == moved
+    assert report.wasted_bytes + report.cancelled * RECORD == RECORD, "expert 0 of layer 2 was moved or cancelled"
+
+
+def test_paced_transfers_take_the_time_of_the_link(rigs: type[Rig]) -> None:
+    rig = rigs(slots=4, milliseconds=10)
+    start = clock()
+    rig.visit(0, [0, 1, 2, 3])
+    assert 0.040 <= clock() - start < 0.060
+
+
+def test_prefetch_runs_beside_the_computation(rigs: type[Rig]) -> None:
+    rig = rigs(slots=4, milliseconds=10)
+    start = clock()
+    rig.cache.prefetch(0, [0, 1])
+    assert clock() - start < 0.005
+    time.sleep(0.03)
+    waiting = clock()
+    rig.visit(0, [0, 1])
+    assert clock() - waiting < 0.005
+
+
+def test_without_a_worker_prefetch_blocks(rigs: type[Rig]) -> None:
+    rig = rigs(slots=4, milliseconds=10, worker=False)
+    start = clock()
+    rig.cache.prefetch(0, [0, 1])
+    assert clock() - start >= 0.02
+
+
+def test_demand_overtakes_queued_prefetches(rigs: type[Rig]) -> None:
+    rig = rigs(slots=12, milliseconds=10)
+    rig.cache.prefetch(1, [0, 1, 2, 3])
+    start = clock()
+    rig.visit(0, [0])
+    assert clock() - start < 0.035, "it waits for the transfer under way and its own, not for the queue"
+
+
+def test_more_experts_than_slots(rigs: type[Rig]) -> None:
+    rig = rigs(slots=1, milliseconds=1)
+    assert sorted(rig.visit(0, [0, 1, 2, 3])) == [0, 1, 2, 3]
+
+
+def test_adjacent_prefetches_travel_in_one_call(rigs: type[Rig]) -> None:
+    rig = rigs(slots=8, batch_io=4)
+    rig.cache.prefetch(2, [3])  # keeps the link busy while the others queue up
+    time.sleep(0.001)
+    rig.cache.prefetch(0, [0, 1, 2])
+    rig.visit(0, [3])
+    time.sleep(0.05)
+    assert [0, 1, 2] not in rig.store.calls, "the layer had passed: what it did not need was withdrawn"
+    rig.cache.prefetch(2, [2])
+    time.sleep(0.001)
+    rig.cache.prefetch(1, [0, 1, 2])
+    time.sleep(0.05)
+    assert [4, 5, 6] in rig.store.calls
+
+
+def test_prefetch_never_evicts_what_the_hints_name(rigs: type[Rig]) -> None:
+    rig = rigs(slots=2, milliseconds=1)
+    rig.cache.prefetch(0, [0, 1])
+    time.sleep(0.02)
+    rig.cache.prefetch(1, [0, 1])
+    time.sleep(0.02)
+    assert set(rig.slots.of) == {0, 1}
+    assert rig.visit(0, [0, 1]) == [0, 1]
+    time.sleep(0.02)
+    assert set(rig.slots.of) == {4, 5}, "once used, they make room for the next layer"
+
+
+def test_a_dead_worker_raises_instead_of_hanging(rigs: type[Rig]) -> None:
+    rig = rigs(slots=2)
+    rig.store.error = OSError("disk gone")
+    with pytest.raises(WorkerDied, match="disk gone") as caught:
+        rig.visit(0, [0])
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(WorkerDied):
+        rig.cache.prefetch(0, [1])
+
+
+def test_due_is_never_early_and_not_late_by_a_transfer() -> None:
+    late = []
+    for wait in (0.0002, 0.001, 0.004):
+        at = clock() + wait
+        Due(at).wait()
+        assert clock() >= at
+        late.append(clock() - at)
+    assert min(late) < 0.001

@@ -1,0 +1,55 @@
+from systems.runtime.queue import DEMAND, PREFETCH, Order, TransferQueue
+
+
+def prefetch(expert: int, need: int = 0, asked: float = 0.0) -> Order:
+    return Order(PREFETCH, need, asked, expert)
+
+
+def filled(*orders: Order) -> TransferQueue:
+    queue = TransferQueue()
+    for order in orders:
+        queue.push(order)
+    return queue
+
+
+def drained(queue: TransferQueue) -> list[int]:
+    experts = []
+    while (order := queue.peek()) is not None:
+        experts.append(order.expert)
+        queue.cancel(order.expert)
+    return experts
+
+
+def test_demand_overtakes_prefetch_and_prefetch_goes_by_need() -> None:
+    queue = filled(prefetch(30, need=3), prefetch(10, need=1), Order(DEMAND, 5, 9.0, 50))
+    assert drained(queue) == [50, 10, 30]
+
+
+def test_an_order_is_upgraded_once_and_never_downgraded() -> None:
+    queue = filled(prefetch(1, need=0), prefetch(2, need=4))
+    queue.push(Order(DEMAND, 4, 1.0, 2))
+    queue.push(prefetch(2, need=0))
+    assert queue.peek() == Order(DEMAND, 4, 1.0, 2)
+    assert drained(queue) == [2, 1]
+
+
+def test_cancelled_orders_never_come_up() -> None:
+    queue = filled(prefetch(1), prefetch(2))
+    queue.cancel(1)
+    assert 1 not in queue
+    assert len(queue) == 1
+    assert drained(queue) == [2]
+
+
+def test_adjacent_prefetches_of_a_layer_share_a_call() -> None:
+    queue = filled(
+        prefetch(5, asked=0.0), prefetch(4, asked=1.0), prefetch(6, asked=2.0), prefetch(8), prefetch(7, need=1)
+    )
+    assert [order.expert for order in queue.run(8)] == [4, 5, 6]
+    assert [order.expert for order in queue.run(2)] == [5, 6]
+    assert [order.expert for order in queue.run(1)] == [5]
+
+
+def test_demands_travel_alone() -> None:
+    queue = filled(Order(DEMAND, 0, 0.0, 4), Order(DEMAND, 0, 0.0, 5))
+    assert [order.expert for order in queue.run(4)] == [4]
