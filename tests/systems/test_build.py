@@ -62,5 +62,5 @@ def test_a_draft_is_needed_where_one_is_asked_for(tmp_path: Path) -> None:
     save_target(tmp_path / "target")
     save_tokenizer(tmp_path)
     pair = load_pair(ModelConfig("tiny", "target", None, "."), tmp_path)
-    with pytest.raises(BadInput, match="model.draft"):
+    with pytest.raises(BadInput, match=r"model\.draft"):
         build_system(SYSTEMS["sd_offload"], pair, 10**9, None, COSTS)

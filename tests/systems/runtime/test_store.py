@@ -42,7 +42,7 @@ def test_a_pack_can_hold_another_dtype_and_the_checkpoint_cannot(tmp_path: Path)
     pack = open_store("pack", index, torch.bfloat16, tmp_path / "cache")
     exact = records(open_store("ram", index, torch.float32, tmp_path), 3, 1)[0]
     assert torch.equal(records(pack, 3, 1)[0], exact.bfloat16())
-    with pytest.raises(BadInput, match="model.store=pack"):
+    with pytest.raises(BadInput, match=r"model\.store=pack"):
         open_store("checkpoint", index, torch.bfloat16, tmp_path)
 
 
