@@ -61,7 +61,8 @@ def _print(contender: Contender, config: BenchConfig, pair: api.ModelPair, selec
         sys.stdout.write(f"{contender.label}: {contender.did_not_fit or contender.error}\n")
         return
     value, low, high = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)
-    sys.stdout.write(f"{contender.label}: measuring costs {value - 1:+.2%} [{low - 1:+.2%}, {high - 1:+.2%}]\n")
+    interval = "" if low is None or high is None else f" [{low - 1:+.2%}, {high - 1:+.2%}]"
+    sys.stdout.write(f"{contender.label}: measuring costs {value - 1:+.2%}{interval}\n")
 
 
 def _time(system: api.System, pair: api.ModelPair, requests: Sequence[Request], make: MakeMeter) -> float:

@@ -55,7 +55,7 @@ class Definition:
         """Return an unknown with its reason."""
         return Value(None, self.unit, self.id, self.better, 0, reason=reason)
 
-    def ratio(self, cell: Cell, parts: Parts, unknown: str, scale: float = 1.0) -> Value:
+    def ratio(self, cell: Cell, parts: Parts, unknown: str) -> Value:
         """Pool `sum of numerators / sum of denominators` over a cell, with its interval over prompts.
 
         Args:
@@ -66,7 +66,7 @@ class Definition:
         if sum(denominator for _, denominator in pairs) == 0:
             return self.unknown(unknown)
         value, low, high = pooled_interval(pairs, cell.seed)
-        return self.known(value * scale, cell.num_prompts, low * scale, high * scale)
+        return self.known(value, cell.num_prompts, low, high)
 
 
 Parts = Callable[[Generation], tuple[float, float]]

@@ -11,14 +11,18 @@ DRAWS = 2000
 LEVEL = 0.95
 
 Pair = tuple[float, float]
-Interval = tuple[float, float, float]
+Interval = tuple[float, float | None, float | None]
+"""A value and the bounds of its interval; without bounds where a single batch leaves nothing to resample."""
 
 
 def pooled_interval(pairs: Sequence[Pair], seed: int) -> Interval:
     """Return `sum(up) / sum(down)` and its percentile interval over resampled pairs."""
     table = np.asarray(pairs, dtype=float)
+    value = _ratio(table.sum(0))
+    if len(table) < 2:
+        return value, None, None
     sums = _resample(len(table), seed) @ table
-    return (float(table[:, 0].sum() / table[:, 1].sum()), *_bounds(sums[:, 0], sums[:, 1]))
+    return (value, *_bounds(sums[:, 0], sums[:, 1]))
 
 
 def paired_interval(baseline: Sequence[Pair], system: Sequence[Pair], seed: int) -> Interval:
@@ -30,10 +34,12 @@ def paired_interval(baseline: Sequence[Pair], system: Sequence[Pair], seed: int)
     ours, theirs = np.asarray(system, dtype=float), np.asarray(baseline, dtype=float)
     if ours.shape != theirs.shape:
         raise ValueError(f"unpaired: {len(theirs)} and {len(ours)} batches of prompts")
+    value = _ratio(theirs.sum(0)) / _ratio(ours.sum(0))
+    if len(ours) < 2:
+        return value, None, None
     weights = _resample(len(ours), seed)
     up, down = weights @ theirs, weights @ ours
-    point = _ratio(theirs.sum(0)) / _ratio(ours.sum(0))
-    return (float(point), *_bounds(up[:, 0] * down[:, 1], up[:, 1] * down[:, 0]))
+    return (value, *_bounds(up[:, 0] * down[:, 1], up[:, 1] * down[:, 0]))
 
 
 def _ratio(sums: NDArray[np.float64]) -> float:

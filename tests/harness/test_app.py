@@ -104,7 +104,7 @@ def test_local_hardware_is_neither_paced_nor_called_emulated(app: App) -> None:
 
 
 def test_statuses_follow_from_what_happened(app: App) -> None:
-    ran = app("systems=[offload,wrong,crash,mute,greedy,leaky,fits]", "output=out", "measure.noisy_above=9")
+    ran = app("systems=[offload,wrong,crash,mute,greedy,leaky,fits]", "output=out")
     assert ran.code == 1
     found = rows(OUT)
     assert {label: row["status"] for label, row in found.items()} == {

@@ -9,11 +9,18 @@ from harness.metrics.bootstrap import paired_interval, pooled_interval
 def test_pooled_ratio_is_sum_over_sum_and_not_mean_of_ratios() -> None:
     value, low, high = pooled_interval([(1.0, 1.0), (9.0, 1.0), (10.0, 8.0)], seed=0)
     assert value == 2.0  # the mean of ratios would be 3.75
+    assert low is not None
+    assert high is not None
     assert low < value < high
 
 
 def test_no_spread_between_prompts_no_interval() -> None:
     assert pooled_interval([(2.0, 4.0)] * 5, seed=0) == (0.5, 0.5, 0.5)
+
+
+def test_a_single_batch_has_no_interval() -> None:
+    assert pooled_interval([(2.0, 4.0)], seed=0) == (0.5, None, None)
+    assert paired_interval([(2.0, 1.0)], [(1.0, 1.0)], seed=0) == (2.0, None, None)
 
 
 def test_seeded() -> None:

@@ -48,14 +48,18 @@ def test_interrupted_and_resumed(tmp_path: Path, number: signal.Signals, code: i
     if number != signal.SIGKILL:
         assert "the same command measures what is missing" in errors
         assert mark.read_text().startswith("interrupted")
-    finished = whole.stat().st_mtime_ns
+    if number == signal.SIGTERM:
+        _rerun_completes(tmp_path, whole)
 
-    again = _start(tmp_path)
+
+def _rerun_completes(folder: Path, whole: Path) -> None:
+    finished = whole.stat().st_mtime_ns
+    again = _start(folder)
     out, errors = again.communicate(timeout=60)
     assert again.returncode == 0, errors
     assert out.count("is finished") == 1
     assert whole.stat().st_mtime_ns == finished
-    assert list(tmp_path.glob("results/runs/*/slow/summary.json"))
-    assert not list(tmp_path.glob("results/runs/*/*/UNFINISHED"))
-    assert not list(tmp_path.rglob("*.tmp"))
-    assert {path.name for path in tmp_path.iterdir()} == {"results", "prompts.jsonl"}  # nothing beside the records
+    assert list(folder.glob("results/runs/*/slow/summary.json"))
+    assert not list(folder.glob("results/runs/*/*/UNFINISHED"))
+    assert not list(folder.rglob("*.tmp"))
+    assert {path.name for path in folder.iterdir()} == {"results", "prompts.jsonl"}  # nothing beside the records
