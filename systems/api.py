@@ -248,7 +248,8 @@ class ModelConfig:
 class SystemConfig:
     """`conf/system/*.yaml`: parts chosen by name, each with its own options (DESIGN: a system is a composition).
 
-    Every part is a mapping with the key `part`; the other keys are the options of that part.
+    Every part is a mapping with the key `part`; the other keys are the options of that part. `engine` is
+    `composed`, made of the other parts, or the name of a peer, which has none.
     """
 
     name: str
@@ -258,6 +259,7 @@ class SystemConfig:
     predictor: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     prefetch: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     residency: Mapping[str, Any] = field(default_factory=lambda: {"part": "lru"})
+    engine: Mapping[str, Any] = field(default_factory=lambda: {"part": "composed"})
 
 
 def load_pair(config: ModelConfig, root: Path) -> ModelPair:

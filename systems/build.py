@@ -15,6 +15,7 @@ from systems.parts import (
     CutoffPrefetchOptions,
     DraftAttentionOptions,
     ModelDrafterOptions,
+    TransformersOptions,
     part,
 )
 from systems.policies.residency import Lru
@@ -29,25 +30,32 @@ from systems.runtime.transport import HostTransport, Transport
 
 
 def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
-    """Compose a system from its parts; see `systems.api.build_system`."""
-    loaded = cast("Pair", pair)
+    """Make a peer, or compose a system from its parts; see `systems.api.build_system`."""
+    if isinstance(part("engine", config.engine), TransformersOptions):
+        from systems.peers.generate import TransformersGenerate
+
+        return TransformersGenerate(cast("Pair", pair))
+    return _compose(config, cast("Pair", pair), budget_bytes, link, costs)
+
+
+def _compose(config: SystemConfig, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
     drafter_options, predictor = part("drafter", config.drafter), part("predictor", config.predictor)
     prefetch, residency = part("prefetch", config.prefetch), part("residency", config.residency)
     _check_combination(drafter_options, predictor, prefetch)
-    draft_bytes = _draft_bytes(drafter_options, loaded)
+    draft_bytes = _draft_bytes(drafter_options, pair)
     everything = isinstance(residency, AllResidentOptions)
-    count = loaded.store.shape.count if everything else _slots(loaded, budget_bytes, draft_bytes)
-    slots = Slots(loaded.store.shape, loaded.store.dtype, count, torch.device(loaded.device))
-    transport = _transport(loaded, slots, None if everything else link)
-    ledger = Ledger(loaded.num_layers, loaded.record_bytes)
+    count = pair.store.shape.count if everything else _slots(pair, budget_bytes, draft_bytes)
+    slots = Slots(pair.store.shape, pair.store.dtype, count, torch.device(pair.device))
+    transport = _transport(pair, slots, None if everything else link)
+    ledger = Ledger(pair.num_layers, pair.record_bytes)
     occupancy = Occupancy(slots, Lru() if everything else residency.build(), ledger)
     options = prefetch if isinstance(prefetch, CutoffPrefetchOptions) else CutoffPrefetchOptions(0)
-    cache = ExpertCache(occupancy, transport, ledger, loaded.num_experts, options.batch_io, options.worker)
+    cache = ExpertCache(occupancy, transport, ledger, pair.num_experts, options.batch_io, options.worker)
     if everything:
         cache.fill()
-    depth = Depth(options.cutoff, loaded.num_layers)
-    system = ComposedSystem(loaded, cache, Link(cache, transport), depth, costs)
-    system.drafter = _drafter(drafter_options, predictor, loaded, depth, system.prefetch)
+    depth = Depth(options.cutoff, pair.num_layers)
+    system = ComposedSystem(pair, cache, Link(cache, transport), depth, costs)
+    system.drafter = _drafter(drafter_options, predictor, pair, depth, system.prefetch)
     system.fast_bytes = slots.nbytes + draft_bytes
     return system
 

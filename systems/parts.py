@@ -55,10 +55,16 @@ class AllResidentOptions:
     """`residency.part: all`: every expert has a slot, whatever the budget says: the upper bound."""
 
 
+@dataclass(frozen=True, slots=True)
+class TransformersOptions:
+    """`engine.part: transformers`: generation by transformers itself, all experts resident."""
+
+
 PARTS: dict[str, dict[str, type[Any]]] = {
     "drafter": {"none": NoPart, "model": ModelDrafterOptions},
     "predictor": {"none": NoPart, "draft_attention": DraftAttentionOptions},
     "prefetch": {"none": NoPart, "cutoff": CutoffPrefetchOptions},
+    "engine": {"composed": NoPart, "transformers": TransformersOptions},
     "residency": {"lru": LruOptions, "all": AllResidentOptions},
 }
 

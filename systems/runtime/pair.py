@@ -92,7 +92,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
         _verify(folder)
     dtype: torch.dtype = getattr(torch, config.dtype)
     index = index_experts(target_path)
-    with _quietly():
+    with quietly():
         target = _load_target(target_path, dtype, config.device)
         draft = _load_draft(draft_path, dtype, config.device) if draft_path else None
     if draft is not None:
@@ -102,7 +102,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep transformers from reporting each expert tensor as unexpected, and from drawing progress bars."""
     from transformers.utils import logging
 

@@ -1,0 +1,1 @@
+"""Systems that other people wrote, behind the same interface and the same clock."""
