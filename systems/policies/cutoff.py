@@ -1,7 +1,9 @@
 """How deep to prefetch: SP-MoE's cutoff layer from a latency model (arXiv 2510.10302, section 3.2).
 
-The paper's own equation is not published in a form we could read; this is the condition that it describes:
-the deepest cutoff whose prefetches fit in fast memory and have arrived when verification needs them.
+The paper chooses the cutoff from a profile and an analytical model, such that prefetched experts fit and
+arrive in time; its own equation is not published in a form we could read. Ours follows one step in expected
+values: hints queue up while drafting, the link drains the queue in order of layers, verification takes what
+has arrived and waits for the rest. The cutoff is the depth with the shortest step.
 """
 
 from __future__ import annotations
@@ -12,74 +14,85 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepProfile:
-    """One draft-verify step in numbers; times in seconds, layers in order of execution.
+    """One draft-verify step in expected values; times in seconds, layers in order of execution.
 
     Attributes:
-        draft_length: tokens drafted, one forward each.
         draft_layer: time of one draft layer at one token.
-        verify_layer: time of one target layer at `draft_length + 1` tokens, experts resident.
+        verify_layer: time of one target layer at draft length + 1 tokens, experts resident.
         transfer: time of one expert over the link.
-        hinted: `[drafts][layer]` mean number of experts first hinted by that draft forward that are missing.
-        missed: per layer, mean number of experts needed though never hinted, and missing.
-        union: per layer, mean number of distinct experts that a verification needs.
+        hinted: `[drafts][layer]` experts that this draft forward is the first to name and that are missing.
+        useful: per layer, the share of hinted experts that verification needs.
+        missed: per layer, experts needed though never hinted, and missing.
+        union: per layer, distinct experts that verification needs.
         slots: experts that fast memory holds.
     """
 
-    draft_length: int
     draft_layer: float
     verify_layer: float
     transfer: float
     hinted: Sequence[Sequence[float]]
+    useful: Sequence[float]
     missed: Sequence[float]
     union: Sequence[float]
     slots: int
 
+    @property
+    def layers(self) -> int:
+        """Number of MoE layers."""
+        return len(self.missed)
+
 
 def choose_cutoff(profile: StepProfile) -> int:
-    """Return the number of leading layers to prefetch, 0 to all.
-
-    A layer is included while (a) the experts hinted for it and those before fit in the slots beside the
-    experts that a layer being computed pins, and (b) its transfers have ended when verification reaches it.
-    """
-    layers = len(profile.missed)
-    return max((depth for depth in range(layers + 1) if fits(profile, depth) and hidden(profile, depth)), default=0)
+    """Return the number of leading layers to prefetch; of equally fast ones the smallest, which moves least."""
+    return min(range(profile.layers + 1), key=lambda depth: (round(step_time(profile, depth), 9), depth))
 
 
-def fits(profile: StepProfile, depth: int) -> bool:
-    """Whether the experts prefetched for `depth` layers leave room for the layer being computed."""
-    prefetched = sum(sum(forward[:depth]) for forward in profile.hinted)
-    return prefetched + max(profile.union) <= profile.slots
+def step_time(profile: StepProfile, depth: int) -> float:
+    """Return the expected time (s) of a step that prefetches for the first `depth` layers."""
+    link = _Link(profile)
+    for hinted in profile.hinted:
+        for layer in range(profile.layers):
+            if layer < depth:
+                link.order(layer, hinted[layer])
+            link.run(profile.draft_layer)
+    waited = 0.0
+    for layer in range(profile.layers):
+        waited += link.fetch(layer) * profile.transfer
+        link.run(profile.verify_layer)
+    return waited + profile.layers * (len(profile.hinted) * profile.draft_layer + profile.verify_layer)
 
 
-def hidden(profile: StepProfile, depth: int) -> bool:
-    """Whether every prefetch for the first `depth` layers is in before its layer is verified."""
-    ends = drain_times(profile, depth)
-    return all(end <= reach for end, reach in zip(ends, reach_times(profile), strict=False))
+class _Link:
+    """Prefetches of one step: queued and landed experts per layer, as expected numbers."""
 
+    def __init__(self, profile: StepProfile) -> None:
+        self._profile = profile
+        self._ordered = [0.0] * profile.layers
+        self._landed = [0.0] * profile.layers
+        # What is being computed is pinned, so prefetches have the other slots; they wait when those are full.
+        self._room = max(profile.slots - max(profile.union), 0.0)
 
-def drain_times(profile: StepProfile, depth: int) -> list[float]:
-    """When the last prefetch of each of the first `depth` layers has crossed the link.
+    def order(self, layer: int, experts: float) -> None:
+        """Queue prefetches for a layer."""
+        self._ordered[layer] += experts
 
-    Draft forward j reaches layer l at `(j * layers + l) * draft_layer` and orders `hinted[j][l]` transfers;
-    the link serves them one after the other.
-    """
-    layers, free = len(profile.missed), 0.0
-    ends = [0.0] * depth
-    for forward, hinted in enumerate(profile.hinted):
-        for layer in range(depth):
-            ordered = (forward * layers + layer) * profile.draft_layer
-            if hinted[layer]:
-                free = max(free, ordered) + hinted[layer] * profile.transfer
-                ends[layer] = free
-    return ends
+    def run(self, seconds: float) -> None:
+        """Let the link carry what is queued, shallow layers first, for as long as slots allow."""
+        budget = seconds / self._profile.transfer if self._profile.transfer else float("inf")
+        for layer, ordered in enumerate(self._ordered):
+            carried = min(ordered - self._landed[layer], budget, self._room)
+            self._landed[layer] += carried
+            self._room -= carried
+            budget -= carried
 
+    def fetch(self, layer: int) -> float:
+        """Verify a layer: return the experts it waits for, and free the slots of those prefetched for it.
 
-def reach_times(profile: StepProfile) -> list[float]:
-    """When verification reaches each layer: after drafting, the layers before and their demand fetches."""
-    layers = len(profile.missed)
-    start = profile.draft_length * layers * profile.draft_layer
-    times = []
-    for missed in profile.missed:
-        times.append(start)
-        start += profile.verify_layer + missed * profile.transfer
-    return times
+        What is needed of the layer's hints but has not landed is fetched now, on demand or upgraded; queued
+        hints that turn out wrong are withdrawn.
+        """
+        hinted = sum(forward[layer] for forward in self._profile.hinted)
+        absent = (hinted - self._landed[layer]) * self._profile.useful[layer]
+        self._room += self._landed[layer]
+        self._ordered[layer] = self._landed[layer] = 0.0
+        return self._profile.missed[layer] + absent

@@ -13,7 +13,7 @@ class StepStatistics(NullMeter):
 
     def __init__(self, requests: Sequence[Request], layers: int, draft_length: int) -> None:
         super().__init__([request.max_new_tokens for request in requests])
-        self._needed, self._missed = [0] * layers, [0] * layers
+        self._needed, self._missed, self._predicted = [0] * layers, [0] * layers, [0] * layers
         self._hinted = [[0] * layers for _ in range(draft_length)]
         self._draft_length = draft_length
         self._steps = 0
@@ -37,16 +37,18 @@ class StepStatistics(NullMeter):
             for layer, needs in enumerate(traffic.layers):
                 self._needed[layer] += needs.needed
                 self._missed[layer] += needs.demand
+                self._predicted[layer] += needs.on_time + needs.late
 
     def profile(self, costs: Costs, slots: int) -> StepProfile:
         """Return the means per step beside the measured costs."""
         steps = max(self._steps, 1)
+        hinted = [max(sum(forward), 1) for forward in zip(*self._hinted, strict=True)]
         return StepProfile(
-            draft_length=self._draft_length,
             draft_layer=costs.at(costs.draft_layer, 1),
             verify_layer=costs.at(costs.target_layer, self._draft_length + 1),
             transfer=costs.transfer,
             hinted=[[count / steps for count in forward] for forward in self._hinted],
+            useful=[min(used / given, 1.0) for used, given in zip(self._predicted, hinted, strict=True)],
             missed=[count / steps for count in self._missed],
             union=[count / steps for count in self._needed],
             slots=slots,
