@@ -10,16 +10,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from harness import comparison, datasets, provenance
 from harness.config import BenchConfig
 from harness.contender import Contender, frozen, undisturbed
+from harness.files import dump, ensure_writable, write_text
 from harness.meter import RecordingMeter
 from harness.metrics.bootstrap import Interval, Pair, paired_interval
 from harness.run import launch
 from systems import api
 from systems.api import Meter, Request
 
+DEFINITION = "time with the recording meter / time with a no-op meter, interleaved over the same prompts"
 MakeMeter = Callable[[Sequence[Request], api.ModelPair], Meter]
 
 
@@ -47,22 +50,28 @@ def _report(config: BenchConfig) -> None:
     measured = comparison.prepare(config, pair)
     try:
         with frozen():
-            for contender in measured.contenders:
-                _print(contender, config, pair, selection)
+            found = [_measure(contender, config, pair, selection) for contender in measured.contenders]
     finally:
         comparison.close(measured.contenders)
         pair.close()
+    if config.output is not None:
+        ensure_writable(Path(config.output))
+        write_text(Path(config.output) / "overhead.json", dump({"definition": DEFINITION, "rows": found}, indent=1))
 
 
-def _print(contender: Contender, config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection) -> None:
+def _measure(
+    contender: Contender, config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection
+) -> dict[str, str | float | None]:
     batches = comparison.split(selection.requests, config.measure.batch)
     contender.warm_up(comparison.split(selection.warmup, config.measure.batch))
     if contender.system is None:
-        sys.stdout.write(f"{contender.label}: {contender.did_not_fit or contender.error}\n")
-        return
+        reason = contender.did_not_fit or contender.error
+        sys.stdout.write(f"{contender.label}: {reason}\n")
+        return {"system": contender.label, "value": None, "reason": reason}
     value, low, high = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)
     interval = "" if low is None or high is None else f" [{low - 1:+.2%}, {high - 1:+.2%}]"
     sys.stdout.write(f"{contender.label}: measuring costs {value - 1:+.2%}{interval}\n")
+    return {"system": contender.label, "value": value, "low": low, "high": high}
 
 
 def _time(system: api.System, pair: api.ModelPair, requests: Sequence[Request], make: MakeMeter) -> float:

@@ -65,6 +65,13 @@ def script(prompt: Sequence[int], length: int) -> list[int]:
     return tokens
 
 
+def spin(nanoseconds: int) -> None:
+    """Compute for a while."""
+    end = time.perf_counter_ns() + nanoseconds
+    while time.perf_counter_ns() < end:
+        pass
+
+
 class FakeSystem:
     def __init__(self, config: SystemConfig, budget: int) -> None:
         self.config = config
@@ -85,7 +92,7 @@ class FakeSystem:
         active = []
         for row in range(len(requests)):
             with meter.span("prefill"):
-                self._spin()
+                spin(20_000)
             meter.traffic(self._traffic("prefill", 0))
             if not self._commit(meter, row, scripts, sent, 1):
                 active.append(row)
@@ -97,11 +104,11 @@ class FakeSystem:
     def _step(self, meter: Meter, active: list[int], scripts: list[list[int]], sent: list[int]) -> list[int]:
         drafting = 0 if self.fault == "mute" else self.draft_length
         with meter.span("draft"):
-            self._spin()
+            spin(20_000)
         with meter.span("verify"):
-            self._spin()
+            spin(20_000)
             with meter.span("transfer"):
-                self._spin()
+                spin(20_000)
         accepted = [sent[row] % (drafting + 1) for row in active]
         with meter.span("host"):
             going = [
@@ -145,12 +152,6 @@ class FakeSystem:
             prefetched=LAYERS * 2,
             link_busy=1e-3,
         )
-
-    @staticmethod
-    def _spin() -> None:
-        end = time.perf_counter_ns() + 20_000
-        while time.perf_counter_ns() < end:
-            pass
 
     def calibrate(self, requests: Sequence[Request]) -> None:
         self.generate(requests, NullMeter([request.max_new_tokens for request in requests], frozenset({STOP})))
