@@ -255,9 +255,9 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
     assert seen == [["HumanEval/4", "HumanEval/5"], ["HumanEval/6"]]
 
 
-@pytest.mark.parametrize("experiment", ["bench", "cutoff"])
+@pytest.mark.parametrize("experiment", ["bench", "cutoff", "overhead"])
 def test_experiments_run(app: App, experiment: str) -> None:
     ran = app(f"experiment={experiment}", "dataset.limit=2")
     assert ran.code == 0, ran.words
     found = rows(Path(f"results/{experiment}/summary.json"))
-    assert len(found) == {"bench": 4, "cutoff": 11}[experiment]
+    assert len(found) == {"bench": 4, "cutoff": 11, "overhead": 4}[experiment]
