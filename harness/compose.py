@@ -8,7 +8,7 @@ an override such as `system.drafter.draft_length=4` goes to every listed system 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from pathlib import Path
@@ -34,6 +34,7 @@ GROUPS: dict[str, type[Any]] = {
     "tracking": TrackingConfig,
 }
 REFERENCE = "resident"
+CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,10 @@ def _no_key(key: str) -> str:
     name, names = _siblings(key)
     if name in names:
         return f"`{key}` is not set in the chosen YAML; add it with a plus sign: `+{key}=...`"
+    if not names:  # options of a part: which there are, only the part knows
+        return (
+            f"`{key}` is not set in the chosen conf/{key.partition('.')[0]}/*.yaml; `+{key}=...` asks the part itself"
+        )
     return f"no config key `{key}`; {schema.suggest(name, names)}"
 
 
@@ -147,5 +152,16 @@ def _siblings(key: str) -> tuple[str, list[str]]:
     group, _, rest = key.partition(".")
     if not rest:
         return key, sorted({*GROUPS, "experiment", *(item.name for item in fields(BenchConfig))} - {"reference"})
-    names = [item.name for item in fields(GROUPS[group])] if group in GROUPS else []
-    return (rest, names) if "." not in rest else (rest.rsplit(".", 1)[1], [])
+    *path, name = rest.split(".")
+    if not path and group in GROUPS:
+        return name, [item.name for item in fields(GROUPS[group])]
+    return name, sorted(set(_used_names(group, path)))
+
+
+def _used_names(group: str, path: Sequence[str]) -> Iterator[str]:
+    """Yield the keys that the files of a group have at a path: the options of parts are known to parts only."""
+    from omegaconf import OmegaConf
+
+    for file in (CONF / group).glob("*.yaml"):
+        found = OmegaConf.select(OmegaConf.load(file), ".".join(path), default=None)
+        yield from map(str, found or ())

@@ -14,7 +14,6 @@ from harness.config import BenchConfig
 from harness.files import CannotWrite
 from systems.api import BadInput
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 USAGE, FAILURE, OK = 2, 1, 0
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
 
@@ -73,7 +72,7 @@ def _hydra(task: Callable[[BenchConfig], None], problems: list[str]) -> None:
             _report(str(error), USAGE)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
         problems.append(compose.explain(error))
         _report(problems[-1], USAGE)

@@ -23,6 +23,8 @@ def _start(folder: Path) -> subprocess.Popen[str]:
         [sys.executable, "-m", "tests.harness.fake_app", *SWEEP],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell starts background jobs, such as a nightly test run, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
