@@ -1,0 +1,7 @@
+"""Exercise families, grouped by what they work on."""
+
+from __future__ import annotations
+
+from models.families import lists, numbers, strings
+
+TEMPLATES = numbers.TEMPLATES + lists.TEMPLATES + strings.TEMPLATES

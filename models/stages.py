@@ -1,0 +1,117 @@
+"""The training loop that all three stages share: schedule, checkpoints that a kill does not lose, log, progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from models.data import Tokens, Windows
+from models.optimizer import Optimizer
+from models.transformer import Decoder
+
+LOG_EVERY = 10
+
+Objective = Callable[[Decoder, Tensor], tuple[Tensor, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: how many tokens, in which windows, and how fast.
+
+    The last `long_share` of the tokens come in windows of `long_context`; the rate warms up, stays, and decays
+    linearly to `final_rate` over the last `decay` of the steps.
+    """
+
+    name: str
+    tokens: int
+    batch_tokens: int
+    muon_rate: float
+    adam_rate: float
+    context: int = 256
+    long_context: int = 512
+    long_share: float = 0.3
+    decay: float = 0.6
+    final_rate: float = 0.0
+    warmup: int = 30
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return max(1, self.tokens // self.batch_tokens)
+
+    def rate(self, step: int) -> float:
+        """Learning-rate scale at `step`."""
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return min(1.0, (step + 1) / self.warmup, self.final_rate + (1 - self.final_rate) * left)
+
+    def batch(self, stream: Tokens, step: int) -> Tensor:
+        """Tokens of `step`, `[rows, context + 1]`."""
+        context = self.long_context if step >= (1 - self.long_share) * self.steps else self.context
+        return Windows(stream, context, self.seed).batch(step, self.batch_tokens // context)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then rename: a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    write(temporary)
+    temporary.replace(path)
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint."""
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def run(
+    stage: Stage, model: Decoder, objective: Objective, stream: Tokens, folder: Path, save_every: float = 60.0
+) -> dict[str, Any]:
+    """Train `model` in place, continuing from `folder/<stage>.pt` where there is one; returns the stage's record."""
+    path = folder / f"{stage.name}.pt"
+    optimizer = Optimizer(model, stage.muon_rate, stage.adam_rate)
+    record: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
+    if path.exists():
+        saved = torch.load(path, weights_only=True, map_location=model.embedding.device)
+        model.load_state_dict(saved["model"])
+        optimizer.load(saved["optimizer"])
+        record = saved["record"]
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(stage.name, total=stage.steps, completed=record["step"])
+        saved_at = time.monotonic()
+        while record["step"] < stage.steps:
+            line = _step(stage, model, optimizer, objective, stream, record)
+            progress.update(task, advance=1, description=f"{stage.name} {line}")
+            if not progress.console.is_terminal and record["step"] % LOG_EVERY == 0:
+                progress.console.print(f"{stage.name} {record['step']}/{stage.steps} {line}", highlight=False)
+            if record["step"] == stage.steps or time.monotonic() - saved_at > save_every:
+                content = {"model": model.state_dict(), "optimizer": optimizer.state(), "record": record}
+                save(path, content)
+                saved_at = time.monotonic()
+    return record
+
+
+def _step(
+    stage: Stage, model: Decoder, optimizer: Optimizer, objective: Objective, stream: Tokens, record: dict[str, Any]
+) -> str:
+    """One optimizer step; logs some and returns what the progress bar shows."""
+    started = time.monotonic()
+    step: int = record["step"]
+    loss, values = objective(model, stage.batch(stream, step).to(model.embedding.device))
+    loss.backward()
+    optimizer.step(stage.rate(step))
+    record["step"] = step + 1
+    record["seconds"] += time.monotonic() - started
+    if record["step"] % LOG_EVERY == 0 or step == 0 or record["step"] == stage.steps:
+        tokens = record["step"] * stage.batch_tokens
+        record["log"].append({"tokens": tokens, **{key: round(value, 4) for key, value in values.items()}})
+    speed = stage.batch_tokens / (time.monotonic() - started)
+    return " ".join([*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} tokens/s"])

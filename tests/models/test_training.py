@@ -1,0 +1,132 @@
+"""The recipe's parts: data order, schedule, resumption after a kill, losses that mean what they say."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models import corpus, stages
+from models.data import Windows
+from models.objectives import RoutingWeights, distillation_loss, next_token_loss, routing_loss
+from models.optimizer import orthogonalised
+from models.stages import Stage
+from models.transformer import Architecture, Decoder, Trace
+
+STREAM = np.random.default_rng(0).integers(0, 64, 5000).astype(np.uint16)
+STAGE = Stage("tiny", 12 * 64, 64, 0.01, 1e-3, context=16, long_context=32)
+
+
+def tiny() -> Decoder:
+    torch.manual_seed(0)
+    return Decoder(Architecture(vocab=64, hidden=32, layers=2, intermediate=16, heads=2, kv_heads=1, head_dim=16))
+
+
+def objective(model: Decoder, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+    hidden, _ = model(tokens[:, :-1])
+    loss = next_token_loss(hidden, tokens[:, 1:], model.embedding)
+    return loss, {"loss": loss.item()}
+
+
+def test_a_killed_stage_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
+    whole = tiny()
+    stages.run(STAGE, whole, objective, STREAM, tmp_path / "whole")
+    calls = 0
+
+    def dies(model: Decoder, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return objective(model, tokens)
+
+    with pytest.raises(KeyboardInterrupt):
+        stages.run(STAGE, tiny(), dies, STREAM, tmp_path / "cut", save_every=0.0)
+    resumed = tiny()
+    record = stages.run(STAGE, resumed, objective, STREAM, tmp_path / "cut")
+    assert record["step"] == STAGE.steps
+    for mine, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    stages.save(path, {"step": 1})
+
+    def broken(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        stages.write_atomically(path, broken)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    stream = np.tile(np.arange(50, dtype=np.uint16), 100)
+    stage = Stage("learns", 100 * 128, 128, 0.02, 3e-3, context=32, long_share=0.0)
+    record = stages.run(stage, tiny(), objective, stream, tmp_path)
+    assert record["log"][-1]["loss"] < 0.3 * record["log"][0]["loss"]
+
+
+def test_rate_warms_up_and_ends_at_the_final_rate() -> None:
+    stage = Stage("s", 100_000, 100, 1.0, 1.0, warmup=10, decay=0.5, final_rate=0.2)
+    assert stage.rate(0) == pytest.approx(0.1)
+    assert stage.rate(400) == 1.0
+    assert stage.rate(stage.steps) == pytest.approx(0.2)
+
+
+def test_windows_cover_the_stream_once_per_epoch() -> None:
+    windows = Windows(np.arange(101, dtype=np.uint16), 10, seed=3)
+    first = torch.cat([windows.batch(step, 2) for step in range(5)])
+    assert sorted(first[:, 0].tolist()) == list(range(0, 100, 10))
+    assert torch.equal(windows.batch(0, 2), first[:2])
+    assert not torch.equal(torch.cat([windows.batch(step, 2) for step in range(5, 10)]), first)
+
+
+def test_newton_schulz_orthogonalises() -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalised(torch.randn(2, 3, 64, 32)))
+    assert values.min() > 0.8
+    assert values.max() < 1.2
+
+
+def trace(chosen: list[list[int]], experts: int = 4) -> Trace:
+    ids = torch.tensor(chosen)[None]
+    logits = torch.full((1, len(chosen), experts), -4.0).scatter(-1, ids, 4.0)
+    return Trace(torch.zeros(1, len(chosen), 8), logits, ids)
+
+
+def test_routing_loss_prefers_balance_and_asks_for_locality_only_below_the_goal() -> None:
+    local, jumping = trace([[0, 1], [0, 1], [2, 3], [2, 3]]), trace([[0, 1], [2, 3], [0, 1], [2, 3]])
+    collapsed = trace([[0, 1]] * 4)
+    weights = RoutingWeights(balance=1.0, z=0.0, locality=0.0)
+    assert routing_loss([collapsed], weights)[0] > routing_loss([local], weights)[0] + 0.5
+    _total, reuse, busiest = routing_loss([local], weights)
+    assert reuse == pytest.approx(2 / 3)
+    assert busiest == pytest.approx(0.25)
+    asked = RoutingWeights(balance=0.0, z=0.0, locality=1.0, reuse_goal=1.0)
+    assert routing_loss([local], asked)[0] < routing_loss([jumping], asked)[0]
+    assert routing_loss([local], RoutingWeights(0.0, 0.0, 1.0, reuse_goal=0.5))[0] == 0
+
+
+def test_distillation_loss_is_zero_on_the_targets_own_distribution() -> None:
+    hidden, embedding = torch.randn(2, 3, 8), torch.randn(20, 8)
+    logits = hidden @ embedding.T
+    assert distillation_loss(hidden, embedding, logits + 3.0).abs() < 1e-5
+    assert distillation_loss(hidden, embedding, torch.randn(2, 3, 20)) > 0.1
+
+
+def test_library_text_is_python_without_licence_headers() -> None:
+    files: dict[str, Any] = dict(corpus.library_files())
+    assert len(files) > 200
+    assert not any("test" in Path(name).parts for name in files)
+    assert 0 < sum(corpus.is_held_out(name) for name in files) < 0.06 * len(files)
+    ast.parse(files["textwrap.py"])
+    assert "Copyright" not in files["textwrap.py"][:300]
+    assert "def dedent" in files["textwrap.py"]
