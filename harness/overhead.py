@@ -1,47 +1,117 @@
-"""What measuring costs: the same generations with the recording meter and with one that does nothing.
+"""What measuring costs: the same loop with the recording meter and with one that does nothing.
 
-    python -m harness.overhead systems=[offload,sp_moe] dataset.limit=8 measure.repeats=3
+    python -m harness.overhead systems=[offload,sp_moe] dataset.limit=8 measure.repeats=2
 
-The two take turns on every prompt, and which goes first alternates, because the second finds warmer slots.
+Generations differ by more than measuring can cost, so the two meters take turns at every step, at random, and each
+generation is repeated with the turns swapped: every step is timed once either way, on the same tokens.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from harness import comparison, datasets, provenance
 from harness.config import BenchConfig
 from harness.contender import Contender, frozen, undisturbed
 from harness.files import dump, ensure_writable, write_text
-from harness.meter import RecordingMeter
+from harness.meter import Clock, RecordingMeter
 from harness.metrics.bootstrap import Interval, Pair, paired_interval
 from harness.run import launch
 from systems import api
-from systems.api import Meter, Request
+from systems.api import Meter, NullMeter, Request, SpanName, Traffic
 
-DEFINITION = "time with the recording meter / time with a no-op meter, interleaved over the same prompts"
-MakeMeter = Callable[[Sequence[Request], api.ModelPair], Meter]
+DEFINITION = "time per step with the recording meter / with a no-op meter, on the same steps, taking turns"
 
 
 def main() -> int:
-    """Print the ratio of times, recording : nothing, of each configured system; return the exit code."""
+    """Print the ratio of step times, recording : nothing, of each configured system; return the exit code."""
     return launch(_report)
 
 
-def ratio(system: api.System, pair: api.ModelPair, batches: comparison.Batches, repeats: int, seed: int) -> Interval:
-    """Return time with measuring / time without, and its interval over batches of prompts."""
+class AlternatingMeter:
+    """Records some steps and not the others, and times both kinds.
+
+    The no-op meter decides completion throughout, so a recorded step pays for both: the cost is never understated.
+
+    Args:
+        turns: draws whether the next step is recorded.
+        swapped: exchange recorded steps and others.
+    """
+
+    def __init__(
+        self,
+        recording: RecordingMeter,
+        nothing: NullMeter,
+        turns: random.Random,
+        swapped: bool,
+        clock: Clock = time.perf_counter_ns,
+    ) -> None:
+        self._recording, self._nothing, self._clock = recording, nothing, clock
+        self._turns, self._swapped = turns, swapped
+        self._now: Meter = nothing
+        self._since: int | None = None  # the prefill is no step
+        self.recorded: list[int] = []
+        self.unrecorded: list[int] = []
+
+    def span(self, name: SpanName) -> AbstractContextManager[None]:
+        """Return the span of the meter whose turn it is."""
+        return self._now.span(name)
+
+    def commit(self, row: int, tokens: Sequence[int]) -> bool:
+        """Count with both meters in a recorded step."""
+        if self._now is self._recording:
+            self._recording.commit(row, tokens)
+        return self._nothing.commit(row, tokens)
+
+    def traffic(self, traffic: Traffic) -> None:
+        """Hand on to the meter whose turn it is."""
+        self._now.traffic(traffic)
+
+    def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
+        """Time the step under the meter that had it, and draw the next turn."""
+        self._now.step(rows, drafted, accepted)
+        now = self._clock()
+        if self._since is not None:
+            times = self.recorded if self._now is self._recording else self.unrecorded
+            times.append(now - self._since)
+        record = self._turns.random() < 0.5
+        self._now = self._recording if record != self._swapped else self._nothing
+        self._since = self._clock()
+
+
+def ratio(
+    system: api.System, pair: api.ModelPair, batches: comparison.Batches, repeats: int, seed: int
+) -> Interval | None:
+    """Return step time with measuring / without, and its interval over batches; None if no steps are reported."""
     sides: tuple[list[Pair], list[Pair]] = ([], [])
     for index, requests in enumerate(batches):
-        seconds = [0.0, 0.0]
+        recorded, unrecorded = list[int](), list[int]()
         for repeat in range(repeats):
-            for side in (0, 1) if (index + repeat) % 2 else (1, 0):
-                seconds[side] += _time(system, pair, requests, (_recording, _nothing)[side])
-        for side in (0, 1):
-            sides[side].append((seconds[side], 1.0))
+            for swapped in (False, True):
+                meter = _generate(system, pair, requests, random.Random(f"{seed}/{index}/{repeat}"), swapped)
+                recorded += meter.recorded
+                unrecorded += meter.unrecorded
+        if not recorded or not unrecorded:
+            return None
+        sides[0].append((sum(recorded), len(recorded)))
+        sides[1].append((sum(unrecorded), len(unrecorded)))
     return paired_interval(sides[0], sides[1], seed)
+
+
+def _generate(
+    system: api.System, pair: api.ModelPair, requests: Sequence[Request], turns: random.Random, swapped: bool
+) -> AlternatingMeter:
+    ids, limits = [request.id for request in requests], [request.max_new_tokens for request in requests]
+    recording = RecordingMeter(ids, limits, pair.stop_tokens)
+    meter = AlternatingMeter(recording, NullMeter(limits, pair.stop_tokens), turns, swapped)
+    with undisturbed():
+        system.generate(requests, meter)
+    return meter
 
 
 def _report(config: BenchConfig) -> None:
@@ -68,27 +138,13 @@ def _measure(
         reason = contender.did_not_fit or contender.error
         sys.stdout.write(f"{contender.label}: {reason}\n")
         return {"system": contender.label, "value": None, "reason": reason}
-    value, low, high = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)
+    found = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)
+    if found is None:
+        return {"system": contender.label, "value": None, "reason": "the system reports no steps"}
+    value, low, high = found
     interval = "" if low is None or high is None else f" [{low - 1:+.2%}, {high - 1:+.2%}]"
     sys.stdout.write(f"{contender.label}: measuring costs {value - 1:+.2%}{interval}\n")
     return {"system": contender.label, "value": value, "low": low, "high": high}
-
-
-def _time(system: api.System, pair: api.ModelPair, requests: Sequence[Request], make: MakeMeter) -> float:
-    meter = make(requests, pair)
-    with undisturbed():
-        start = time.perf_counter()
-        system.generate(requests, meter)
-        return time.perf_counter() - start
-
-
-def _recording(requests: Sequence[Request], pair: api.ModelPair) -> Meter:
-    ids, limits = [request.id for request in requests], [request.max_new_tokens for request in requests]
-    return RecordingMeter(ids, limits, pair.stop_tokens)
-
-
-def _nothing(requests: Sequence[Request], pair: api.ModelPair) -> Meter:
-    return api.NullMeter([request.max_new_tokens for request in requests], pair.stop_tokens)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +9,60 @@ from pathlib import Path
 import pytest
 
 from harness import overhead
+from harness.meter import RecordingMeter, _Span
 from systems.api import Meter, NullMeter, Request
 from tests.harness import fake
 from tests.harness.app import CONF, SMALL
 
 
 class SlowToMeasure(fake.FakeSystem):
-    """Spends 2 ms with any meter and 2 ms more with one that records."""
+    """Steps of 0.2 ms, and 0.1 ms more when a span is one that records."""
 
     def generate(self, requests: Sequence[Request], meter: Meter) -> None:
-        fake.spin(2_000_000 if isinstance(meter, NullMeter) else 4_000_000)
+        for _ in range(40):
+            with meter.span("verify"):
+                recorded = isinstance(meter.span("verify"), _Span)
+                fake.spin(300_000 if recorded else 200_000)
+            meter.step([0], [0], [0])
+
+
+BATCHES = [(Request(str(i), (1,), 4),) for i in range(4)]
 
 
 def test_the_ratio_is_recording_over_nothing() -> None:
-    config = fake.SystemConfig("x", "test")
-    batches = [(Request(str(i), (1,), 4),) for i in range(4)]
-    value, low, high = overhead.ratio(SlowToMeasure(config, 9), fake.FakePair(), batches, repeats=2, seed=0)  # type: ignore[arg-type]
+    system = SlowToMeasure(fake.SystemConfig("x", "test"), 9)
+    found = overhead.ratio(system, fake.FakePair(), BATCHES, repeats=2, seed=0)  # type: ignore[arg-type]
+    assert found is not None
+    value, low, high = found
     assert low is not None
     assert high is not None
     assert low <= value <= high
-    assert value == pytest.approx(2.0, rel=0.3)
+    assert value == pytest.approx(1.5, rel=0.15)
+
+
+def test_every_step_is_timed_once_either_way() -> None:
+    def turns(swapped: bool) -> list[bool]:
+        recording, nothing = RecordingMeter(["a"], [99]), NullMeter([99])
+        meter = overhead.AlternatingMeter(recording, nothing, random.Random(7), swapped)
+        seen = []
+        for _ in range(20):
+            meter.step([0], [0], [0])
+            seen.append(meter.span("verify") is recording.span("verify"))
+        assert len(meter.recorded) + len(meter.unrecorded) == 19  # the first follows the prefill
+        return seen
+
+    first, second = turns(False), turns(True)
+    assert all(a != b for a, b in zip(first, second, strict=True))
+    assert 2 < sum(first) < 18
+
+
+def test_completion_does_not_depend_on_turns() -> None:
+    meter = overhead.AlternatingMeter(RecordingMeter(["a"], [3]), NullMeter([3]), random.Random(0), False)
+    done = []
+    for token in (1, 2, 3):
+        done.append(meter.commit(0, [token]))
+        meter.step([0], [0], [0])
+    assert done == [False, False, True]
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
