@@ -27,7 +27,8 @@ cutoff: $(READY) ## TPOT over the cutoff layer, the model's choice beside it (re
 	$(BIN)/python -m harness experiment=cutoff $(ARGS)
 
 overhead: $(READY) ## Cost of measuring, and of our loop against transformers' generate (results/overhead)
-	$(BIN)/python -m harness.overhead $(ARGS)
+	$(BIN)/python -m harness experiment=overhead $(ARGS)
+	$(BIN)/python -m harness.overhead experiment=overhead $(ARGS)
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
@@ -45,6 +46,7 @@ typecheck: $(READY) ## Check types, strictly
 
 models: $(READY) ## Train the reference pair again (about 45 minutes on two cores)
 	$(BIN)/python -m models.train $(ARGS)
+	$(BIN)/python -m models.publish
 
 lock: $(READY) ## Pin the versions now in .venv, after an upgrade by hand
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^spmoe-bench' | sed 's/+cpu$$//' > requirements.lock

@@ -8,6 +8,7 @@ Works on unfinished trainings too (the draft is then the dense model), which giv
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
 from dataclasses import asdict
@@ -36,10 +37,20 @@ def publish(recipe: Recipe, folder: Path, output: Path) -> None:
     words = tokenizer.load(folder / "tokenizer")
     words.save_pretrained(output)
     export.save(target, draft, words.eos_token_id, output)
+    for role in ("target", "draft"):
+        write_checksums(output / role)
     records = {name: content["record"] for name, content in saved.items()}
     text = json.dumps(training_record(recipe, records), indent=1) + "\n"
     stages.write_atomically(output / "training.json", lambda path: path.write_text(text))
     stages.write_atomically(output / "loss.png", lambda path: plot(records, path))
+
+
+def write_checksums(folder: Path) -> None:
+    """Write `SHA256SUMS` of the weights, in the format of sha256sum; the loader refuses weights that differ."""
+    lines = [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(folder.glob("*.safetensors"))
+    ]
+    stages.write_atomically(folder / "SHA256SUMS", lambda path: path.write_text("".join(lines)))
 
 
 def load(path: Path) -> dict[str, Any]:

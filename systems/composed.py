@@ -37,6 +37,7 @@ class ComposedSystem:
         self._pair, self._cache, self._link = pair, cache, link
         self._depth, self._costs = depth, costs
         self._statistics: StepStatistics | None = None
+        self._profiling = False
 
     def generate(self, requests: Sequence[Request], meter: Meter) -> None:
         """Generate for a batch; see `systems.api.System`."""
@@ -46,20 +47,24 @@ class ComposedSystem:
     def prefetch(self, layer: int, experts: list[int]) -> None:
         """Order predicted experts; the predictor calls this."""
         ordered = self._cache.prefetch(layer, experts)
-        if self._statistics is not None:
+        if self._profiling and self._statistics is not None:
             self._statistics.hint(layer, ordered)
 
     def calibrate(self, requests: Sequence[Request]) -> None:
-        """Warm the slots up, and let the latency model choose the cutoff if it is `auto`."""
+        """Warm the slots up, and let the latency model choose the cutoff if it is `auto`.
+
+        May be called for several batches; the choice rests on all of them.
+        """
         if not self._depth.auto:
             self.generate(requests, NullMeter([request.max_new_tokens for request in requests]))
             return
-        self._depth.layers = self._pair.num_layers
-        self._statistics = StepStatistics(requests, self._pair.num_layers, self.drafter.draft_length)
+        if self._statistics is None:
+            self._statistics = StepStatistics(self._pair.num_layers, self.drafter.draft_length)
+        self._statistics.begin(requests)
+        self._depth.layers, self._profiling = self._pair.num_layers, True
         self.generate(requests, self._statistics)
-        profile = self._statistics.profile(self._costs, len(self._cache.slots))
-        self._depth.layers = choose_cutoff(profile)
-        self._statistics = None
+        self._profiling = False
+        self._depth.layers = choose_cutoff(self._statistics.profile(self._costs, len(self._cache.slots)))
 
     def describe(self) -> dict[str, Any]:
         """Slots, bytes and the cutoff in force."""

@@ -39,6 +39,7 @@ class ExpertCache:
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
         self._batch_io, self._worker = batch_io, worker
         self._queue = TransferQueue()
+        self._idle = False
         self._closed = False
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
@@ -80,8 +81,7 @@ class ExpertCache:
             missing = [expert for expert in ids if expert not in self.slots.of and expert not in self._queue]
             for expert in missing:
                 self._queue.push(Order(PREFETCH, layer, clock(), expert))
-            if missing:
-                self._work.notify()
+            self._wake()
         if missing and not self._worker:
             with self.meter.span("transfer"):
                 self._settle(missing)
@@ -137,7 +137,7 @@ class ExpertCache:
         with self._lock:
             while not self._closed:
                 if not len(self._queue):
-                    self._work.wait()
+                    self._sleep()
                 elif (delay := self._transport.next_start() - clock()) > 0:
                     self._work.wait(delay)
                 elif admitted := self._admit():
@@ -146,7 +146,7 @@ class ExpertCache:
                     self._cancel(refused)  # drafting waits for them, and no slot can fall free before it goes on
                     self._arrived.notify_all()
                 else:
-                    self._work.wait()
+                    self._sleep()
             return None
 
     def publish(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
@@ -184,8 +184,7 @@ class ExpertCache:
             present.append(expert)
             self._ledger.on_time(layer) if first_use else self._ledger.resident(layer)
         self._cancel(self._queue.prefetches(layer))
-        if absent:
-            self._work.notify()
+        self._wake()
         return present, absent
 
     def _demand(self, layer: int, expert: int) -> None:
@@ -208,6 +207,21 @@ class ExpertCache:
             ahead = len(admitted) if admitted[0].kind == PREFETCH else 0
             self._ledger.moved(len(admitted), ahead)
         return admitted
+
+    def _sleep(self) -> None:
+        """Let the worker sleep until there is an order or a slot for it."""
+        self._idle = True
+        self._work.wait()
+        self._idle = False
+
+    def _wake(self) -> None:
+        """Wake the worker if there is something for it and it does not wait for the link.
+
+        A wake-up takes the interpreter lock from the computation, as long as several of its operators need;
+        a worker that waits for the link looks at the queue anyway when the link is free.
+        """
+        if self._idle and len(self._queue):
+            self._work.notify()
 
     def _cancel(self, experts: Sequence[int]) -> None:
         for expert in experts:
@@ -262,5 +276,4 @@ class ExpertCache:
             self._transport.released([self.slots.of[expert] for expert in experts])
             for expert in experts:
                 self._occupancy.unpin(expert)
-            if len(self._queue):
-                self._work.notify()
+            self._wake()

@@ -11,13 +11,17 @@ from systems.policies.cutoff import StepProfile
 class StepStatistics(NullMeter):
     """Averages needs, misses and hints over the steps of an unmeasured run with prefetch at every layer."""
 
-    def __init__(self, requests: Sequence[Request], layers: int, draft_length: int) -> None:
-        super().__init__([request.max_new_tokens for request in requests])
+    def __init__(self, layers: int, draft_length: int) -> None:
+        super().__init__([])
         self._needed, self._missed, self._predicted = [0] * layers, [0] * layers, [0] * layers
         self._hinted = [[0] * layers for _ in range(draft_length)]
         self._draft_length = draft_length
         self._steps = 0
         self._forward, self._last_layer = 0, -1
+
+    def begin(self, requests: Sequence[Request]) -> None:
+        """Go on with another batch; averages run over all of them."""
+        super().__init__([request.max_new_tokens for request in requests])
 
     def hint(self, layer: int, ordered: int) -> None:
         """A draft forward has reached `layer` and ordered experts for it; layers come in order."""
