@@ -47,9 +47,8 @@ def publish(recipe: Recipe, folder: Path, output: Path) -> None:
 
 def write_checksums(folder: Path) -> None:
     """Write `SHA256SUMS` of the weights, in the format of sha256sum; the loader refuses weights that differ."""
-    lines = [
-        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(folder.glob("*.safetensors"))
-    ]
+    files = sorted(folder.glob("*.safetensors"))
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     stages.write_atomically(folder / "SHA256SUMS", lambda path: path.write_text("".join(lines)))
 
 
