@@ -63,7 +63,7 @@ def test_the_command_line_is_frozen() -> None:
 def test_make_bench_is_what_the_readme_says() -> None:
     config = compose("experiment=bench")
     assert list(config.systems) == ["resident", "offload", "sd_offload", "sp_moe"]
-    assert (config.dataset.name, config.dataset.limit, config.measure.max_new_tokens) == ("humaneval", 16, 64)
+    assert (config.dataset.name, config.dataset.limit, config.measure.max_new_tokens) == ("humaneval", 32, 64)
     assert (config.hardware.name, config.budget, config.output) == ("fine_grained", 0.3333, "results/bench")
 
 
