@@ -73,10 +73,10 @@ def rigs() -> object:
 
 
 def test_needs_are_classified(rigs: type[Rig]) -> None:
-    rig = rigs(slots=8)
+    rig = rigs(slots=8, milliseconds=50)
     assert rig.visit(0, [0, 1]) == [0, 1]
     rig.cache.prefetch(1, [2])
-    time.sleep(0.02)
+    time.sleep(0.1)
     rig.cache.prefetch(1, [3])
     rig.cache.prefetch(2, [0])
     assert rig.visit(1, [1, 2, 3])[0] == 2
@@ -94,21 +94,21 @@ def test_needs_are_classified(rigs: type[Rig]) -> None:
 
 
 def test_paced_transfers_take_the_time_of_the_link(rigs: type[Rig]) -> None:
-    rig = rigs(slots=4, milliseconds=10)
+    rig = rigs(slots=4, milliseconds=20)
     start = clock()
     rig.visit(0, [0, 1, 2, 3])
-    assert 0.040 <= clock() - start < 0.060
+    assert 0.080 <= clock() - start < 0.160
 
 
 def test_prefetch_runs_beside_the_computation(rigs: type[Rig]) -> None:
-    rig = rigs(slots=4, milliseconds=10)
+    rig = rigs(slots=4, milliseconds=100)
     start = clock()
     rig.cache.prefetch(0, [0, 1])
-    assert clock() - start < 0.005
-    time.sleep(0.03)
+    assert clock() - start < 0.1
+    time.sleep(0.25)
     waiting = clock()
     rig.visit(0, [0, 1])
-    assert clock() - waiting < 0.005
+    assert clock() - waiting < 0.1
 
 
 def test_without_a_worker_prefetch_blocks(rigs: type[Rig]) -> None:
@@ -119,11 +119,11 @@ def test_without_a_worker_prefetch_blocks(rigs: type[Rig]) -> None:
 
 
 def test_demand_overtakes_queued_prefetches(rigs: type[Rig]) -> None:
-    rig = rigs(slots=12, milliseconds=10)
+    rig = rigs(slots=12, milliseconds=50)
     rig.cache.prefetch(1, [0, 1, 2, 3])
     start = clock()
     rig.visit(0, [0])
-    assert clock() - start < 0.035, "it waits for the transfer under way and its own, not for the queue"
+    assert clock() - start < 0.2, "it waits for the transfer under way and its own, not for the queue"
 
 
 def test_more_experts_than_slots(rigs: type[Rig]) -> None:
@@ -170,9 +170,9 @@ def test_a_dead_worker_raises_instead_of_hanging(rigs: type[Rig]) -> None:
 
 def test_due_is_never_early_and_not_late_by_a_transfer() -> None:
     late = []
-    for wait in (0.0002, 0.001, 0.004):
+    for wait in [0.0002, 0.001, 0.004] * 5:
         at = clock() + wait
         Due(at).wait()
-        assert clock() >= at
         late.append(clock() - at)
+    assert min(late) >= 0
     assert min(late) < 0.001
