@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench cutoff overhead test lint format typecheck models lock clean
+.PHONY: help setup bench cutoff overhead test lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ typecheck: $(READY) ## Check types, strictly
 models: $(READY) ## Train the reference pair again (about 45 minutes on two cores)
 	$(BIN)/python -m models.train $(ARGS)
 	$(BIN)/python -m models.publish
+
+reference-report: $(READY) ## Measure the reference pair (results/reference)
+	OMP_NUM_THREADS=1 $(BIN)/python -m models.report $(ARGS)
 
 lock: $(READY) ## Pin the versions now in .venv, after an upgrade by hand
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^spmoe-bench' | sed 's/+cpu$$//' > requirements.lock
