@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 .PHONY: help setup bench cutoff overhead test lint format typecheck models reference-report lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(READY) ## Make .venv with the locked dependencies
 
