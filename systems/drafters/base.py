@@ -31,7 +31,7 @@ class Drafter(Protocol):
     def fast_bytes(self) -> int:
         """Fast memory it occupies, paid from the budget (bytes)."""
 
-    def begin(self, prompts: Sequence[Sequence[int]], capacity: int, chooser: Chooser) -> None:
+    def begin(self, prompts: Sequence[Sequence[int]], capacity: int) -> None:
         """Read the prompts of a new batch; rows may grow to `capacity` tokens."""
 
     def propose(self, chooser: Chooser) -> Draft:
@@ -55,7 +55,7 @@ class NoDrafter:
     draft_length: int = 0
     fast_bytes: int = 0
 
-    def begin(self, prompts: Sequence[Sequence[int]], capacity: int, chooser: Chooser) -> None:
+    def begin(self, prompts: Sequence[Sequence[int]], capacity: int) -> None:
         """Nothing to read."""
 
     def propose(self, chooser: Chooser) -> Draft:

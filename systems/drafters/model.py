@@ -34,9 +34,9 @@ class ModelDrafter:
         self._read: list[int] = []
         self._pending: list[list[int]] = []
         self._hooks: list[Any] = []
-        self._current: Tensor | None = None
+        self._last: list[int] = []
 
-    def begin(self, prompts: Sequence[Sequence[int]], capacity: int, chooser: Chooser) -> None:
+    def begin(self, prompts: Sequence[Sequence[int]], capacity: int) -> None:
         """Read the prompts, then listen."""
         self._decoder = Decoder(self._model, len(prompts), capacity)
         for row, prompt in enumerate(prompts):
@@ -50,15 +50,12 @@ class ModelDrafter:
     def propose(self, chooser: Chooser) -> Draft:
         """Draft greedily or by sampling, as the requests ask."""
         choices = []
-        tokens, last = self._padded_pending()
+        tokens, self._last = self._padded_pending()
         for _ in range(self.draft_length):
-            self._current = last
-            logits = self._decoder.forward(tokens, self._read)
-            rows = torch.arange(len(self._read), device=logits.device)
-            choice = chooser.choose(logits[rows, last] if logits.shape[1] > 1 else logits[:, 0])
-            self._read = [read + 1 + int(at) for read, at in zip(self._read, last.tolist(), strict=True)]
+            choice = chooser.choose(self._at_last(self._decoder.forward(tokens, self._read)))
+            self._read = [read + 1 + last for read, last in zip(self._read, self._last, strict=True)]
             choices.append(choice)
-            tokens, last = choice.tokens[:, None], torch.zeros_like(last)
+            tokens, self._last = choice.tokens[:, None], [0] * len(self._last)
         probabilities = [choice.probabilities for choice in choices if choice.probabilities is not None]
         return Draft(
             torch.stack([choice.tokens for choice in choices], 1),
@@ -88,25 +85,22 @@ class ModelDrafter:
         while self._hooks:
             self._hooks.pop().remove()
 
-    def _padded_pending(self) -> tuple[Tensor, Tensor]:
-        """Return unread tokens `(B, width)` and the index `(B,)` of the last real one per row.
+    def _padded_pending(self) -> tuple[Tensor, list[int]]:
+        """Return unread tokens `(B, width)` and the index of the last real one per row.
 
         Padding is written after a row's own tokens, where the next forward overwrites it.
         """
         width = max(len(pending) for pending in self._pending)
-        device = self._decoder.device
         padded = [pending + [0] * (width - len(pending)) for pending in self._pending]
-        last = [len(pending) - 1 for pending in self._pending]
-        return torch.tensor(padded, device=device), torch.tensor(last, device=device)
+        return torch.tensor(padded, device=self._decoder.device), [len(pending) - 1 for pending in self._pending]
+
+    def _at_last(self, values: Tensor) -> Tensor:
+        """Pick `(B, ...)` at the last real token of each row from `(B, width, ...)`."""
+        return values[:, 0] if values.shape[1] == 1 else values[range(len(self._last)), self._last]
 
     def _hear(self, layer: int) -> Callable[[Any, tuple[Tensor, ...]], None]:
         def hook(_: Any, inputs: tuple[Tensor, ...]) -> None:
             assert self._listener is not None
-            hidden = inputs[0]
-            if hidden.shape[1] > 1:
-                hidden = hidden[torch.arange(len(hidden), device=hidden.device), self._current]
-            else:
-                hidden = hidden[:, 0]
-            self._listener(layer, hidden)
+            self._listener(layer, self._at_last(inputs[0]))
 
         return hook

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from systems.api import Meter, NullMeter, Request
-from systems.runtime.pair import Pair, quietly
+from systems.runtime.pair import Pair, load_model
 
 
 class _Enough(Exception):
@@ -41,12 +42,7 @@ class TransformersGenerate:
     """
 
     def __init__(self, pair: Pair) -> None:
-        from transformers import AutoModelForCausalLM
-
-        path, dtype = pair.config.target, getattr(torch, pair.config.dtype)
-        with quietly():
-            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
-        self._model = model.to(pair.device).eval()
+        self._model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device)
         self.fast_bytes = pair.expert_bytes
 
     @torch.inference_mode()

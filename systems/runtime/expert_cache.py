@@ -236,26 +236,21 @@ class ExpertCache:
 
     def _await_any(self, experts: set[int]) -> int:
         """Block until one of the experts may be read; return it. The link is serial: first ordered, first in."""
-        while True:
-            with self._lock:
-                while (found := self._first_known(experts)) is None:
-                    self._check()
-                    self._arrived.wait()
-            expert, arrival = found
-            if arrival is not None:
-                arrival.wait()
-            with self._lock:
-                if self._occupancy.ready(expert):
-                    return expert
+        with self._lock:
+            while (found := self._first_known(experts)) is None:
+                self._check()
+                self._arrived.wait()
+        expert, arrival = found
+        arrival.wait()
+        with self._lock:  # it is pinned, so nobody else has noticed its arrival
+            del self._occupancy.loading[expert]
+        return expert
 
-    def _first_known(self, experts: set[int]) -> tuple[int, Arrival | None] | None:
-        """Return an expert that has arrived, else the first whose arrival is known."""
+    def _first_known(self, experts: set[int]) -> tuple[int, Arrival] | None:
+        """Return the first of the experts on their way whose arrival is known."""
         for expert, arrival in self._occupancy.loading.items():
             if expert in experts and arrival is not None:
                 return expert, arrival
-        for expert in experts:
-            if expert in self.slots.of and expert not in self._occupancy.loading:
-                return expert, None
         return None
 
     def _settle(self, experts: Sequence[int]) -> None:

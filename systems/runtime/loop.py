@@ -62,7 +62,7 @@ class _Generation:
             self._cache.enter("prefill")
             logits = torch.stack([self._target.prefill(i, r.prompt) for i, r in enumerate(self._requests)])
             firsts = self._chooser.choose(logits).tokens.tolist()
-            self._drafter.begin([r.prompt for r in self._requests], self._capacity, self._chooser)
+            self._drafter.begin([r.prompt for r in self._requests], self._capacity)
             self._meter.traffic(self._cache.take_traffic())
             self._cache.enter("decode")
         self.rows = [

@@ -29,11 +29,11 @@ _log = logging.getLogger(__name__)
 class PackedFileStore:
     """Records of a pack file, read with `preadv`; consecutive records come with one call."""
 
-    def __init__(self, path: Path, shape: ExpertShape, dtype: torch.dtype, header_bytes: int) -> None:
+    def __init__(self, path: Path, shape: ExpertShape, dtype: torch.dtype) -> None:
         self.shape, self.dtype = shape, dtype
         self._record = shape.record_bytes(dtype)
         self._stride = _round_up(self._record)
-        self._start = header_bytes
+        self._start = _header_bytes(shape)
         self._padding = memoryview(bytearray(self._stride - self._record))
         self._descriptor: int | None = os.open(path, os.O_RDONLY)
 
@@ -68,7 +68,7 @@ def open_pack(source: CheckpointStore, index: ExpertIndex, dtype: torch.dtype, c
         except OSError as error:
             path.with_suffix(".partial").unlink(missing_ok=True)
             raise BadInput(f"cannot write expert pack {path}: {error.strerror}; set model.cache_dir") from error
-    return PackedFileStore(path, index.shape, dtype, _header_bytes(index.shape))
+    return PackedFileStore(path, index.shape, dtype)
 
 
 def _identity(index: ExpertIndex, dtype: torch.dtype) -> str:

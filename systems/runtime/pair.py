@@ -92,9 +92,8 @@ def load(config: ModelConfig, root: Path) -> Pair:
         _verify(folder)
     dtype: torch.dtype = getattr(torch, config.dtype)
     index = index_experts(target_path)
-    with quietly():
-        target = _load_target(target_path, dtype, config.device)
-        draft = _load_draft(draft_path, dtype, config.device) if draft_path else None
+    target = _load_target(target_path, dtype, config.device)
+    draft = load_model(draft_path, dtype, config.device) if draft_path else None
     if draft is not None:
         _check_vocabulary(target_path, target.config, draft_path, draft.config)
     store = open_store(config.store, index, dtype, root / config.cache_dir)
@@ -102,7 +101,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def _quietly() -> Iterator[None]:
     """Keep transformers from reporting each expert tensor as unexpected, and from drawing progress bars."""
     from transformers.utils import logging
 
@@ -118,18 +117,19 @@ def quietly() -> Iterator[None]:
 
 
 def _load_target(path: Path, dtype: torch.dtype, device: str) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
-    with experts_left_out(config):
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
-    return model.to(device).eval()
+    with experts_left_out(AutoConfig.from_pretrained(path, local_files_only=True)):
+        return load_model(path, dtype, device)
 
 
-def _load_draft(path: Path, dtype: torch.dtype, device: str) -> Any:
+def load_model(path: Path, dtype: torch.dtype, device: str) -> Any:
+    """Load a causal language model of transformers for inference."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True).to(device).eval()
+    with _quietly():
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+    return model.to(device).eval()
 
 
 def _load_tokenizer(path: Path) -> Any:

@@ -15,7 +15,6 @@ class StepStatistics(NullMeter):
         super().__init__([])
         self._needed, self._missed, self._predicted = [0] * layers, [0] * layers, [0] * layers
         self._hinted = [[0] * layers for _ in range(draft_length)]
-        self._draft_length = draft_length
         self._steps = 0
         self._forward, self._last_layer = 0, -1
 
@@ -49,7 +48,7 @@ class StepStatistics(NullMeter):
         hinted = [max(sum(forward), 1) for forward in zip(*self._hinted, strict=True)]
         return StepProfile(
             draft_layer=costs.at(costs.draft_layer, 1),
-            verify_layer=costs.at(costs.target_layer, self._draft_length + 1),
+            verify_layer=costs.at(costs.target_layer, len(self._hinted) + 1),
             transfer=costs.transfer,
             hinted=[[count / steps for count in forward] for forward in self._hinted],
             useful=[min(used / given, 1.0) for used, given in zip(self._predicted, hinted, strict=True)],

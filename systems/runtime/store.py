@@ -105,14 +105,14 @@ def open_store(kind: str, index: ExpertIndex, dtype: torch.dtype, cache_dir: Pat
     Raises:
         BadInput: an unknown kind, or `checkpoint` for another dtype than the files hold.
     """
-    checkpoint = CheckpointStore(index)
     if kind == "checkpoint":
         if dtype != index.dtype:
             raise BadInput(
                 f"model.store=checkpoint serves experts as stored ({index.dtype}), not as {dtype}; "
                 "set model.dtype accordingly or use model.store=pack"
             )
-        return checkpoint
+        return CheckpointStore(index)
+    checkpoint = CheckpointStore(index)
     try:
         if kind == "ram":
             return RamStore(checkpoint, dtype)
