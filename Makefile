@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench cutoff overhead test lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all cutoff overhead test lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,6 +22,9 @@ $(READY): requirements.lock pyproject.toml
 
 bench: $(READY) ## Compare resident, offload, sd_offload and sp_moe on HumanEval (results/bench)
 	$(BIN)/python -m harness experiment=bench $(ARGS)
+
+bench-all: $(READY) ## Compare all systems in both hardware profiles (results/bench-all)
+	$(BIN)/python -m harness.suite experiment=bench_all $(ARGS)
 
 cutoff: $(READY) ## TPOT over the cutoff layer, the model's choice beside it (results/cutoff)
 	$(BIN)/python -m harness experiment=cutoff $(ARGS)

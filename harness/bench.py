@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import comparison, datasets, provenance, records, rows, table, tracking
+from harness import comparison, datasets, provenance, records, rows, standing, table, tracking
 from harness.comparison import Measured
 from harness.config import BenchConfig
 from harness.contender import Contender
@@ -57,25 +57,36 @@ def run(config: BenchConfig, console: Console) -> Outcome:
         done = [row for row in found if row is not None]
     else:
         done = _measure(config, key, folders, prompts, console)
-    done = rows.add_speedups(done, folders, config.baselines, config.measure.seed)
-    return Outcome(config, key, done, folders)
+    return Outcome(config, key, _among_others(config, done, folders), folders)
 
 
 def publish(outcome: Outcome, folder: Path) -> None:
     """Write summary, table and provenance of a comparison into a folder."""
     ensure_writable(folder)
-    first = next(iter(outcome.folders.values()))
     write_text(folder / "summary.json", dump(records.summary(outcome.key, outcome.rows), indent=1))
     write_text(folder / "table.md", table.markdown(outcome.rows))
-    write_text(folder / "provenance.json", (first / "provenance.json").read_text(encoding="utf-8"))
+    write_text(folder / "provenance.json", dump(origin(outcome), indent=1))
+
+
+def origin(outcome: Outcome, label: str | None = None) -> dict[str, Any]:
+    """Return the provenance of a cell, by default of the first, which all share but for what resuming changes."""
+    folder = outcome.folders[label] if label else next(iter(outcome.folders.values()))
+    found: dict[str, Any] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    return found
 
 
 def mirror(outcome: Outcome, console: Console) -> None:
     """Hand every cell to the configured tracker."""
     for row in outcome.rows:
-        source = json.loads((outcome.folders[row["system"]] / "provenance.json").read_text(encoding="utf-8"))
-        cell = provenance.scrub({"config": outcome.config.identity(), "provenance": source})
+        cell = provenance.scrub({"config": outcome.config.identity(), "provenance": origin(outcome, row["system"])})
         tracking.mirror(outcome.config.tracking, outcome.key, row, cell, console.print)
+
+
+def _among_others(config: BenchConfig, done: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
+    sides, seed = standing.sides_of(done, folders), config.measure.seed
+    found = standing.with_gaps(done, sides, config.systems, seed)
+    found = standing.judged(found, sides, config.systems, seed)
+    return standing.with_speedups(found, sides, config.baselines, seed)
 
 
 def _measure(

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from harness.config import BenchConfig, budget_bytes
 from harness.contender import Contender, frozen
@@ -128,8 +129,8 @@ def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batche
 def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration) -> None:
     ids = [request.id for request in turn.requests]
     limits = [request.max_new_tokens for request in turn.requests]
-    meter = RecordingMeter(ids, limits, pair.stop_tokens, time.perf_counter_ns, _synchronize(pair.device))
-    generation = turn.contender.measure(turn.requests, meter, turn.repeat, turn.batch, turn.order)
+    start = partial(RecordingMeter, ids, limits, pair.stop_tokens, time.perf_counter_ns, _synchronize(pair.device))
+    generation = turn.contender.measure(turn.requests, start, turn.repeat, turn.batch, turn.order)
     if generation is None:
         display.advance(f"{turn.contender.label} (out)", 0, 0.0)
         return

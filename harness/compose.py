@@ -1,4 +1,4 @@
-"""From Hydra's composed config to `BenchConfig`, and from Hydra's errors to sentences that help.
+"""From Hydra's composed config to `BenchConfig`.
 
 Which systems run: `system=NAME` measures one; `systems=[NAME, ...]` (as the experiments set it) compares
 several, interleaved. An entry may also be `{base: NAME, label: TEXT, override: {...}}`. On top of a list,
@@ -7,9 +7,8 @@ an override such as `system.drafter.draft_length=4` goes to every listed system 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ GROUPS: dict[str, type[Any]] = {
     "tracking": TrackingConfig,
 }
 REFERENCE = "resident"
+INERT = ("profiles", "define")
+"""Top-level keys that a single comparison takes no notice of."""
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
@@ -44,6 +45,40 @@ class Entry:
     base: str
     label: str | None = None
     override: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One item of `profiles`: a hardware file, and what else differs under it."""
+
+    hardware: str
+    override: Mapping[str, Any] = field(default_factory=dict)
+
+
+def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> list[BenchConfig]:
+    """Check a composed config once per item of `profiles`; arguments are those of `bench_config`.
+
+    What is typed on the command line wins: a key of its own over a profile's, `hardware=NAME` over all profiles.
+
+    Raises:
+        BadInput: as `bench_config`; no profiles; an option of a hardware without the choice of one.
+    """
+    typed, listed = _keys(overrides), composed.get("profiles") or []
+    if "hardware" in typed:
+        return [bench_config(composed, folders, overrides)]
+    if mine := next((key for key in typed if key.startswith("hardware.")), None):
+        raise BadInput(f"`{mine}` belongs to one profile; choose it with hardware=NAME")
+    if not listed:
+        raise BadInput("`profiles` is empty; list hardware profiles there, or try experiment=bench_all")
+    configs: dict[str, BenchConfig] = {}
+    for index, item in enumerate(listed):
+        profile = schema.parse(Profile, {"hardware": item} if isinstance(item, str) else item, f"profiles[{index}]")
+        changed = _merge(composed, _without(profile.override, typed))
+        changed["hardware"] = _read("hardware", profile.hardware, folders)
+        if profile.hardware in configs:
+            raise BadInput(f"`profiles` has {profile.hardware} twice; one table cannot tell them apart")
+        configs[profile.hardware] = bench_config(changed, folders, overrides)
+    return list(configs.values())
 
 
 def bench_config(composed: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> BenchConfig:
@@ -57,16 +92,16 @@ def bench_config(composed: Plain, folders: Sequence[Path], overrides: Sequence[s
     Raises:
         BadInput: unknown or ill-typed keys, unknown systems, duplicate labels.
     """
-    values = dict(composed)
+    values = {key: value for key, value in composed.items() if key not in INERT}
     own, listed = values.pop("system"), values.pop("systems", None) or []
     systems = _listed(listed, own, folders, overrides) if listed else {own["name"]: own}
     values["systems"] = {label: schema.parse(SystemConfig, s, f"system({label})") for label, s in systems.items()}
-    values["reference"] = schema.parse(SystemConfig, _read(REFERENCE, folders), "system")
+    values["reference"] = schema.parse(SystemConfig, _read("system", REFERENCE, folders), "system")
     return schema.parse(BenchConfig, values, "")
 
 
 def _listed(listed: Sequence[Any], own: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> dict[str, Plain]:
-    keys = [override.split("=", 1)[0].lstrip("+~") for override in overrides]
+    keys = _keys(overrides)
     if "system" in keys:
         raise BadInput("`system=` chooses one system and `systems=` lists several; give one of the two")
     entries: dict[str, Entry] = {}
@@ -76,7 +111,7 @@ def _listed(listed: Sequence[Any], own: Plain, folders: Sequence[Path], override
         if label in entries:
             raise BadInput(f"two systems are labelled `{label}`; give each a `label` of its own")
         entries[label] = entry
-    systems = {label: _read(entry.base, folders) for label, entry in entries.items()}
+    systems = {label: _read("system", entry.base, folders) for label, entry in entries.items()}
     for key in keys:
         if key.startswith("system."):
             systems = _broadcast(key, own, systems)
@@ -107,61 +142,28 @@ def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
     return merged
 
 
-def _read(name: str, folders: Sequence[Path]) -> Plain:
-    """Read `system/NAME.yaml`."""
+def _without(changes: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> Plain:
+    """Return the changes less those at the dotted `keys`."""
+    kept = {name: value for name, value in changes.items() if prefix + name not in keys}
+    return {
+        name: _without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in kept.items()
+    }
+
+
+def _keys(overrides: Sequence[str]) -> list[str]:
+    """Return the keys that were typed."""
+    return [override.split("=", 1)[0].lstrip("+~") for override in overrides]
+
+
+def _read(group: str, name: str, folders: Sequence[Path]) -> Plain:
+    """Read `GROUP/NAME.yaml`."""
     from omegaconf import OmegaConf
 
     for folder in folders:
-        if (file := folder / "system" / f"{name}.yaml").is_file():
+        if (file := folder / group / f"{name}.yaml").is_file():
             plain = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
             assert isinstance(plain, dict)
             return {str(key): value for key, value in plain.items()}
-    options = [file.stem for folder in folders for file in (folder / "system").glob("*.yaml")]
-    raise BadInput(f"no system `{name}`; {schema.suggest(name, options)}")
-
-
-def explain(error: Exception) -> str:
-    """Return one paragraph for an error of Hydra or OmegaConf: what exists, and what was probably meant."""
-    missing, options = getattr(error, "missing_cfg_file", None), getattr(error, "options", None)
-    if missing and "/" in str(missing):
-        group, name = str(missing).rsplit("/", 1)
-        return f"no {group} `{name}`; {schema.suggest(name, options or [])}"
-    text = str(error)
-    if override := getattr(error, "override", None):
-        return f"cannot read `{override}`: {text.splitlines()[0]}; quote values with brackets or commas"
-    if found := re.match(r"Could not override '([^']+)'", text):
-        return _no_key(found[1])
-    if text.startswith("Ambiguous value"):
-        return f"{text.splitlines()[0]}; add --multirun to run one after the other, or compare: systems=[a,b]"
-    return text
-
-
-def _no_key(key: str) -> str:
-    name, names = _siblings(key)
-    if name in names:
-        return f"`{key}` is not set in the chosen YAML; add it with a plus sign: `+{key}=...`"
-    if not names:  # options of a part: which there are, only the part knows
-        return (
-            f"`{key}` is not set in the chosen conf/{key.partition('.')[0]}/*.yaml; `+{key}=...` asks the part itself"
-        )
-    return f"no config key `{key}`; {schema.suggest(name, names)}"
-
-
-def _siblings(key: str) -> tuple[str, list[str]]:
-    """Return the last part of a key and the names that could stand there."""
-    group, _, rest = key.partition(".")
-    if not rest:
-        return key, sorted({*GROUPS, "experiment", *(item.name for item in fields(BenchConfig))} - {"reference"})
-    *path, name = rest.split(".")
-    if not path and group in GROUPS:
-        return name, [item.name for item in fields(GROUPS[group])]
-    return name, sorted(set(_used_names(group, path)))
-
-
-def _used_names(group: str, path: Sequence[str]) -> Iterator[str]:
-    """Yield the keys that the files of a group have at a path: the options of parts are known to parts only."""
-    from omegaconf import OmegaConf
-
-    for file in (CONF / group).glob("*.yaml"):
-        found = OmegaConf.select(OmegaConf.load(file), ".".join(path), default=None)
-        yield from map(str, found or ())
+    options = [file.stem for folder in folders for file in (folder / group).glob("*.yaml")]
+    raise BadInput(f"no {group} `{name}`; {schema.suggest(name, options)}")

@@ -37,12 +37,15 @@ class Emulated:
 
     `bandwidth` (bytes/s) is that of whole copies of `expert_bytes`; `call_latency` (s) is the fixed part of
     each. `layer_seconds` is one decoder layer of the named model at one position, experts resident.
+    `remote_token_share` is the time of computing one token with one expert where it lies, on the host's
+    processor, as a share of that expert's transfer time.
     """
 
     expert_bytes: int
     bandwidth: float
     call_latency: float
     layer_seconds: float
+    remote_token_share: float
 
     @property
     def ratio(self) -> float:

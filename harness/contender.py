@@ -57,15 +57,22 @@ class Contender:
                 self._guard(partial(system.calibrate, requests))
 
     def measure(
-        self, requests: Sequence[Request], meter: RecordingMeter, repeat: int, batch: int, order: int
+        self, requests: Sequence[Request], start: Callable[[], RecordingMeter], repeat: int, batch: int, order: int
     ) -> Generation | None:
-        """Generate for one batch; None when the system failed on it."""
+        """Rehearse untimed, then generate for one batch; None when the system failed on it.
+
+        Args:
+            start: makes the meter, whose clock runs from then on: called once all that is untimed is over.
+        """
         system = self.system
         if system is None:
             return None
+        if not self._guard(partial(system.rehearse, requests)):
+            return None
         with undisturbed():
-            self._guard(partial(system.generate, requests, meter))
-        if self.error is not None:
+            meter = start()
+            whole = self._guard(partial(system.generate, requests, meter))
+        if not whole:
             return None
         generation = meter.finish(repeat, batch, order)
         self.generations.append(generation)
@@ -88,11 +95,14 @@ class Contender:
         self.error = scrub(error)
         self.close()
 
-    def _guard(self, action: Callable[[], None]) -> None:
+    def _guard(self, action: Callable[[], None]) -> bool:
+        """Return whether `action` ended well; if not, the system is out."""
         try:
             action()
         except Exception:
             self.fail(traceback.format_exc())
+            return False
+        return True
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from systems import api
 
 
 def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.LinkSpec:
-    """Return the link that gives this machine the environment's ratio of transfer to compute.
+    """Return the link that gives this machine the environment's ratios of transfer, and of remote compute, to compute.
 
     Args:
         record_bytes: one expert of the model at hand.
@@ -18,7 +18,8 @@ def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.Link
     """
     transfer = emulate.ratio * layer_seconds
     latency = emulate.latency_share * transfer
-    return api.LinkSpec(bandwidth=record_bytes / (transfer - latency), latency=latency)
+    remote = emulate.remote_token_share * transfer
+    return api.LinkSpec(bandwidth=record_bytes / (transfer - latency), latency=latency, remote_token=remote)
 
 
 def calibrate(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from harness import comparison, datasets, provenance
+from harness import comparison, compose, datasets, provenance
 from harness.config import BenchConfig
 from harness.contender import Contender, frozen, undisturbed
 from harness.files import dump, ensure_writable, write_text
@@ -30,7 +30,7 @@ DEFINITION = "time per step with the recording meter / with a no-op meter, on th
 
 def main() -> int:
     """Print the ratio of step times, recording : nothing, of each configured system; return the exit code."""
-    return launch(_report)
+    return launch(_report, compose.bench_config)
 
 
 class AlternatingMeter:
@@ -106,6 +106,7 @@ def ratio(
 def _generate(
     system: api.System, pair: api.ModelPair, requests: Sequence[Request], turns: random.Random, swapped: bool
 ) -> AlternatingMeter:
+    system.rehearse(requests)
     ids, limits = [request.id for request in requests], [request.max_new_tokens for request in requests]
     recording = RecordingMeter(ids, limits, pair.stop_tokens)
     meter = AlternatingMeter(recording, NullMeter(limits, pair.stop_tokens), turns, swapped)

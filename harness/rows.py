@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
 from harness import metrics
 from harness.comparison import Measured
 from harness.config import BenchConfig
 from harness.contender import Contender
 from harness.identities import violations
-from harness.metrics import speedup
-from harness.metrics.bootstrap import Pair
-from harness.records import Row, stored_sides
-from harness.status import is_bound, judge
+from harness.records import Row
+from harness.status import is_resident, judge
 
 
 def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
@@ -42,35 +37,9 @@ def _verdict(config: BenchConfig, contender: Contender, measured: Measured) -> R
     values = metrics.measure(cell)
     shown = {"metrics": {id: value.row() for id, value in values.items()}}
     broken = violations(cell.generations)
-    if not is_bound(contender.config) and contender.fast_bytes > measured.budget:
+    if not is_resident(contender.config) and contender.fast_bytes > measured.budget:
         broken.append(f"holds {contender.fast_bytes} bytes of fast memory, the budget is {measured.budget}")
     if broken:
         return {"status": "failed", "reason": broken[0], "error": "\n".join(broken), **shown}
     status, reason = judge(contender.config, cell, values, config.measure)
     return {"status": status, **({"reason": reason} if reason else {}), **shown}
-
-
-def add_speedups(rows: Sequence[Row], folders: Mapping[str, Path], baselines: Sequence[str], seed: int) -> list[Row]:
-    """Return the rows with speedups over each baseline that was measured, else over the first system.
-
-    Args:
-        folders: cells on disk by system label; rows without usable times get no speedup.
-    """
-    sides = {row["system"]: stored_sides(folders[row["system"]]) for row in rows if _timed(row)}
-    over = [name for name in baselines if name in sides] or list(sides)[:1]
-    return [row if row["system"] not in sides else _with_speedups(row, sides, over, seed) for row in rows]
-
-
-def _with_speedups(row: Row, sides: Mapping[str, Mapping[int, Pair]], over: Sequence[str], seed: int) -> Row:
-    label = row["system"]
-    found = {
-        id: value.row()
-        for name in over
-        if name != label
-        for id, value in speedup.measure(name, sides[name], sides[label], seed).items()
-    }
-    return row | {"metrics": row["metrics"] | found}
-
-
-def _timed(row: Row) -> bool:
-    return row["status"] not in ("failed", "did_not_fit")

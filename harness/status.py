@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from typing import Literal
 
 from harness.config import MeasureConfig
+from harness.generation import needs
 from harness.metrics.base import Cell, Value
 from systems.api import SystemConfig
 
-Status = Literal["ok", "did_not_fit", "draft_inactive", "nothing_offloaded", "diverged", "noisy", "failed"]
+Status = Literal[
+    "ok", "did_not_fit", "draft_inactive", "nothing_offloaded", "diverged", "noisy", "beyond_bound", "failed"
+]  # fmt: skip
+FAILING = ("failed", "diverged", "beyond_bound")
+"""Verdicts that are bugs: the run's exit code says so."""
 
 
-def is_bound(system: SystemConfig) -> bool:
+def is_resident(system: SystemConfig) -> bool:
     """Whether a system keeps all experts in fast memory by design, outside any budget."""
     return bool(system.residency["part"] == "all")
 
@@ -28,8 +33,8 @@ def judge(
         return "diverged", reason
     if system.drafter["part"] != "none" and not _drafted(cell):
         return "draft_inactive", "a draft is configured, but nothing was drafted"
-    if not is_bound(system) and _offloaded_nothing(cell):
-        return "nothing_offloaded", "no expert crossed the link while decoding; lower `budget`"
+    if not is_resident(system) and _offloaded_nothing(cell):
+        return "nothing_offloaded", "every expert needed while decoding was in fast memory; lower `budget`"
     tpot = metrics["tpot"]
     if tpot.value and tpot.low is not None and tpot.high is not None:
         spread = (tpot.high - tpot.low) / 2 / tpot.value
@@ -44,4 +49,5 @@ def _drafted(cell: Cell) -> bool:
 
 def _offloaded_nothing(cell: Cell) -> bool:
     traffic = [generation.traffic("decode") for generation in cell.generations]
-    return any(report.layers for report in traffic) and not any(report.moved_bytes for report in traffic)
+    missed = any(report.moved_bytes or needs(report)["elsewhere"] for report in traffic)
+    return any(report.layers for report in traffic) and not missed

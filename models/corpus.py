@@ -26,7 +26,7 @@ class Corpus:
 
     library: list[str]
     library_held_out: list[str]
-    exercises: list[str]
+    exercises: list[Exercise]
     exercises_held_out: list[str]
 
 
@@ -36,7 +36,7 @@ def build(exercises: int, seed: int) -> Corpus:
     return Corpus(
         [text for name, text in files if not is_held_out(name)],
         [text for name, text in files if is_held_out(name)],
-        [solved(exercise) for exercise in generate("train", exercises, seed)],
+        list(generate("train", exercises, seed)),
         [solved(exercise) for exercise in generate("held_out", EXERCISE_HELD_OUT, seed)],
     )
 

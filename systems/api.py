@@ -152,6 +152,10 @@ class System(Protocol):
     def calibrate(self, requests: Sequence[Request]) -> None:
         """Run the given warm-up requests unmeasured, then fix whatever is chosen from a profile (e.g. cutoff)."""
 
+    def rehearse(self, requests: Sequence[Request]) -> None:
+        """Called untimed right before each measured `generate`, with its requests: a bound records there what it
+        needs to know, everybody else does nothing."""
+
     def describe(self) -> dict[str, Any]:
         """What was chosen or derived: slots, cutoff, bytes; plain JSON values."""
 
@@ -184,10 +188,14 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
-    """A paced link: `bandwidth` in bytes/s and `latency` in seconds per I/O call. None stands for the real one."""
+    """A paced link: `bandwidth` in bytes/s and `latency` in seconds per I/O call. None stands for the real one.
+
+    `remote_token` is the time in seconds that slow memory's processor takes for one token of one expert.
+    """
 
     bandwidth: float
     latency: float
+    remote_token: float = 0.0
 
 
 class ModelPair(Protocol):
@@ -259,6 +267,8 @@ class SystemConfig:
     predictor: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     prefetch: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     residency: Mapping[str, Any] = field(default_factory=lambda: {"part": "lru"})
+    placement: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
+    gating: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     engine: Mapping[str, Any] = field(default_factory=lambda: {"part": "composed"})
 
 

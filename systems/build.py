@@ -4,75 +4,96 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
-
 from systems.api import BadInput, Costs, DidNotFit, LinkSpec, ModelPair, System, SystemConfig
-from systems.composed import ComposedSystem, Depth
-from systems.drafters.base import Drafter, NoDrafter
-from systems.drafters.model import ModelDrafter
+from systems.assembly import Assembly
+from systems.composed import ComposedSystem
 from systems.parts import (
+    ActivationMatrixOptions,
     AllResidentOptions,
+    BeladyOptions,
     CutoffPrefetchOptions,
     DraftAttentionOptions,
+    InOrderOptions,
+    LookaheadBufferOptions,
     ModelDrafterOptions,
-    TransformersOptions,
+    NextGateOptions,
+    NextLayersOptions,
+    NoPart,
+    Options,
+    PeerResidencyOptions,
+    PhasesOptions,
+    PriorityOptions,
+    QuantisedSelfOptions,
+    RehearsalOptions,
     part,
 )
-from systems.policies.residency import Lru
-from systems.runtime.draft_attention import DraftAttention, Prefetch
-from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.ledger import Ledger
-from systems.runtime.link import Link
-from systems.runtime.occupancy import Occupancy
+from systems.policies.orders import Shape
+from systems.policies.residency import LruOptions
 from systems.runtime.pair import Pair
-from systems.runtime.slots import Slots
-from systems.runtime.transport import HostTransport, Transport
+from systems.runtime.quantised import check, int4_bytes
+
+ACTS_ON = {
+    DraftAttentionOptions: CutoffPrefetchOptions,
+    NextGateOptions: NextLayersOptions,
+    ActivationMatrixOptions: PriorityOptions,
+    LookaheadBufferOptions: PhasesOptions,
+    RehearsalOptions: InOrderOptions,
+    NoPart: NoPart,
+}
+"""Which prefetch part acts on which predictor."""
+LISTENS_TO = {DraftAttentionOptions: ModelDrafterOptions, LookaheadBufferOptions: QuantisedSelfOptions}
+"""Predictors that listen to one kind of drafter."""
 
 
 def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
     """Make a peer, or compose a system from its parts; see `systems.api.build_system`."""
-    if isinstance(part("engine", config.engine), TransformersOptions):
-        from systems.peers.generate import TransformersGenerate
+    engine = part("engine", config.engine)
+    if not isinstance(engine, NoPart):
+        from systems.peers.build import build_peer
 
-        return TransformersGenerate(cast("Pair", pair))
-    return _compose(config, cast("Pair", pair), budget_bytes, link, costs)
-
-
-def _compose(config: SystemConfig, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
-    drafter_options, predictor = part("drafter", config.drafter), part("predictor", config.predictor)
-    prefetch, residency = part("prefetch", config.prefetch), part("residency", config.residency)
-    _check_combination(drafter_options, predictor, prefetch)
-    draft_bytes = _draft_bytes(drafter_options, pair)
-    everything = isinstance(residency, AllResidentOptions)
-    count = pair.store.shape.count if everything else _slots(pair, budget_bytes, draft_bytes)
-    slots = Slots(pair.store.shape, pair.store.dtype, count, torch.device(pair.device))
-    transport = _transport(pair, slots, None if everything else link)
-    ledger = Ledger(pair.num_layers, pair.record_bytes)
-    occupancy = Occupancy(slots, Lru() if everything else residency.build(), ledger)
-    options = prefetch if isinstance(prefetch, CutoffPrefetchOptions) else CutoffPrefetchOptions(0)
-    cache = ExpertCache(occupancy, transport, ledger, pair.num_experts, options.batch_io, options.worker)
-    if everything:
-        cache.fill()
-    depth = Depth(options.cutoff, pair.num_layers)
-    system = ComposedSystem(pair, cache, Link(cache, transport), depth, costs)
-    system.drafter = _drafter(drafter_options, predictor, pair, depth, system.prefetch)
-    system.fast_bytes = slots.nbytes + draft_bytes
-    return system
+        return build_peer(engine, config, cast("Pair", pair), budget_bytes)
+    options = Options.of(config)
+    _check_combination(config, options)
+    return _compose(options, cast("Pair", pair), budget_bytes, link, costs)
 
 
-def _check_combination(drafter: Any, predictor: Any, prefetch: Any) -> None:
+def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
+    drafting = _draft_bytes(options.drafter, pair)
+    everything = isinstance(options.residency, AllResidentOptions)
+    count = pair.store.shape.count if everything else _slots(options, pair, budget_bytes, drafting)
+    shape = Shape(pair.num_layers, pair.num_experts, count)
+    parts = Assembly(options, pair, shape, None if everything else link, costs).parts()
+    return ComposedSystem(pair, parts, costs, parts.cache.slots.nbytes + drafting)
+
+
+def _check_combination(config: SystemConfig, options: Options) -> None:
     """Refuse parts that would silently do nothing together."""
-    predicts, fetches = (
-        isinstance(predictor, DraftAttentionOptions),
-        isinstance(prefetch, CutoffPrefetchOptions),
-    )
-    if predicts and not isinstance(drafter, ModelDrafterOptions):
-        raise BadInput("predictor.part=draft_attention listens to a draft model; set drafter.part=model")
-    if predicts != fetches:
-        raise BadInput("predictor and prefetch go together: set both, or both to none")
+    if isinstance(options.residency, PeerResidencyOptions):
+        raise BadInput("residency.part=peer leaves it to the engine, and engine.part=composed has none of its own")
+    predictor = config.predictor.get("part", "none")
+    wanted = LISTENS_TO.get(type(options.predictor))
+    if wanted is not None and not isinstance(options.drafter, wanted):
+        name = _name("drafter", wanted)
+        raise BadInput(f"predictor.part={predictor} listens to the drafter; set drafter.part={name}")
+    acting = ACTS_ON[type(options.predictor)]
+    if not isinstance(options.prefetch, acting):
+        raise BadInput(f"predictor.part={predictor} needs prefetch.part={_name('prefetch', acting)}, and the reverse")
+    if isinstance(options.residency, BeladyOptions) != isinstance(options.predictor, RehearsalOptions):
+        raise BadInput("residency.part=belady and predictor.part=rehearsal go together: set both, or neither")
+
+
+def _name(group: str, kind: type[Any]) -> str:
+    from systems.parts import PARTS
+
+    return next(name for name, known in PARTS[group].items() if known is kind)
 
 
 def _draft_bytes(options: Any, pair: Pair) -> int:
+    """Fast memory of the draft (bytes)."""
+    if isinstance(options, QuantisedSelfOptions):
+        shape = pair.store.shape
+        check(shape.hidden, shape.intermediate, options.group, pair.target.device)
+        return shape.count * int4_bytes(shape.hidden, shape.intermediate, options.group)
     if not isinstance(options, ModelDrafterOptions):
         return 0
     if pair.draft is None:
@@ -80,7 +101,7 @@ def _draft_bytes(options: Any, pair: Pair) -> int:
     return pair.draft_bytes
 
 
-def _slots(pair: Pair, budget_bytes: int, draft_bytes: int) -> int:
+def _slots(options: Options, pair: Pair, budget_bytes: int, draft_bytes: int) -> int:
     """Slots that the budget affords beside the draft.
 
     Raises:
@@ -93,19 +114,5 @@ def _slots(pair: Pair, budget_bytes: int, draft_bytes: int) -> int:
             f"budget {budget_bytes:,} B is below {least:,} B: draft {draft_bytes:,} B and one layer's "
             f"{pair.top_k} experts of {pair.record_bytes:,} B"
         )
-    return min(count, pair.store.shape.count)
-
-
-def _transport(pair: Pair, slots: Slots, link: LinkSpec | None) -> Transport:
-    if pair.device.startswith("cuda"):
-        from systems.runtime.cuda import CudaTransport
-
-        return CudaTransport(pair.store, slots, link)
-    return HostTransport(pair.store, slots, link)
-
-
-def _drafter(options: Any, predictor: Any, pair: Pair, depth: Depth, prefetch: Prefetch) -> Drafter:
-    if not isinstance(options, ModelDrafterOptions):
-        return NoDrafter(torch.device(pair.device))
-    listener = DraftAttention(pair, depth, prefetch) if isinstance(predictor, DraftAttentionOptions) else None
-    return ModelDrafter(pair.draft, options.draft_length, pair.draft_bytes, listener)
+    most = options.residency.slots if isinstance(options.residency, LruOptions) else None
+    return min(count, pair.store.shape.count, most or count)

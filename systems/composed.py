@@ -1,17 +1,25 @@
-"""A system: a drafter and an expert cache around the shared target, and the one thing fixed at warm-up."""
+"""A system: a drafter, an expert cache and what predicts and steers, around the shared target."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from systems.api import Costs, Meter, NullMeter, Request
 from systems.drafters.base import Drafter
 from systems.policies.cutoff import choose_cutoff
+from systems.policies.residency import Residency
+from systems.runtime.decoder import Decoder
 from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.experts import Mixer
+from systems.runtime.gating import AdaptiveGating
+from systems.runtime.hinting import Hinting
 from systems.runtime.link import Link
+from systems.runtime.listening import Listener
 from systems.runtime.loop import generate
 from systems.runtime.pair import Pair
+from systems.runtime.predicting import Foresight
 from systems.runtime.statistics import StepStatistics
 
 
@@ -27,56 +35,98 @@ class Depth:
         return self.layers
 
 
+@dataclass
+class Parts:
+    """What a system is made of. `gating`, `foresight` and `depth` are there in the systems that have them."""
+
+    cache: ExpertCache
+    link: Link
+    hinting: Hinting
+    mixer: Mixer
+    drafter: Drafter
+    residency: Residency
+    listener: Listener
+    gating: AdaptiveGating | None = None
+    foresight: Foresight | None = None
+    depth: Depth | None = None
+    notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
+    """What parts have chosen, for the record."""
+
+
 class ComposedSystem:
     """`systems.api.System` made of parts. Built by `systems.build.build`."""
 
-    drafter: Drafter
-    fast_bytes: int
-
-    def __init__(self, pair: Pair, cache: ExpertCache, link: Link, depth: Depth, costs: Costs) -> None:
-        self._pair, self._cache, self._link = pair, cache, link
-        self._depth, self._costs = depth, costs
+    def __init__(self, pair: Pair, parts: Parts, costs: Costs, fast_bytes: int) -> None:
+        self._pair, self._parts, self._costs = pair, parts, costs
         self._statistics: StepStatistics | None = None
-        self._profiling = False
+        self.fast_bytes = fast_bytes
+        self.cache, self.drafter = parts.cache, parts.drafter
 
     def generate(self, requests: Sequence[Request], meter: Meter) -> None:
         """Generate for a batch; see `systems.api.System`."""
-        self._pair.port.cache = self._cache
-        generate(self._pair.target, self.drafter, self._cache, requests, meter)
-
-    def prefetch(self, layer: int, experts: list[int]) -> None:
-        """Order predicted experts; the predictor calls this."""
-        ordered = self._cache.prefetch(layer, experts)
-        if self._profiling and self._statistics is not None:
-            self._statistics.hint(layer, ordered)
+        parts = self._parts
+        self._pair.port.mixer = parts.mixer
+        generate(self._pair.target, parts.drafter, parts.cache, parts.listener, requests, meter)
 
     def calibrate(self, requests: Sequence[Request]) -> None:
-        """Warm the slots up, and let the latency model choose the cutoff if it is `auto`.
+        """Warm the slots up, and let the parts learn what they derive from a profile.
 
-        May be called for several batches; the choice rests on all of them.
+        May be called for several batches; what is derived rests on all of them.
         """
-        if not self._depth.auto:
-            self.generate(requests, NullMeter([request.max_new_tokens for request in requests]))
+        parts = self._parts
+        if parts.gating is not None:
+            self._profile_gating(parts.gating, requests)
+        learners: tuple[Residency | Listener, ...] = (parts.residency, parts.listener)
+        for learner in learners:
+            learner.learn(True)
+        self._warm_up(requests)
+        for learner in learners:
+            learner.learn(False)
+
+    def rehearse(self, requests: Sequence[Request]) -> None:
+        """Let the oracle record the generation that follows."""
+        if (foresight := self._parts.foresight) is None:
+            return
+        foresight.rehearse()
+        self.generate(requests, self._unmeasured(requests))
+        foresight.perform()
+
+    def describe(self) -> dict[str, Any]:
+        """Slots, bytes, and what the parts have chosen."""
+        facts: dict[str, Any] = {
+            "slots": len(self.cache.slots),
+            "fast_bytes": self.fast_bytes,
+            "draft_bytes": self.drafter.fast_bytes,
+            "draft_length": self.drafter.draft_length,
+        }
+        for note in self._parts.notes:
+            facts |= note()
+        return facts
+
+    def close(self) -> None:
+        """Stop the transfer thread."""
+        self._parts.link.close()
+
+    def _warm_up(self, requests: Sequence[Request]) -> None:
+        """Generate unmeasured; with an `auto` cutoff let the latency model choose it."""
+        depth = self._parts.depth
+        if depth is None or not depth.auto:
+            self.generate(requests, self._unmeasured(requests))
             return
         if self._statistics is None:
             self._statistics = StepStatistics(self._pair.num_layers, self.drafter.draft_length)
         self._statistics.begin(requests)
-        self._depth.layers, self._profiling = self._pair.num_layers, True
+        depth.layers, self._parts.hinting.on_order = self._pair.num_layers, self._statistics.hint
         self.generate(requests, self._statistics)
-        self._profiling = False
-        self._depth.layers = choose_cutoff(self._statistics.profile(self._costs, len(self._cache.slots)))
+        self._parts.hinting.on_order = None
+        depth.layers = choose_cutoff(self._statistics.profile(self._costs, len(self.cache.slots)))
 
-    def describe(self) -> dict[str, Any]:
-        """Slots, bytes and the cutoff in force."""
-        return {
-            "slots": len(self._cache.slots),
-            "fast_bytes": self.fast_bytes,
-            "draft_bytes": self.drafter.fast_bytes,
-            "draft_length": self.drafter.draft_length,
-            "cutoff": self._depth.layers,
-            "cutoff_auto": self._depth.auto,
-        }
+    def _profile_gating(self, gating: AdaptiveGating, requests: Sequence[Request]) -> None:
+        self._pair.port.mixer = gating
+        self.cache.enter("prefill")
+        longest = max(len(request.prompt) for request in requests)
+        gating.profile(Decoder(self._pair.target, 1, longest), [request.prompt for request in requests])
+        self.cache.take_traffic()
 
-    def close(self) -> None:
-        """Stop the transfer thread."""
-        self._link.close()
+    def _unmeasured(self, requests: Sequence[Request]) -> NullMeter:
+        return NullMeter([request.max_new_tokens for request in requests], self._pair.stop_tokens)

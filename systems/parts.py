@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from systems.api import BadInput
-from systems.policies.residency import LruOptions
+from systems.api import BadInput, SystemConfig
+from systems.policies.lookahead import Schedule
+from systems.policies.placement import CpuOptions
+from systems.policies.residency import LruOptions, StaticHotOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +31,131 @@ class ModelDrafterOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class DraftAttentionOptions:
+class QuantisedSelfOptions:
+    """`drafter.part: quantised_self`: the target with INT4 experts, `group` weights to a scale, drafts for itself.
+
+    With `governor` every step drafts as many tokens as MoE-SpeQ's roofline wants, at most `draft_length`, and where
+    `latency` is given no more than what fits a cycle of so many seconds; without, always `draft_length`.
+    """
+
+    draft_length: int = 4
+    group: int = 128
+    governor: bool = True
+    latency: float | None = None
+
+    def __post_init__(self) -> None:
+        expected = "at least 1; drafter.part=none drafts nothing"
+        _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
+        _require(self.group in (32, 64, 128, 256), "drafter.group", self.group, "32, 64, 128 or 256")
+        _require(self.latency is None or self.latency > 0, "drafter.latency", self.latency, "positive (seconds)")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLookupOptions:
+    """`drafter.part: prompt_lookup`: what followed the row's last n-gram before, n at most `longest`."""
+
+    draft_length: int = 4
+    longest: int = 3
+
+    def __post_init__(self) -> None:
+        expected = "at least 1; drafter.part=none drafts nothing"
+        _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
+        _require(self.longest >= 1, "drafter.longest", self.longest, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorOptions:
+    """What every predictor can do: `shuffled` hands over as many hints at the same moments, for other experts."""
+
+    shuffled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DraftAttentionOptions(PredictorOptions):
     """`predictor.part: draft_attention`: SP-MoE's predictor."""
 
 
 @dataclass(frozen=True, slots=True)
-class CutoffPrefetchOptions:
-    """`prefetch.part: cutoff`: fetch what is predicted for the first `cutoff` MoE layers.
+class NextGateOptions(PredictorOptions):
+    """`predictor.part: next_gate`: AdapMoE's predictor."""
 
-    `cutoff` counts layers: 0 is none, `auto` asks the latency model after warm-up. `worker` lets transfers run
-    beside drafting; without it drafting waits for them. `batch_io` is the most records in one I/O call.
-    """
 
-    cutoff: int | Literal["auto"] = "auto"
+@dataclass(frozen=True, slots=True)
+class ActivationMatrixOptions(PredictorOptions):
+    """`predictor.part: activation_matrix`: MoE-Infinity's predictor."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookaheadBufferOptions(PredictorOptions):
+    """`predictor.part: lookahead_buffer`: MoE-SpeQ's, the routing of the quantised draft."""
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalOptions(PredictorOptions):
+    """`predictor.part: rehearsal`: the oracle's; the same requests are run before, unmeasured."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchOptions:
+    """How prefetches travel: `worker` lets transfers run beside the computation; without it prefetching waits for
+    them. `batch_io` is the most records in one I/O call."""
+
     worker: bool = True
     batch_io: int = 4
 
     def __post_init__(self) -> None:
+        _require(self.batch_io >= 1, "prefetch.batch_io", self.batch_io, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class CutoffPrefetchOptions(PrefetchOptions):
+    """`prefetch.part: cutoff`: fetch what is predicted for the first `cutoff` MoE layers.
+
+    `cutoff` counts layers: 0 is none, `auto` asks the latency model after warm-up.
+    """
+
+    cutoff: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        PrefetchOptions.__post_init__(self)
         valid = self.cutoff == "auto" or (isinstance(self.cutoff, int) and self.cutoff >= 0)
         _require(valid, "prefetch.cutoff", self.cutoff, "auto or a number of layers from 0")
-        _require(self.batch_io >= 1, "prefetch.batch_io", self.batch_io, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class NextLayersOptions(PrefetchOptions):
+    """`prefetch.part: next_layers`: fetch what is predicted for the next layer, and where nothing of it is missing
+    for the one behind it, up to `depth` layers ahead."""
+
+    depth: int = 2
+
+    def __post_init__(self) -> None:
+        PrefetchOptions.__post_init__(self)
+        _require(self.depth >= 1, "prefetch.depth", self.depth, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityOptions(PrefetchOptions):
+    """`prefetch.part: priority`: fetch by priority, planned anew after every layer; each plan names the `share` of
+    all slots at most."""
+
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        PrefetchOptions.__post_init__(self)
+        _require(0 < self.share <= 1, "prefetch.share", self.share, "in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class PhasesOptions(PrefetchOptions):
+    """`prefetch.part: phases`: MoE-SpeQ's scheduler; see `systems.policies.lookahead.ThreePhases`."""
+
+    schedule: Schedule = "three_phase"
+
+
+@dataclass(frozen=True, slots=True)
+class InOrderOptions(PrefetchOptions):
+    """`prefetch.part: in_order`: fetch what is needed next, as far ahead as there are slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +164,121 @@ class AllResidentOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class AdaptiveLayersOptions:
+    """`residency.part: adaptive_layers`: LRU per layer, slots divided by AdapMoE's dynamic programme."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationAwareOptions:
+    """`residency.part: activation_aware`: MoE-Infinity's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookaheadOptions:
+    """`residency.part: lookahead`: MoE-SpeQ's."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeladyOptions:
+    """`residency.part: belady`: the oracle's; needs predictor.part=rehearsal."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveGatingOptions:
+    """`gating.part: adaptive`: leave out experts with little weight (lossy); see `systems.runtime.gating`."""
+
+    tolerance: float = 0.005
+
+    def __post_init__(self) -> None:
+        _require(self.tolerance > 0, "gating.tolerance", self.tolerance, "positive")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResidencyOptions:
+    """`residency.part: peer`: the engine itself decides what stays, within the budget; not for `composed`."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransformersOptions:
     """`engine.part: transformers`: generation by transformers itself, all experts resident."""
 
 
+@dataclass(frozen=True, slots=True)
+class TransformersAssistedOptions:
+    """`engine.part: transformers_assisted`: the same, the pair's draft assisting with `draft_length` tokens."""
+
+    draft_length: int = 2
+
+    def __post_init__(self) -> None:
+        expected = "at least 1; engine.part=transformers drafts nothing"
+        _require(self.draft_length >= 1, "engine.draft_length", self.draft_length, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class AccelerateOffloadOptions:
+    """`engine.part: accelerate_offload`: transformers' generation, experts offloaded by accelerate's hooks."""
+
+
 PARTS: dict[str, dict[str, type[Any]]] = {
-    "drafter": {"none": NoPart, "model": ModelDrafterOptions},
-    "predictor": {"none": NoPart, "draft_attention": DraftAttentionOptions},
-    "prefetch": {"none": NoPart, "cutoff": CutoffPrefetchOptions},
-    "engine": {"composed": NoPart, "transformers": TransformersOptions},
-    "residency": {"lru": LruOptions, "all": AllResidentOptions},
+    "drafter": {
+        "none": NoPart,
+        "model": ModelDrafterOptions,
+        "prompt_lookup": PromptLookupOptions,
+        "quantised_self": QuantisedSelfOptions,
+    },
+    "predictor": {
+        "none": NoPart,
+        "draft_attention": DraftAttentionOptions,
+        "next_gate": NextGateOptions,
+        "activation_matrix": ActivationMatrixOptions,
+        "lookahead_buffer": LookaheadBufferOptions,
+        "rehearsal": RehearsalOptions,
+    },
+    "prefetch": {
+        "none": NoPart,
+        "cutoff": CutoffPrefetchOptions,
+        "next_layers": NextLayersOptions,
+        "priority": PriorityOptions,
+        "phases": PhasesOptions,
+        "in_order": InOrderOptions,
+    },
+    "placement": {"none": NoPart, "cpu": CpuOptions},
+    "gating": {"none": NoPart, "adaptive": AdaptiveGatingOptions},
+    "engine": {
+        "composed": NoPart,
+        "transformers": TransformersOptions,
+        "transformers_assisted": TransformersAssistedOptions,
+        "accelerate_offload": AccelerateOffloadOptions,
+    },
+    "residency": {
+        "none": NoPart,
+        "lru": LruOptions,
+        "static_hot": StaticHotOptions,
+        "adaptive_layers": AdaptiveLayersOptions,
+        "activation_aware": ActivationAwareOptions,
+        "lookahead": LookaheadOptions,
+        "belady": BeladyOptions,
+        "all": AllResidentOptions,
+        "peer": PeerResidencyOptions,
+    },
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of every group of one composed system."""
+
+    drafter: Any
+    predictor: Any
+    prefetch: Any
+    residency: Any
+    placement: Any
+    gating: Any
+
+    @classmethod
+    def of(cls, config: SystemConfig) -> Options:
+        """Read them from a system's YAML; see `part`."""
+        return cls(**{field.name: part(field.name, getattr(config, field.name)) for field in fields(cls)})
 
 
 def part(group: str, config: Mapping[str, Any]) -> Any:
@@ -104,10 +316,18 @@ def _nearest(name: str, known: set[str]) -> str:
 
 
 def _check_type(key: str, value: Any, hint: Any) -> None:
-    if type(value) in (allowed := get_args(hint) or (hint,)):
-        return
-    if not any(value in get_args(option) for option in allowed):
-        raise BadInput(f"{key}={value!r} is not {' or '.join(getattr(a, '__name__', repr(a)) for a in allowed)}")
+    if not _fits(value, hint):
+        alternatives = get_args(hint) or (hint,)
+        raise BadInput(f"{key}={value!r} is not {' or '.join(getattr(a, '__name__', repr(a)) for a in alternatives)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from YAML has the type of an option: exactly, but an integer may stand for a float."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    return type(value) is hint or (hint is float and type(value) is int)
 
 
 def _require(valid: bool, key: str, value: object, expected: str) -> None:

@@ -18,6 +18,7 @@ class Value:
     """A number that knows its definition, or `None` with the `reason` why it is unknown; never 0 for unknown.
 
     `low` and `high` bound the 95 % interval where there is one; `n` counts the prompts (or events) behind it.
+    `over` names the other system of a ratio where the definition leaves open which it is.
     """
 
     value: float | None
@@ -28,6 +29,7 @@ class Value:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+    over: str | None = None
 
     def row(self) -> dict[str, float | int | str | None]:
         """Return the entry of `summary.json`."""
@@ -35,7 +37,8 @@ class Value:
             "value": self.value, "unit": self.unit, "low": self.low, "high": self.high, "n": self.n,
             "definition": self.definition,
         }  # fmt: skip
-        return entry if self.reason is None else {**entry, "reason": self.reason}
+        notes = {"reason": self.reason, "over": self.over}
+        return entry | {name: note for name, note in notes.items() if note is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,11 @@ class Definition:
     better: Better
     text: str
 
-    def known(self, value: float, n: int, low: float | None = None, high: float | None = None) -> Value:
+    def known(
+        self, value: float, n: int, low: float | None = None, high: float | None = None, over: str | None = None
+    ) -> Value:
         """Return a value under this definition."""
-        return Value(value, self.unit, self.id, self.better, n, low, high)
+        return Value(value, self.unit, self.id, self.better, n, low, high, over=over)
 
     def unknown(self, reason: str) -> Value:
         """Return an unknown with its reason."""

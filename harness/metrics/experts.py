@@ -18,6 +18,9 @@ HIT_RATE = Definition("hit_rate@1", "-", "higher", "(resident + prefetched on ti
 PRECISION = Definition("prefetch_precision@1", "-", "higher", "bytes of prefetches used / bytes prefetched, decode")
 RECALL = Definition("prefetch_recall@1", "-", "higher", "prefetched on time / (needed - resident), decode")
 LATE = Definition("late@1", "-", "lower", "prefetched but still in flight when needed / needed, decode")
+ELSEWHERE = Definition(
+    "computed_elsewhere@1", "-", "neither", "computed in slow memory, where they lie / needed, decode, per forward"
+)
 WASTED = Definition("wasted_bytes@1", "bytes/token", "lower", "bytes prefetched and never used / token, decode")
 MOVED = Definition("bytes_per_token@1", "bytes/token", "lower", "expert bytes over the link / token, decode")
 NO_NEEDS = "the system reports no expert needs"
@@ -53,11 +56,13 @@ def measure(cell: Cell) -> dict[str, Value]:
     """Hit rate, the quality of prefetches, and bytes per token."""
     hits = _from_needs(lambda n: (n["resident"] + n["on_time"], n["needed"]))
     late = _from_needs(lambda n: (n["late"], n["needed"]))
+    elsewhere = _from_needs(lambda n: (n["elsewhere"], n["needed"]))
     values = {
         "hit_rate": HIT_RATE.ratio(cell, hits, NO_NEEDS),
         "prefetch_precision": PRECISION.ratio(cell, _precision, NO_PREFETCH),
         "prefetch_recall": RECALL.ratio(cell, _recall, NO_PREFETCH),
         "late": LATE.ratio(cell, late, NO_NEEDS),
+        "computed_elsewhere": ELSEWHERE.ratio(cell, elsewhere, NO_NEEDS),
     }
     if values["hit_rate"].value is None:
         unmeasured = {"wasted_bytes": WASTED.unknown(NO_NEEDS), "bytes_per_token": MOVED.unknown(NO_NEEDS)}

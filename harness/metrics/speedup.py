@@ -1,16 +1,15 @@
 """Ratio of two systems' pooled TPOT on the same prompts.
 
-Prevents the misreading of a mean of per-prompt ratios as a speedup: short outputs would weigh as much as
-long ones.
+Prevents two misreadings: a mean of per-prompt ratios taken for a speedup, in which short outputs would weigh as
+much as long ones; and a speedup over a weak baseline taken for progress, beside which stands the one over the best.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from harness.metrics.base import Definition, Value
-from harness.metrics.bootstrap import Pair, paired_interval
+from harness.metrics.pairing import Sides, ratio, shared
 
 SPEEDUP = Definition(
     "speedup@1", "x", "higher", "pooled TPOT of the baseline / pooled TPOT of the system, paired over prompts"
@@ -18,25 +17,33 @@ SPEEDUP = Definition(
 SPEEDUP_GEOMEAN = Definition(
     "speedup_geomean@1", "x", "higher", "geometric mean over batches of prompts of TPOT ratios"
 )
-Sides = Mapping[int, Pair]
-"""Seconds and tokens by batch of prompts."""
+OVER_BEST = Definition(
+    "speedup_over_best@1",
+    "x",
+    "higher",
+    "speedup over the fastest of the run's other baselines that are lossless and `ok`",
+)
+BEST = "speedup_over_best"
 
 
 def measure(name: str, baseline: Sides, system: Sides, seed: int) -> dict[str, Value]:
-    """Speedup of `system` over the baseline called `name`, pooled and as the geometric mean.
-
-    Batches that either side did not finish with two tokens are left out of both.
-    """
-    shared = [b for b in sorted(baseline) if b in system and baseline[b][1] and system[b][1]]
-    ids = (f"speedup_over_{name}", f"speedup_geomean_over_{name}")
-    if not shared:
-        reason = f"no prompt was finished by both this system and {name}"
-        return {ids[0]: SPEEDUP.unknown(reason), ids[1]: SPEEDUP_GEOMEAN.unknown(reason)}
-    ours, theirs = [system[b] for b in shared], [baseline[b] for b in shared]
-    value, low, high = paired_interval(theirs, ours, seed)
-    logs = [math.log((t[0] / t[1]) / (o[0] / o[1])) for o, t in zip(ours, theirs, strict=True)]
-    geomean = math.exp(math.fsum(logs) / len(logs))
+    """Speedup of `system` over the baseline called `name`, pooled and as the geometric mean."""
     return {
-        ids[0]: SPEEDUP.known(value, len(shared), low, high),
-        ids[1]: SPEEDUP_GEOMEAN.known(geomean, len(shared)),
+        f"speedup_over_{name}": ratio(SPEEDUP, baseline, system, seed, name),
+        f"speedup_geomean_over_{name}": _geomean(name, baseline, system),
     }
+
+
+def over_best(best: str | None, sides: dict[str, Sides], system: Sides, seed: int) -> dict[str, Value]:
+    """Speedup of `system` over `best`, the fastest other baseline; None where there is no such baseline."""
+    if best is None:
+        return {BEST: OVER_BEST.unknown("no other baseline of this run is lossless and `ok`")}
+    return {BEST: ratio(OVER_BEST, sides[best], system, seed, best, best)}
+
+
+def _geomean(name: str, baseline: Sides, system: Sides) -> Value:
+    pairs = shared(baseline, system)
+    if not pairs:
+        return SPEEDUP_GEOMEAN.unknown(f"no prompt was finished by both this system and {name}")
+    logs = [math.log((t[0] / t[1]) / (o[0] / o[1])) for t, o in pairs]
+    return SPEEDUP_GEOMEAN.known(math.exp(math.fsum(logs) / len(logs)), len(pairs))

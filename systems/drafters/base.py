@@ -9,15 +9,20 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from systems.runtime.decoder import Decoder
 from systems.runtime.sampling import Chooser
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Proposed tokens `(B, gamma)` and, when sampling, their distributions `(B, gamma, V)`."""
+    """Proposed tokens `(B, gamma)` and, when sampling, their distributions `(B, gamma, V)`.
+
+    `lengths` holds how many of a row's tokens are proposals, where rows differ; what follows them is padding.
+    """
 
     tokens: Tensor
-    probabilities: Tensor | None
+    probabilities: Tensor | None = None
+    lengths: tuple[int, ...] | None = None
 
 
 class Drafter(Protocol):
@@ -31,11 +36,11 @@ class Drafter(Protocol):
     def fast_bytes(self) -> int:
         """Fast memory it occupies, paid from the budget (bytes)."""
 
-    def begin(self, prompts: Sequence[Sequence[int]], capacity: int) -> None:
-        """Read the prompts of a new batch; rows may grow to `capacity` tokens."""
+    def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
+        """Read the prompts of a new batch, which `target` has read; rows may grow to its capacity."""
 
     def propose(self, chooser: Chooser) -> Draft:
-        """Propose `draft_length` tokens per row, after the tokens observed so far."""
+        """Propose up to `draft_length` tokens per row, after the tokens observed so far."""
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Tokens have become final in a row, the accepted ones of the last proposal among them."""
@@ -55,12 +60,12 @@ class NoDrafter:
     draft_length: int = 0
     fast_bytes: int = 0
 
-    def begin(self, prompts: Sequence[Sequence[int]], capacity: int) -> None:
+    def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
         """Nothing to read."""
 
     def propose(self, chooser: Chooser) -> Draft:
         """Propose no token."""
-        return Draft(torch.empty(1, 0, dtype=torch.long, device=self.device), None)
+        return Draft(torch.empty(1, 0, dtype=torch.long, device=self.device))
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Nothing to remember."""

@@ -36,9 +36,9 @@ class ModelDrafter:
         self._hooks: list[Any] = []
         self._last: list[int] = []
 
-    def begin(self, prompts: Sequence[Sequence[int]], capacity: int) -> None:
+    def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
         """Read the prompts, then listen."""
-        self._decoder = Decoder(self._model, len(prompts), capacity)
+        self._decoder = Decoder(self._model, len(prompts), target.capacity)
         for row, prompt in enumerate(prompts):
             self._decoder.prefill(row, prompt)
         self._read = [len(prompt) for prompt in prompts]

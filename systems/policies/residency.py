@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
+
+from systems.policies.orders import DEMAND, Order, Shape
+
+Evictable = Callable[[int], bool]
 
 
-class Residency(Protocol):
-    """Order among resident experts. Ids are `layer ordinal * experts + expert`."""
+class Residency:
+    """Order among resident experts. A policy overrides what it cares about, and `victim` in any case."""
 
     def admitted(self, expert: int) -> None:
         """An expert has been given a slot."""
 
     def used(self, expert: int) -> None:
-        """A resident expert is about to be computed."""
+        """A layer needs a slotted expert; told once per need."""
 
     def evicted(self, expert: int) -> None:
         """An expert has lost its slot."""
 
-    def victim(self, evictable: Callable[[int], bool]) -> int | None:
-        """Return the expert to evict among those for which `evictable` holds, None if there is none."""
+    def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
+        """Return the expert that makes room for `order`, None if it has to wait.
+
+        Args:
+            evictable: whether an expert may go at all: nobody reads it and it is not on its way.
+            held: experts that the hints of the current step name. Sparing them is the policy's business.
+        """
+        raise NotImplementedError
+
+    def learn(self, on: bool) -> None:
+        """The warm-up begins or ends; what is learned from it is fixed when it ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class LruOptions:
-    """Options of `residency.part: lru`."""
+def spare_hinted(
+    candidates: Sequence[int] | Iterable[int], order: Order, evictable: Evictable, held: Collection[int]
+) -> int | None:
+    """Return the first candidate that may go and no hint names; for a demand even one that a hint names."""
+    hinted: int | None = None
+    for expert in candidates:
+        if not evictable(expert):
+            continue
+        if expert not in held:
+            return expert
+        if hinted is None:
+            hinted = expert
+    return hinted if order.kind == DEMAND else None
 
-    def build(self) -> Residency:
-        """Return a fresh policy."""
-        return Lru()
 
-
-class Lru:
-    """Least recently used, one recency order over all layers (Mixtral-Offloading, arXiv 2312.17238, keeps one
-    per layer; a global order lets layers with less reuse lend their slots)."""
+class Lru(Residency):
+    """Least recently used, one recency order over all layers."""
 
     def __init__(self) -> None:
         self._order: OrderedDict[int, None] = OrderedDict()
@@ -52,6 +70,93 @@ class Lru:
         """Leave the order."""
         del self._order[expert]
 
-    def victim(self, evictable: Callable[[int], bool]) -> int | None:
-        """Return the least recent evictable expert."""
-        return next((expert for expert in self._order if evictable(expert)), None)
+    def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
+        """Return the least recent expert that may go, hinted ones last and for a demand only."""
+        return spare_hinted(self._order, order, evictable, held)
+
+
+class LayeredLru(Residency):
+    """Least recently used within a layer, each layer with its own number of slots.
+
+    Mixtral-Offloading's cache (arXiv 2312.17238) with the same number for every layer; AdapMoE
+    (arXiv 2408.10284) sets `quotas` from a profile. A layer may go beyond its quota while others do not use
+    theirs; it is the first to give way then.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self._experts = shape.experts
+        self.quotas = [shape.slots // shape.layers + (i < shape.slots % shape.layers) for i in range(shape.layers)]
+        self._orders: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(shape.layers)]
+
+    def admitted(self, expert: int) -> None:
+        """Enter the layer as most recent."""
+        self._orders[expert // self._experts][expert] = None
+
+    def used(self, expert: int) -> None:
+        """Become the layer's most recent."""
+        self._orders[expert // self._experts].move_to_end(expert)
+
+    def evicted(self, expert: int) -> None:
+        """Leave the layer."""
+        del self._orders[expert // self._experts][expert]
+
+    def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
+        """Return the layer's own least recent if its quota is used up, else that of a layer beyond its quota."""
+        own = self._orders[order.layer]
+        over = [o for o, quota in zip(self._orders, self.quotas, strict=True) if o is not own and len(o) > quota]
+        groups = [own, *over] if len(own) >= self.quotas[order.layer] else [*over, own]
+        found = self._first(groups, order, evictable, held)
+        # Readers may pin all of a small layer's experts; a demand then takes what it can get.
+        return self._first(self._orders, order, evictable, held) if found is None and order.kind == DEMAND else found
+
+    @staticmethod
+    def _first(
+        groups: Sequence[OrderedDict[int, None]], order: Order, evictable: Evictable, held: Collection[int]
+    ) -> int | None:
+        for group in groups:
+            if (expert := spare_hinted(group, order, evictable, held)) is not None:
+                return expert
+        return None
+
+
+class StaticHot(Lru):
+    """The most popular experts of the warm-up stay; the others pass through.
+
+    Popularity is counted offline and then fixed, as Fiddler's released placement is (arXiv 2402.07033). Until
+    the warm-up has ended the policy is LRU.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: Counter[int] = Counter()
+        self._frozen = False
+
+    def used(self, expert: int) -> None:
+        """Become most recent, and more popular while popularity is still learned."""
+        super().used(expert)
+        if not self._frozen:
+            self._counts[expert] += 1
+
+    def learn(self, on: bool) -> None:
+        """Count during the warm-up only."""
+        self._frozen = not on
+
+    def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
+        """Return the least popular expert that may go; among equals the least recent."""
+        if not self._frozen:
+            return super().victim(order, evictable, held)
+        return spare_hinted(sorted(self._order, key=self._counts.__getitem__), order, evictable, held)
+
+
+@dataclass(frozen=True, slots=True)
+class LruOptions:
+    """`residency.part: lru`. `scope` `layer` divides the slots evenly among layers (as published), `global` keeps one
+    order over all of them. `slots` caps the number of slots below what the budget affords."""
+
+    scope: Literal["layer", "global"] = "layer"
+    slots: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaticHotOptions:
+    """`residency.part: static_hot`: the experts that were most popular in the warm-up."""

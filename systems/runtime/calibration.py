@@ -10,6 +10,7 @@ import torch
 
 from systems.api import Costs, LinkSpec, ModelPair, SystemConfig
 from systems.runtime.decoder import Decoder
+from systems.runtime.experts import CachedExperts, Mixer
 from systems.runtime.pair import Pair
 from systems.runtime.transport import clock
 
@@ -27,7 +28,7 @@ def measure(pair: ModelPair, link: LinkSpec | None, widths: Sequence[int]) -> Co
     config = SystemConfig(name="calibration", source="", residency={"part": "all"})
     system = build(config, pair, 0, None, nothing)
     try:
-        loaded.port.cache = system._cache  # type: ignore[attr-defined]
+        loaded.port.mixer = CachedExperts(system.cache)  # type: ignore[attr-defined]
         target = {width: _layer_time(loaded.target, width) for width in widths}
         draft = {width: _layer_time(loaded.draft, width) for width in widths} if loaded.draft is not None else {1: 0.0}
     finally:
@@ -35,6 +36,13 @@ def measure(pair: ModelPair, link: LinkSpec | None, widths: Sequence[int]) -> Co
     if link is not None:
         return Costs(target, draft, link.latency + loaded.record_bytes / link.bandwidth, link.latency)
     return Costs(target, draft, _median(lambda: _copy(loaded)), 0.0)
+
+
+def draft_token_time(pair: Pair, experts: Mixer) -> float:
+    """Time (s) of a target forward of one position whose experts are computed by `experts`."""
+    pair.port.mixer = experts
+    layers: int = pair.target.config.num_hidden_layers
+    return layers * _layer_time(pair.target, 1)
 
 
 @torch.inference_mode()

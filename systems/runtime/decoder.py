@@ -22,6 +22,7 @@ class Decoder:
 
     def __init__(self, model: Any, rows: int, capacity: int) -> None:
         self._model = model
+        self.capacity = capacity
         self._cache = PositionalCache(rows, capacity)
         self.device: torch.device = model.device
 

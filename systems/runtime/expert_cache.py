@@ -7,12 +7,14 @@ Two threads meet here under one lock: the one that computes calls `visit` and `p
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from systems.api import Meter, NullMeter, Phase, Traffic, WorkerDied
+from systems.policies.orders import DEMAND, PREFETCH, Hint, Order
+from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
-from systems.runtime.queue import DEMAND, PREFETCH, Order, TransferQueue
+from systems.runtime.queue import TransferQueue
 from systems.runtime.transport import Arrival, Transport, clock
 
 
@@ -23,6 +25,7 @@ class ExpertCache:
         experts: routed experts per layer.
         batch_io: records that one I/O call of a prefetch may carry.
         worker: whether prefetches run beside the computation; if not, `prefetch` blocks until they are in.
+        elsewhere: where missing experts may be computed instead of fetched; None: nowhere.
     """
 
     def __init__(
@@ -33,8 +36,10 @@ class ExpertCache:
         experts: int,
         batch_io: int = 1,
         worker: bool = True,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.slots, self.experts = occupancy.slots, experts
+        self._elsewhere = elsewhere
         self.meter: Meter = NullMeter([])
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
         self._batch_io, self._worker = batch_io, worker
@@ -48,44 +53,49 @@ class ExpertCache:
 
     # --- called by the computing thread ---------------------------------------------------------------
 
-    def visit(self, layer: int, needed: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """Yield `(expert, slot)` for each needed expert of a layer, in the order in which they are there.
+    def visit(
+        self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Order what a layer needs at once; return `(expert, place)` pairs in the order in which they are there.
 
-        Resident experts come first, while the missing ones travel. A slot is valid until the next item is
-        asked for (resident ones until the last of them). There may be more experts than slots.
+        Resident experts come first, while the missing ones travel. A place is an index into the matrices of
+        `slots`, valid until the next item is asked for (resident ones until the last of them). There may be
+        more experts than slots.
+
+        Args:
+            parts: rows that each expert will compute; decides which are computed where they lie.
         """
         base = layer * self.experts
         with self._lock:
-            present, absent = self._classify(layer, [base + expert for expert in needed])
-        if present:
-            for expert in present:
-                yield expert - base, self.slots.of[expert]
-            self._unpin(present)
-        while absent:
-            with self.meter.span("transfer"):
-                expert = self._await_any(absent)
-            absent.discard(expert)
-            yield expert - base, self.slots.of[expert]
-            self._unpin([expert])
+            away = self._send_elsewhere(layer, needed, parts)
+            present, absent = self._classify(layer, [base + e for e in needed if e not in away], len(needed))
+        return self._arriving(base, present, away, absent)
 
-    def prefetch(self, layer: int, experts: Sequence[int]) -> int:
-        """Order experts that `layer` will probably need; those already here are kept until the step ends.
+    def prefetch(self, layer: int, experts: Iterable[int]) -> int:
+        """Order experts that `layer` will probably need; those already here are held until the step ends.
 
         Returns:
             How many of them were neither here nor ordered before.
         """
-        ids = [layer * self.experts + expert for expert in experts]
+        return self._order([Hint(layer, layer, expert) for expert in experts])
+
+    def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> int:
+        """Order what `fetch` names, in place of all hints before, and hold it and what `hold` names.
+
+        Returns:
+            How many experts were neither here nor ordered before.
+        """
+        named = {hint.layer * self.experts + hint.expert for hint in fetch}
         with self._lock:
-            self._check()
-            self._occupancy.held.update(ids)
-            missing = [expert for expert in ids if expert not in self.slots.of and expert not in self._queue]
-            for expert in missing:
-                self._queue.push(Order(PREFETCH, layer, clock(), expert))
-            self._wake()
-        if missing and not self._worker:
-            with self.meter.span("transfer"):
-                self._settle(missing)
-        return len(missing)
+            self._cancel([expert for expert in self._queue.prefetches() if expert not in named])
+            self._occupancy.held.clear()
+            self._occupancy.held.update(hint.layer * self.experts + hint.expert for hint in hold)
+        return self._order(fetch)
+
+    def absent(self, experts: Iterable[int]) -> list[int]:
+        """Those of the expert ids that have no slot."""
+        with self._lock:
+            return [expert for expert in experts if expert not in self.slots.of]
 
     def end_step(self) -> None:
         """Forget the hints of the verification that has ended."""
@@ -164,11 +174,40 @@ class ExpertCache:
 
     # --- under the lock -------------------------------------------------------------------------------
 
-    def _classify(self, layer: int, needed: list[int]) -> tuple[list[int], set[int]]:
+    def _send_elsewhere(self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None) -> list[int]:
+        """Choose the missing experts that are computed where they lie."""
+        if self._elsewhere is None or parts is None:
+            return []
+        base = layer * self.experts
+        absent = {e: parts[e].stop - parts[e].start for e in needed if base + e not in self.slots.of}
+        away = self._elsewhere.choose(absent)
+        self._ledger.elsewhere(layer, len(away))
+        return away
+
+    def _order(self, hints: Sequence[Hint]) -> int:
+        """Queue the hinted experts that are neither here nor queued; hold them all."""
+        missing = list[int]()
+        with self._lock:
+            self._check()
+            for hint in hints:
+                expert = hint.layer * self.experts + hint.expert
+                self._occupancy.held.add(expert)
+                if expert in self.slots.of:
+                    continue
+                if expert not in self._queue:
+                    missing.append(expert)
+                self._queue.push(Order(PREFETCH, hint.urgency, clock(), expert, hint.layer))
+            self._wake()
+        if missing and not self._worker:
+            with self.meter.span("transfer"):
+                self._settle(missing)
+        return len(missing)
+
+    def _classify(self, layer: int, needed: list[int], routed: int) -> tuple[list[int], set[int]]:
         """Pin what is ready, order what is not; count each need once."""
         self._check()
         present, absent = list[int](), set[int]()
-        self._ledger.needed(layer, len(needed))
+        self._ledger.needed(layer, routed)
         for expert in needed:
             if expert not in self.slots.of:
                 self._demand(layer, expert)
@@ -193,7 +232,7 @@ class ExpertCache:
             self._ledger.late(layer)
         else:
             self._ledger.demand(layer)
-        self._queue.push(Order(DEMAND, layer, clock(), expert))
+        self._queue.push(Order(DEMAND, layer, clock(), expert, layer))
 
     def _admit(self) -> list[Order]:
         """Give slots to the most urgent run, or to as much of it as slots allow."""
@@ -233,6 +272,23 @@ class ExpertCache:
             raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
 
     # --- waiting --------------------------------------------------------------------------------------
+
+    def _arriving(
+        self, base: int, present: list[int], away: Sequence[int], absent: set[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield what is there, then what is computed elsewhere, then what arrives."""
+        if present:
+            for expert in present:
+                yield expert - base, self.slots.of[expert]
+            self._unpin(present)
+        if self._elsewhere is not None:
+            yield from self._elsewhere.visit(base, away)
+        while absent:
+            with self.meter.span("transfer"):
+                expert = self._await_any(absent)
+            absent.discard(expert)
+            yield expert - base, self.slots.of[expert]
+            self._unpin([expert])
 
     def _await_any(self, experts: set[int]) -> int:
         """Block until one of the experts may be read; return it. The link is serial: first ordered, first in."""

@@ -18,14 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.listening import Listener
 
 _swap = threading.Lock()
 
 
-class ExpertPort:
-    """The socket between a model and whichever system is running: modules read `cache` at each forward."""
+Activation = Callable[[Tensor], Tensor]
+Mixer = Callable[[int, Tensor, Tensor, Tensor, Activation], Tensor]
+"""Computes the routed experts of a layer: ordinal, hidden `(T, H)`, chosen `(T, k)`, weights `(T, k)`, activation."""
 
-    cache: ExpertCache
+
+class ExpertPort:
+    """The socket between a model and whichever system is running: modules call `mixer` at each forward."""
+
+    mixer: Mixer
 
 
 class OffloadedExperts(nn.Module):
@@ -41,7 +47,7 @@ class OffloadedExperts(nn.Module):
         super().__init__()
         # Keeps the family's weight initialisation, which looks for parameters we do not have, away from us.
         self._is_hf_initialized = True
-        self.act_fn: Callable[[Tensor], Tensor] = ACT2FN[config.hidden_act]
+        self.act_fn: Activation = ACT2FN[config.hidden_act]
         self.port = ExpertPort()
         self.layer = -1
 
@@ -50,28 +56,37 @@ class OffloadedExperts(nn.Module):
         self.port, self.layer = port, layer
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """Mix the experts of each token.
+        """Mix the experts of each token: `(T, H)`, `(T, k)` expert numbers, `(T, k)` weights to `(T, H)`."""
+        return self.port.mixer(self.layer, hidden_states, top_k_index, top_k_weights, self.act_fn)
 
-        Args:
-            hidden_states: `(T, H)`.
-            top_k_index: `(T, k)` expert numbers.
-            top_k_weights: `(T, k)`.
 
-        Returns:
-            `(T, H)`, bit for bit what the family's own loop gives: the same products on the same rows, added
-            per token in ascending order of experts, whatever the order in which experts arrive.
-        """
-        dispatch = Dispatch(top_k_index)
+class CachedExperts:
+    """A `Mixer` that computes from an expert cache.
+
+    Args:
+        listener: told what each layer sees and chooses, once its experts are ordered; None: nobody listens.
+    """
+
+    def __init__(self, cache: ExpertCache, listener: Listener | None = None) -> None:
+        self._cache, self._listener = cache, listener
+
+    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+        """Return, bit for bit, what the family's own loop gives: the same products on the same rows, added per
+        token in ascending order of experts, whatever the order in which experts arrive."""
+        dispatch = Dispatch(chosen)
+        cache = self._cache
+        arriving = cache.visit(layer, dispatch.experts, dispatch.parts)
+        if self._listener is not None:
+            self._listener.routed(layer, hidden, chosen)
         copies = len(dispatch.entries)
-        rows = hidden_states.expand(copies, -1) if len(hidden_states) == 1 else hidden_states[dispatch.rows]
-        weights = top_k_weights.reshape(-1)[dispatch.entries, None]
-        outputs = hidden_states.new_empty(copies, hidden_states.shape[-1])
-        cache = self.port.cache
-        for expert, slot in cache.visit(self.layer, dispatch.experts):
+        rows = hidden.expand(copies, -1) if len(hidden) == 1 else hidden[dispatch.rows]
+        shares = weights.reshape(-1)[dispatch.entries, None]
+        outputs = hidden.new_empty(copies, hidden.shape[-1])
+        for expert, place in arriving:
             part = dispatch.parts[expert]
-            gate, up = functional.linear(rows[part], cache.slots.gate_up[slot]).chunk(2, dim=-1)
-            activated = functional.linear(self.act_fn(gate) * up, cache.slots.down[slot])
-            torch.mul(activated, weights[part], out=outputs[part])
+            gate, up = functional.linear(rows[part], cache.slots.gate_up[place]).chunk(2, dim=-1)
+            activated = functional.linear(activation(gate) * up, cache.slots.down[place])
+            torch.mul(activated, shares[part], out=outputs[part])
         mixed = outputs[dispatch.order[0]]
         for rank in dispatch.order[1:]:
             mixed = mixed + outputs[rank]

@@ -52,6 +52,10 @@ class Ledger:
         self.now.layers[layer].demand += 1
         self.now.demand_bytes += self._record
 
+    def elsewhere(self, layer: int, count: int) -> None:
+        """Needs that were computed in slow memory."""
+        self.now.layers[layer].elsewhere += count
+
     def needed(self, layer: int, count: int) -> None:
         """The router of `layer` named `count` distinct experts."""
         self.now.layers[layer].needed += count

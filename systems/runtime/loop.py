@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from systems.api import Meter, Request
 from systems.drafters.base import Drafter
 from systems.runtime.decoder import Decoder
 from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.listening import Listener
 from systems.runtime.sampling import Chooser
 
 
@@ -28,16 +30,19 @@ class _Row:
 
 
 @torch.inference_mode()
-def generate(target: Any, drafter: Drafter, cache: ExpertCache, requests: Sequence[Request], meter: Meter) -> None:
+def generate(
+    target: Any, drafter: Drafter, cache: ExpertCache, listener: Listener, requests: Sequence[Request], meter: Meter
+) -> None:
     """Generate for a batch until the meter wants no more of any row."""
     cache.meter = meter
-    generation = _Generation(target, drafter, cache, requests, meter)
+    generation = _Generation(target, drafter, cache, listener, requests, meter)
     try:
         generation.prefill()
         while generation.rows:
             generation.step()
     finally:
         drafter.end()
+        listener.end()
     cache.end_generation()
     meter.traffic(cache.take_traffic())
 
@@ -46,12 +51,18 @@ class _Generation:
     """The state of one batch."""
 
     def __init__(
-        self, target: Any, drafter: Drafter, cache: ExpertCache, requests: Sequence[Request], meter: Meter
+        self,
+        target: Any,
+        drafter: Drafter,
+        cache: ExpertCache,
+        listener: Listener,
+        requests: Sequence[Request],
+        meter: Meter,
     ) -> None:
         capacity = max(len(r.prompt) + r.max_new_tokens for r in requests) + drafter.draft_length + 1
         self._target = Decoder(target, len(requests), capacity)
         self._chooser = Chooser([request.sampling for request in requests], self._target.device)
-        self._capacity, self._requests = capacity, requests
+        self._requests, self._listener = requests, listener
         self._drafter, self._cache, self._meter = drafter, cache, meter
         self.rows: list[_Row] = []
 
@@ -60,11 +71,13 @@ class _Generation:
         contains another's prompt."""
         with self._meter.span("prefill"):
             self._cache.enter("prefill")
-            logits = torch.stack([self._target.prefill(i, r.prompt) for i, r in enumerate(self._requests)])
+            self._listener.begin(len(self._requests))
+            logits = torch.stack([self._read(row, request) for row, request in enumerate(self._requests)])
             firsts = self._chooser.choose(logits).tokens.tolist()
-            self._drafter.begin([r.prompt for r in self._requests], self._capacity)
+            self._drafter.begin([r.prompt for r in self._requests], self._target)
             self._meter.traffic(self._cache.take_traffic())
             self._cache.enter("decode")
+            self._listener.decoding()
         self.rows = [
             _Row(i, len(r.prompt), token) for i, (r, token) in enumerate(zip(self._requests, firsts, strict=True))
         ]
@@ -76,18 +89,23 @@ class _Generation:
             draft = self._drafter.propose(self._chooser)
         with self._meter.span("verify"):
             last = torch.tensor([[row.last] for row in self.rows], device=self._target.device)
-            tokens = torch.cat([last, draft.tokens], 1) if self._drafter.draft_length else last
+            drafted = draft.lengths or (draft.tokens.shape[1],) * len(self.rows)
+            tokens = torch.cat([last, draft.tokens], 1) if any(drafted) else last
             logits = self._target.forward(tokens, [row.length for row in self.rows])
-            committed = self._chooser.verify(logits, tokens[:, 1:], draft.probabilities)
+            committed = self._chooser.verify(logits, tokens[:, 1:], draft.probabilities, drafted)
         with self._meter.span("host"):
             self._cache.end_step()
+            self._listener.end_step()
             self._meter.traffic(self._cache.take_traffic())
-            drafted = [self._drafter.draft_length] * len(self.rows)
             accepted = [len(tokens) - 1 for tokens in committed]
             self._meter.step([row.place for row in self.rows], drafted, accepted)
             for row, tokens_of_row in zip(self.rows, committed, strict=True):
                 row.length += len(tokens_of_row)
             self._settle(committed)
+
+    def _read(self, row: int, request: Request) -> Tensor:
+        self._listener.reading(row)
+        return self._target.prefill(row, request.prompt)
 
     def _settle(self, committed: Sequence[Sequence[int]]) -> None:
         """Hand tokens over and drop the rows that are done."""
@@ -100,5 +118,5 @@ class _Generation:
         if len(unfinished) < len(self.rows):
             self.rows = [self.rows[index] for index in unfinished]
             if unfinished:
-                for part in (self._target, self._drafter, self._chooser):
+                for part in (self._target, self._drafter, self._chooser, self._listener):
                     part.keep(unfinished)

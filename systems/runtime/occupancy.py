@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from systems.policies.orders import DEMAND, Order
 from systems.policies.residency import Residency
 from systems.runtime.ledger import Ledger
-from systems.runtime.queue import DEMAND, Order
 from systems.runtime.slots import Slots
 from systems.runtime.transport import Arrival
 
@@ -15,14 +15,18 @@ STAGING_SLOTS = 2
 class Occupancy:
     """State of every slot: FREE (no owner), LOADING (its expert is in `loading`) or READY.
 
+    Args:
+        keeps: whether decoded experts stay after use; without, everything streams through the staging slots.
+
     Attributes:
         loading: experts on their way in the order of their transfers, with the arrival once it is known.
         unused: prefetched experts that no layer has read yet.
-        held: experts that the hints of the current step name; a prefetch never evicts them.
+        held: experts that the hints of the current step name; residency policies spare them.
     """
 
-    def __init__(self, slots: Slots, residency: Residency, ledger: Ledger) -> None:
+    def __init__(self, slots: Slots, residency: Residency, ledger: Ledger, keeps: bool = True) -> None:
         self.slots = slots
+        self._keeps = keeps
         self.loading: dict[int, Arrival | None] = {}
         self.unused: set[int] = set()
         self.held: set[int] = set()
@@ -48,6 +52,8 @@ class Occupancy:
 
     def end_streaming(self) -> None:
         """Return the staging slots to the pool."""
+        if not self._keeps:
+            return
         self._streaming = False
         self._free += self._staging
         self._staging.clear()
@@ -55,7 +61,7 @@ class Occupancy:
     def admit(self, order: Order) -> bool:
         """Give the expert of an order a slot, LOADING; a demanded one is pinned for who waits for it."""
         urgent = order.kind == DEMAND
-        slot = self._staging_slot() if self._streaming else self._vacate(urgent)
+        slot = self._staging_slot(order) if self._streaming else self._vacate(order)
         if slot is None:
             return False
         self.slots.assign(slot, order.expert)
@@ -66,6 +72,8 @@ class Occupancy:
             self._residency.admitted(order.expert)
         if urgent:
             self.slots.pins[slot] += 1
+            if not self._streaming:
+                self._residency.used(order.expert)
         else:
             self.unused.add(order.expert)
         return True
@@ -101,21 +109,16 @@ class Occupancy:
         self._ledger.wasted(len(self.unused))
         self.unused.clear()
 
-    def _staging_slot(self) -> int | None:
+    def _staging_slot(self, order: Order) -> int | None:
         if self._staging:
             return self._staging.pop()
-        return self._vacate(urgent=True) if len(self._streamed) < STAGING_SLOTS else None
+        return self._vacate(order) if len(self._streamed) < STAGING_SLOTS else None
 
-    def _vacate(self, urgent: bool) -> int | None:
-        """Return an empty slot, evicting for it if need be.
-
-        What the hints of this step name is spared; only an urgent need takes it, when nothing else is left.
-        """
+    def _vacate(self, order: Order) -> int | None:
+        """Return an empty slot, evicting for it if the residency policy lets something go."""
         if self._free:
             return self._free.pop()
-        victim = self._residency.victim(lambda expert: expert not in self.held and self._evictable(expert))
-        if victim is None and urgent:
-            victim = self._residency.victim(self._evictable)
+        victim = self._residency.victim(order, self._evictable, self.held)
         return None if victim is None else self._evict(victim)
 
     def _evictable(self, expert: int) -> bool:

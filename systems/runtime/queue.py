@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 
-DEMAND = 0
-PREFETCH = 1
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Order:
-    """A transfer not yet started. Smaller sorts first: demand before prefetch, then by `need`.
-
-    `need` is the ordinal of the layer that will read the expert, the order in which verification gets there.
-    `asked` is the host time (s) of the order.
-    """
-
-    kind: int
-    need: int
-    asked: float
-    expert: int
+from systems.policies.orders import DEMAND, PREFETCH, Order
 
 
 class TransferQueue:
@@ -37,9 +21,9 @@ class TransferQueue:
         return len(self._pending)
 
     def push(self, order: Order) -> None:
-        """Add an order, or replace the pending one of the same expert if this one is more urgent."""
+        """Add an order, or replace the pending one of the same expert; a prefetch never replaces a demand."""
         known = self._pending.get(order.expert)
-        if known is None or order < known:
+        if known is None or known.kind == PREFETCH:
             self._pending[order.expert] = order
             heapq.heappush(self._heap, order)
 
@@ -52,7 +36,7 @@ class TransferQueue:
         return [
             order.expert
             for order in self._pending.values()
-            if order.kind == PREFETCH and (layer is None or order.need == layer)
+            if order.kind == PREFETCH and (layer is None or order.layer == layer)
         ]
 
     def peek(self) -> Order | None:
@@ -82,4 +66,4 @@ class TransferQueue:
 
     def _mate(self, first: Order, expert: int) -> Order | None:
         order = self._pending.get(expert)
-        return order if order and (order.kind, order.need) == (first.kind, first.need) else None
+        return order if order and (order.kind, order.layer) == (first.kind, first.layer) else None

@@ -59,7 +59,9 @@ class Chooser:
         probabilities = torch.stack([distribution(row, s) for row, s in zip(logits, self._samplings, strict=True)])
         return Choice(self._draw(probabilities), probabilities)
 
-    def verify(self, logits: Tensor, drafts: Tensor, proposals: Tensor | None) -> list[list[int]]:
+    def verify(
+        self, logits: Tensor, drafts: Tensor, proposals: Tensor | None, lengths: Sequence[int]
+    ) -> list[list[int]]:
         """Accept drafts and add the target's own token after the last accepted one.
 
         Args:
@@ -67,15 +69,19 @@ class Chooser:
             drafts: `(B, gamma)`.
             proposals: `(B, gamma, V)` the distributions the drafts were drawn from; None means that the
                 drafts were chosen deterministically.
+            lengths: how many of a row's drafts count; what follows is padding.
 
         Returns:
-            Per row between 1 and gamma + 1 tokens: the accepted drafts and one more.
+            Per row between 1 and its length + 1 tokens: the accepted drafts and one more.
         """
         if self.greedy:
-            return _match(logits.argmax(-1).tolist(), drafts.tolist())
+            rows = zip(drafts.tolist(), lengths, strict=True)
+            return _match(logits.argmax(-1).tolist(), [tokens[:length] for tokens, length in rows])
         return [
-            self._verify_row(row, logits[row], drafts[row], None if proposals is None else proposals[row])
-            for row in range(len(drafts))
+            self._verify_row(
+                row, logits[row, : length + 1], drafts[row, :length], None if proposals is None else proposals[row]
+            )
+            for row, length in enumerate(lengths)
         ]
 
     def _verify_row(self, row: int, logits: Tensor, drafts: Tensor, proposals: Tensor | None) -> list[int]:

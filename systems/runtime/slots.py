@@ -11,8 +11,9 @@ class Slots:
     """`count` records in one allocation, with the views that copies and matrix products need.
 
     Attributes:
-        gate_up: per slot `(2 I, H)`, gate rows first.
-        down: per slot `(H, I)`.
+        gate_up: per place `(2 I, H)`, gate rows first. Places are the slots, and behind them whatever
+            `annex` has made readable where it lies.
+        down: per place `(H, I)`.
         raw: per slot the whole record as flat uint8, the destination of transfers.
         owner: per slot the id of its expert, or -1.
         pins: per slot the number of readers that forbid eviction.
@@ -20,10 +21,12 @@ class Slots:
 
     def __init__(self, shape: ExpertShape, dtype: torch.dtype, count: int, device: torch.device) -> None:
         hidden, intermediate = shape.hidden, shape.intermediate
-        split = 2 * hidden * intermediate
+        self._split = 2 * hidden * intermediate
+        self._hidden, self._intermediate = hidden, intermediate
         self.slab = torch.zeros(count, shape.elements, dtype=dtype, device=device)
-        self.gate_up = [row[:split].view(2 * intermediate, hidden) for row in self.slab]
-        self.down = [row[split:].view(hidden, intermediate) for row in self.slab]
+        self.gate_up: list[torch.Tensor] = []
+        self.down: list[torch.Tensor] = []
+        self.annex(self.slab)
         self.raw = [row.view(torch.uint8) for row in self.slab]
         self.owner = [-1] * count
         self.pins = [0] * count
@@ -36,6 +39,11 @@ class Slots:
     def nbytes(self) -> int:
         """Bytes of the slab."""
         return self.slab.nbytes
+
+    def annex(self, records: torch.Tensor) -> None:
+        """Make records `(n, elements)` readable as the next n places."""
+        self.gate_up += [row[: self._split].view(2 * self._intermediate, self._hidden) for row in records]
+        self.down += [row[self._split :].view(self._hidden, self._intermediate) for row in records]
 
     def assign(self, slot: int, expert: int) -> None:
         """Let `slot` hold `expert`."""

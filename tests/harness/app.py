@@ -34,7 +34,12 @@ class Ran(NamedTuple):
 App = Callable[..., Ran]
 
 
-def make(patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], folder: Path) -> App:
+def make(
+    patch: pytest.MonkeyPatch,
+    capture: pytest.CaptureFixture[str],
+    folder: Path,
+    main: Callable[[], int] = run.main,
+) -> App:
     patch.chdir(folder)
     fake.install(patch.setattr)
 
@@ -43,7 +48,7 @@ def make(patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], folder:
 
         GlobalHydra.instance().clear()
         patch.setattr(sys, "argv", ["harness", "--config-dir", str(CONF), *_ordered(arguments)])
-        code = run.main()
+        code = main()
         return Ran(code, *capture.readouterr())
 
     return app

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import suite
 from tests.harness.app import App, make
 
 
@@ -11,3 +12,9 @@ from tests.harness.app import App, make
 def app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> App:
     """The command line over fakes, in an empty folder."""
     return make(monkeypatch, capsys, tmp_path)
+
+
+@pytest.fixture
+def suite_app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> App:
+    """`python -m harness.suite` over fakes, in an empty folder."""
+    return make(monkeypatch, capsys, tmp_path, suite.main)

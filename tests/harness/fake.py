@@ -29,6 +29,10 @@ STOP = 0
 RECORD = 1000
 LAYERS, EXPERTS = 2, 8
 LAYER_SECONDS = 1e-3
+MISSING = {"belady": 1, "none": 3}
+"""Experts that a layer has to wait for, by residency: bounds are where bounds belong; 2 for everybody else."""
+SPIN = {"belady": 5_000, "none": 60_000}
+"""Nanoseconds of each part of a step, by residency; 20,000 for everybody else."""
 
 
 class FakePair:
@@ -78,6 +82,8 @@ class FakeSystem:
         self.draft_length = int(config.drafter.get("draft_length", 0))
         self.fault = config.residency.get("fault")
         self.resident = config.residency["part"] == "all"
+        self.missing = MISSING.get(config.residency["part"], 2)
+        self.spin = SPIN.get(config.residency["part"], 20_000)
         self.fast_bytes = 16 * RECORD if self.resident else budget + (1 if self.fault == "greedy" else 0)
         self.calls = 0
 
@@ -98,17 +104,17 @@ class FakeSystem:
                 active.append(row)
         while active:
             active = self._step(meter, active, scripts, sent)
-        if not self.resident and self.fault != "fits":
+        if not self.resident and self.fault not in ("fits", "away"):
             meter.traffic(Traffic("decode", moved_bytes=RECORD, wasted_bytes=RECORD))
 
     def _step(self, meter: Meter, active: list[int], scripts: list[list[int]], sent: list[int]) -> list[int]:
         drafting = 0 if self.fault == "mute" else self.draft_length
         with meter.span("draft"):
-            spin(20_000)
+            spin(self.spin)
         with meter.span("verify"):
-            spin(20_000)
+            spin(self.spin)
             with meter.span("transfer"):
-                spin(20_000)
+                spin(self.spin)
         accepted = [sent[row] % (drafting + 1) for row in active]
         with meter.span("host"):
             going = [
@@ -135,23 +141,34 @@ class FakeSystem:
     def _traffic(self, phase: Any, drafting: int) -> Traffic:
         if self.resident or (self.fault == "fits" and phase == "decode"):
             return Traffic(phase, [LayerNeeds(needed=2, resident=2) for _ in range(LAYERS)])
+        if self.fault == "away":
+            return Traffic(phase, [LayerNeeds(needed=2, resident=1, elsewhere=1) for _ in range(LAYERS)])
         late = 1 if drafting else 0
-        needs = LayerNeeds(needed=5, resident=2, on_time=1, late=late, demand=2 - late)
+        missing = self.missing + (2 if self.fault == "bloated" else 0)
+        layers = [self._needs(missing, late) for _ in range(LAYERS)]
         if self.fault == "leaky":
-            needs.demand += 1
-        moved = RECORD * LAYERS * 3
-        demand = RECORD * LAYERS * needs.demand if self.fault != "leaky" else RECORD * LAYERS * (2 - late)
-        useful = RECORD * LAYERS
+            layers[0].demand += 1
+        demand, useful = RECORD * LAYERS * (missing - late), RECORD * LAYERS
         return Traffic(
             phase,
-            [needs, LayerNeeds(needed=5, resident=2, on_time=1, late=late, demand=2 - late)],
-            moved_bytes=moved,
+            layers,
+            moved_bytes=RECORD * LAYERS * (missing + 1),
             demand_bytes=demand,
             useful_bytes=useful,
-            late_bytes=moved - demand - useful,
+            late_bytes=RECORD * LAYERS * late,
             prefetched=LAYERS * 2,
             link_busy=1e-3,
         )
+
+    @staticmethod
+    def _needs(missing: int, late: int) -> LayerNeeds:
+        return LayerNeeds(needed=5, resident=4 - missing, on_time=1, late=late, demand=missing - late)
+
+    def rehearse(self, requests: Sequence[Request]) -> None:
+        if self.fault == "forgets":
+            raise RuntimeError("no rehearsal")
+        if self.fault == "rehearses":
+            time.sleep(0.05)
 
     def calibrate(self, requests: Sequence[Request]) -> None:
         self.generate(requests, NullMeter([request.max_new_tokens for request in requests], frozenset({STOP})))

@@ -104,7 +104,7 @@ def test_local_hardware_is_neither_paced_nor_called_emulated(app: App) -> None:
 
 
 def test_statuses_follow_from_what_happened(app: App) -> None:
-    ran = app("systems=[offload,wrong,crash,mute,greedy,leaky,fits]", "output=out")
+    ran = app("systems=[offload,wrong,crash,mute,greedy,leaky,fits,away]", "output=out")
     assert ran.code == 1
     found = rows(OUT)
     assert {label: row["status"] for label, row in found.items()} == {
@@ -115,6 +115,7 @@ def test_statuses_follow_from_what_happened(app: App) -> None:
         "greedy": "failed",
         "leaky": "failed",
         "fits": "nothing_offloaded",
+        "away": "ok",  # nothing crossed the link because it was computed elsewhere
     }
     assert found["wrong"]["metrics"]["first_divergence"]["value"] == 3
     assert "RuntimeError: link worker died at ./systems/link.py" in found["crash"]["error"]
@@ -255,9 +256,35 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
     assert seen == [["HumanEval/4", "HumanEval/5"], ["HumanEval/6"]]
 
 
-@pytest.mark.parametrize("experiment", ["bench", "cutoff", "overhead"])
+SIZES = {
+    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 20, "ablation": 7, "budget": 8, "draft_length": 3,
+    "hit_rate": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("experiment", SIZES)
 def test_experiments_run(app: App, experiment: str) -> None:
-    ran = app(f"experiment={experiment}", "dataset.limit=2")
+    own = ["budget=37632KiB"] if experiment == "hit_rate" else []
+    ran = app(f"experiment={experiment}", "dataset.limit=2", "output=out", *own)
     assert ran.code == 0, ran.words
-    found = rows(Path(f"results/{experiment}/summary.json"))
-    assert len(found) == {"bench": 4, "cutoff": 11, "overhead": 4}[experiment]
+    assert len(rows(OUT)) == SIZES[experiment]
+
+
+def test_a_sweep_of_an_experiment_draws_its_curves(app: App) -> None:
+    ran = app("--multirun", "experiment=draft_length", "dataset.limit=1", "measure.max_new_tokens=6")
+    assert ran.code == 0, ran.words
+    assert sorted(path.parent.name for path in Path("results/draft_length").glob("*/summary.json")) == list("12345678")
+    for length in "18":
+        found = rows(Path(f"results/draft_length/{length}/summary.json"))
+        assert {row["description"]["drafter"]["draft_length"] for row in found.values()} == {int(length)}
+        assert found["moe_speq"]["description"]["drafter"]["governor"] is False
+    assert "TPOT ms over draft_length" in ran.out
+    (heads,) = {" ".join(line.split()) for line in ran.out.splitlines() if line.split()[-2:] == ["7", "8"]}
+    assert heads == "system 1 2 3 4 5 6 7 8"
+
+
+def test_an_interpolation_without_a_value_says_where_to_look(app: App) -> None:
+    ran = app("experiment=hit_rate", "budget=24MiB")
+    assert ran.code == 2
+    assert "`systems[0].override.residency.slots` has no value here" in ran.words
+    assert "under `define`" in ran.words

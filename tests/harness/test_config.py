@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, replace
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import hardware, schema
-from harness.compose import bench_config
+from harness.compose import bench_config, suite_configs
 from harness.config import BenchConfig, Emulated, budget_bytes, parse_budget
 from systems.api import BadInput
 from tests.harness.fake import FakePair
@@ -17,14 +18,18 @@ from tests.harness.fake import FakePair
 CONF = Path(__file__).parents[2] / "conf"
 
 
-def compose(*overrides: str) -> BenchConfig:
+def plain(*overrides: str) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        plain: Any = OmegaConf.to_container(hydra_compose("config", list(overrides)), resolve=True)
-    return bench_config(plain, [CONF], overrides)
+        composed: Any = OmegaConf.to_container(hydra_compose("config", list(overrides)), resolve=True)
+    return dict(composed)
+
+
+def compose(*overrides: str) -> BenchConfig:
+    return bench_config(plain(*overrides), [CONF], overrides)
 
 
 def _options(group: str) -> list[str]:
@@ -57,7 +62,9 @@ def test_the_command_line_is_frozen() -> None:
     assert {"coarse", "fine_grained", "local"} <= set(_options("hardware"))
     assert {"exercises", "humaneval", "jsonl"} <= set(_options("dataset"))
     assert {"none", "wandb"} <= set(_options("tracking"))
-    assert {"bench", "cutoff"} <= set(_options("experiment"))
+    assert {"bench", "bench_all", "cutoff", "baselines", "hit_rate", "ablation", "draft_length", "budget"} <= set(
+        _options("experiment")
+    )
 
 
 def test_make_bench_is_what_the_readme_says() -> None:
@@ -65,6 +72,51 @@ def test_make_bench_is_what_the_readme_says() -> None:
     assert list(config.systems) == ["resident", "offload", "sd_offload", "sp_moe"]
     assert (config.dataset.name, config.dataset.limit, config.measure.max_new_tokens) == ("humaneval", 32, 64)
     assert (config.hardware.name, config.budget, config.output) == ("fine_grained", 0.3333, "results/bench")
+
+
+def test_make_bench_all_is_every_system_in_both_profiles() -> None:
+    fine, coarse = suite_configs(plain("experiment=bench_all"), [CONF], ["experiment=bench_all"])
+    assert (fine.hardware.name, coarse.hardware.name) == ("fine_grained", "coarse")
+    assert set(fine.systems) == set(coarse.systems) == set(_options("system"))
+    assert (fine.dataset.name, fine.dataset.limit, fine.measure.max_new_tokens) == ("humaneval", 16, 64)
+    assert fine.measure.repeats == coarse.measure.repeats == 1
+    assert fine.output == coarse.output == "results/bench-all"
+    assert {fine.systems[name].residency["part"] for name in fine.baselines} & {
+        "all",
+        "belady",
+        "none",
+        "peer",
+    } == set()
+    assert all(fine.systems[name].lossless for name in fine.baselines)
+
+
+def _swept(experiment: str) -> dict[str, str]:
+    """The parameters that `--multirun experiment=NAME` goes through."""
+    from omegaconf import OmegaConf
+
+    found: Any = OmegaConf.select(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"), "hydra.sweeper.params")
+    return dict(found)
+
+
+def test_sweeps_go_through_what_they_say() -> None:
+    assert _swept("draft_length") == {"system.drafter.draft_length": "range(1,9)"}
+    assert _swept("budget") == {"budget": ",".join(f"{tenth / 10:.1f}" for tenth in range(1, 11))}
+    assert set(_swept("hit_rate")["budget"].split(",")) == set(plain("experiment=hit_rate")["define"]["slots"])
+
+
+@pytest.mark.parametrize("budget", _swept("hit_rate")["budget"].split(","))
+def test_lru_has_the_slots_that_moe_speq_has_left(budget: str) -> None:
+    """Of the reference pair: what the budget holds beside the INT4 copy (a 4-bit code per weight; a bf16 scale and
+    zero point per group).
+    """
+    shape = json.loads((CONF.parent / "models" / "reference" / "target" / "config.json").read_text())
+    config = compose("experiment=hit_rate", f"budget={budget}")
+    weights = 3 * shape["hidden_size"] * shape["intermediate_size"]
+    experts = shape["num_hidden_layers"] * shape["num_local_experts"]
+    copy = experts * (weights // 2 + weights // config.systems["speculative"].drafter["group"] * 4)
+    left = (int(parse_budget(budget)) - copy) // (4 * weights)
+    assert config.systems["lru"].residency["slots"] == left
+    assert config.systems["lru_scaled"].residency["slots"] is None
 
 
 def test_config_is_frozen() -> None:
@@ -116,14 +168,16 @@ def test_the_profiles_have_the_ratios_that_their_environments_have() -> None:
     assert fine.ratio == pytest.approx(1.06, abs=0.01)
     assert coarse.ratio == pytest.approx(15.7, abs=0.1)
     assert fine.latency_share == pytest.approx(10e-6 / 0.69e-3, rel=0.01)
+    assert fine.remote_token_share == coarse.remote_token_share == 7 / 70  # as Fiddler's placement reckons
 
 
 def test_pacing_reproduces_ratio_and_latency_share() -> None:
-    emulate = Emulated(expert_bytes=1000, bandwidth=1e6, call_latency=1e-4, layer_seconds=5e-4)
+    emulate = Emulated(expert_bytes=1000, bandwidth=1e6, call_latency=1e-4, layer_seconds=5e-4, remote_token_share=0.25)
     link = hardware.pace(emulate, record_bytes=300, layer_seconds=0.02)
     transfer = link.latency + 300 / link.bandwidth
     assert transfer == pytest.approx(0.04)  # two layers, as there
     assert link.latency == pytest.approx(0.004)  # a tenth, as there
+    assert link.remote_token == pytest.approx(0.01)  # a quarter of the transfer
 
 
 def test_suggestions_take_the_nearest_and_list_all() -> None:

@@ -119,10 +119,17 @@ def test_expert_metrics_by_hand_in_decode_only() -> None:
             "prefetch_precision": 600 / 800,
             "prefetch_recall": 3 / 6,  # of the 6 that were not resident
             "late": 1 / 8,
+            "computed_elsewhere": 0,
             "wasted_bytes": 50,
             "bytes_per_token": 250,
         }
     )
+
+
+def test_what_is_computed_elsewhere_is_no_hit() -> None:
+    reports = [traffic("decode", [LayerNeeds(needed=4, resident=1, elsewhere=3)])]
+    values = experts.measure(cell(generation(row("a", (0, 1), (40, 4)), reports=reports)))
+    assert (values["computed_elsewhere"].value, values["hit_rate"].value) == (3 / 4, 1 / 4)
 
 
 def test_without_prefetch_its_quality_is_unknown_but_traffic_is_not() -> None:

@@ -9,17 +9,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models import corpus, stages
-from models.data import Windows
+from models.data import Rows, Tokens
 from models.objectives import RoutingWeights, distillation_loss, next_token_loss, routing_loss
 from models.optimizer import orthogonalised
 from models.stages import Stage
 from models.transformer import Architecture, Decoder, Trace
 
-STREAM = np.random.default_rng(0).integers(0, 64, 5000).astype(np.uint16)
 STAGE = Stage("tiny", 12 * 64, 64, 0.01, 1e-3, context=16, long_context=32)
+
+
+def windows(stream: Tokens, *contexts: int) -> dict[int, Rows]:
+    """Windows of each context over a stream; weights grow along a window, so that none is all the same."""
+    found = {}
+    for context in contexts:
+        count = len(stream) // (context + 1)
+        tokens = stream[: count * (context + 1)].reshape(count, context + 1)
+        found[context] = Rows(tokens, np.tile(np.linspace(0, 1, context, dtype=np.float16), (count, 1)))
+    return found
+
+
+ROWS = windows(np.random.default_rng(0).integers(0, 64, 5000).astype(np.uint16), 16, 32)
 
 
 def tiny() -> Decoder:
@@ -27,28 +40,28 @@ def tiny() -> Decoder:
     return Decoder(Architecture(vocab=64, hidden=32, layers=2, intermediate=16, heads=2, kv_heads=1, head_dim=16))
 
 
-def objective(model: Decoder, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+def objective(model: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
     hidden, _ = model(tokens[:, :-1])
-    loss = next_token_loss(hidden, tokens[:, 1:], model.embedding)
+    loss = next_token_loss(hidden, tokens[:, 1:], weights, model.embedding)
     return loss, {"loss": loss.item()}
 
 
 def test_a_killed_stage_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
     whole = tiny()
-    stages.run(STAGE, whole, objective, STREAM, tmp_path / "whole")
+    stages.run(STAGE, whole, objective, ROWS, tmp_path / "whole")
     calls = 0
 
-    def dies(model: Decoder, tokens: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def dies(model: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
         nonlocal calls
         calls += 1
         if calls == 8:
             raise KeyboardInterrupt
-        return objective(model, tokens)
+        return objective(model, tokens, weights)
 
     with pytest.raises(KeyboardInterrupt):
-        stages.run(STAGE, tiny(), dies, STREAM, tmp_path / "cut", save_every=0.0)
+        stages.run(STAGE, tiny(), dies, ROWS, tmp_path / "cut", save_every=0.0)
     resumed = tiny()
-    record = stages.run(STAGE, resumed, objective, STREAM, tmp_path / "cut")
+    record = stages.run(STAGE, resumed, objective, ROWS, tmp_path / "cut")
     assert record["step"] == STAGE.steps
     for mine, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
@@ -68,9 +81,9 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    stream = np.tile(np.arange(50, dtype=np.uint16), 100)
+    rows = windows(np.tile(np.arange(50, dtype=np.uint16), 100), 32)
     stage = Stage("learns", 100 * 128, 128, 0.02, 3e-3, context=32, long_share=0.0)
-    record = stages.run(stage, tiny(), objective, stream, tmp_path)
+    record = stages.run(stage, tiny(), objective, rows, tmp_path)
     assert record["log"][-1]["loss"] < 0.3 * record["log"][0]["loss"]
 
 
@@ -81,12 +94,10 @@ def test_rate_warms_up_and_ends_at_the_final_rate() -> None:
     assert stage.rate(stage.steps) == pytest.approx(0.2)
 
 
-def test_windows_cover_the_stream_once_per_epoch() -> None:
-    windows = Windows(np.arange(101, dtype=np.uint16), 10, seed=3)
-    first = torch.cat([windows.batch(step, 2) for step in range(5)])
-    assert sorted(first[:, 0].tolist()) == list(range(0, 100, 10))
-    assert torch.equal(windows.batch(0, 2), first[:2])
-    assert not torch.equal(torch.cat([windows.batch(step, 2) for step in range(5, 10)]), first)
+def test_the_last_steps_of_a_stage_have_the_long_context() -> None:
+    shapes = [stage_batch.shape for step in range(STAGE.steps) for stage_batch in STAGE.batch(ROWS, step)]
+    short, long = [(4, 17), (4, 16)], [(2, 33), (2, 32)]
+    assert shapes == short * 9 + long * 3
 
 
 def test_newton_schulz_orthogonalises() -> None:
@@ -115,11 +126,26 @@ def test_routing_loss_prefers_balance_and_asks_for_locality_only_below_the_goal(
     assert routing_loss([local], RoutingWeights(0.0, 0.0, 1.0, reuse_goal=0.5))[0] == 0
 
 
-def test_distillation_loss_is_zero_on_the_targets_own_distribution() -> None:
+def test_losses_are_means_over_the_weights() -> None:
+    torch.manual_seed(0)
+    hidden, embedding, targets = torch.randn(2, 3, 8), torch.randn(20, 8), torch.randint(20, (2, 3))
+    each = F.cross_entropy((hidden @ embedding.T).flatten(0, 1), targets.flatten(), reduction="none").view(2, 3)
+    even = next_token_loss(hidden, targets, torch.full((2, 3), 0.3), embedding)
+    torch.testing.assert_close(even, each.mean())
+    weights = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
+    weighted = next_token_loss(hidden, targets, weights, embedding)
+    torch.testing.assert_close(weighted, (2 * each[0, 1] + each[1, 0]) / 3)
+
+
+def test_distillation_loss_is_zero_on_the_targets_own_distribution_wherever_it_has_weight() -> None:
+    torch.manual_seed(0)
     hidden, embedding = torch.randn(2, 3, 8), torch.randn(20, 8)
-    logits = hidden @ embedding.T
-    assert distillation_loss(hidden, embedding, logits + 3.0).abs() < 1e-5
-    assert distillation_loss(hidden, embedding, torch.randn(2, 3, 20)) > 0.1
+    own, other = hidden @ embedding.T, torch.randn(2, 3, 20)
+    weights = torch.tensor([[1.0, 0.3, 0.0], [2.0, 1.0, 0.0]])
+    assert distillation_loss(hidden, torch.ones(2, 3), embedding, own + 3.0).abs() < 1e-5
+    assert distillation_loss(hidden, weights, embedding, other) > 0.1
+    mixed = torch.cat([own[:, :2], other[:, 2:]], 1)
+    assert distillation_loss(hidden, weights, embedding, mixed).abs() < 1e-5
 
 
 def test_library_text_is_python_without_licence_headers() -> None:

@@ -15,15 +15,16 @@ from tests.systems.tiny import COSTS, SYSTEMS, save_draft, save_target, save_tok
     ("changes", "message"),
     [
         ({"drafter": {"part": "modle"}}, r"drafter.part=modle is unknown; did you mean model\?"),
-        ({"residency": {"part": "lfu"}}, "There are: all, lru"),
+        ({"residency": {"part": "lfu"}}, "residency.part=lfu is unknown"),
         ({"drafter": {"part": "model", "draft_lenght": 3}}, r"did you mean draft_length\?"),
         ({"drafter": {"part": "model", "draft_length": 0}}, "drafter.draft_length=0 must be at least 1"),
         ({"drafter": {"part": "model", "draft_length": "two"}}, "drafter.draft_length='two' is not int"),
         ({"prefetch": {"part": "cutoff", "cutoff": "deep"}}, "prefetch.cutoff='deep'"),
         ({"prefetch": {"part": "cutoff", "cutoff": -1}}, "prefetch.cutoff=-1 must be"),
         ({"prefetch": {"part": "cutoff", "batch_io": 0}}, "prefetch.batch_io=0"),
-        ({"drafter": {"part": "none"}}, "listens to a draft model"),
-        ({"prefetch": {"part": "none"}}, "go together"),
+        ({"drafter": {"part": "none"}}, "listens to the drafter; set drafter.part=model"),
+        ({"prefetch": {"part": "none"}}, "needs prefetch.part=cutoff"),
+        ({"residency": {"part": "belady"}}, "go together"),
     ],
 )
 def test_wrong_parts_are_named(changes: dict[str, Any], message: str, pair: Pair) -> None:
@@ -44,7 +45,7 @@ def test_no_system_holds_more_than_its_budget(name: str, pair: Pair) -> None:
     budget = pair.draft_bytes + 7 * pair.record_bytes + 5
     system = build_system(SYSTEMS[name], pair, budget, None, COSTS)
     assert budget - pair.record_bytes < system.fast_bytes <= budget
-    assert system.fast_bytes == system._cache.slots.slab.nbytes + system.drafter.fast_bytes  # type: ignore[attr-defined]
+    assert system.fast_bytes == system.cache.slots.slab.nbytes + system.drafter.fast_bytes  # type: ignore[attr-defined]
     system.close()
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from systems.api import LinkSpec, ModelConfig, SystemConfig, build_system, load_pair
+from systems.runtime.experts import CachedExperts
 from systems.runtime.pair import Pair
 from tests.systems.tiny import COSTS, FAMILIES, VOCABULARY, save_target, save_tokenizer
 
@@ -19,7 +20,7 @@ def test_logits_equal_the_stock_experts(family: str, slots: int, tmp_path: Path)
     assert isinstance(pair, Pair)
     assert not [name for name, _ in pair.target.named_parameters() if ".experts." in name]
     system = build_system(SystemConfig(family, ""), pair, slots * pair.record_bytes, LinkSpec(1e9, 0.0), COSTS)
-    pair.port.cache = system._cache  # type: ignore[attr-defined]
+    pair.port.mixer = CachedExperts(system.cache)  # type: ignore[attr-defined]
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
         for width in (1, 2, 7, 40):

@@ -27,7 +27,7 @@ SIZES = {
     "pad_token_id": None,
 }
 FAMILIES: dict[str, dict[str, Any]] = {
-    "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 24},
+    "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 32},
     "qwen2_moe": {
         "num_experts": 8,
         "num_experts_per_tok": 3,
@@ -113,15 +113,24 @@ def requests(count: int, new_tokens: int = 12, seed: int = 0, temperature: float
     return [Request(str(i), tuple(p), new_tokens, Sampling(temperature, seed=i)) for i, p in enumerate(prompts)]
 
 
-SYSTEMS = {
-    "resident": SystemConfig("resident", "", residency={"part": "all"}),
-    "offload": SystemConfig("offload", ""),
-    "sd_offload": SystemConfig("sd_offload", "", drafter={"part": "model", "draft_length": 3}),
-    "sp_moe": SystemConfig(
-        "sp_moe",
-        "",
-        drafter={"part": "model", "draft_length": 3},
-        predictor={"part": "draft_attention"},
-        prefetch={"part": "cutoff", "cutoff": 4},
-    ),
-}
+def shipped(name: str) -> SystemConfig:
+    """A system of `conf/system`, fitted to tiny experts and with drafts long enough to be ragged."""
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    drafter = found.get("drafter", {"part": "none"})
+    if drafter["part"] != "none":
+        drafter |= {"draft_length": 3}
+    if drafter["part"] == "quantised_self":
+        drafter |= {"group": 32}
+    return SystemConfig(**found)
+
+
+CONF = Path(__file__).parents[2] / "conf" / "system"
+COMPOSED = [
+    name
+    for name in sorted(path.stem for path in CONF.glob("*.yaml"))
+    if "engine" not in (CONF / f"{name}.yaml").read_text()
+]
+SYSTEMS = {name: shipped(name) for name in COMPOSED}
+LOSSLESS = [name for name, system in SYSTEMS.items() if system.lossless]

@@ -1,13 +1,72 @@
-from systems.policies.residency import Lru
+from systems.policies.orders import DEMAND, PREFETCH, Order, Shape
+from systems.policies.residency import LayeredLru, Lru, StaticHot
 
 
-def test_victim_is_the_least_recently_used_that_may_go() -> None:
+def order(kind: int = DEMAND, layer: int = 0) -> Order:
+    return Order(kind, layer, 0.0, 99, layer)
+
+
+def anything(_: int) -> bool:
+    return True
+
+
+def test_the_victim_of_lru_is_the_least_recently_used_that_may_go() -> None:
     policy = Lru()
     for expert in (3, 1, 2):
         policy.admitted(expert)
     policy.used(3)
-    assert policy.victim(lambda expert: True) == 1
-    assert policy.victim(lambda expert: expert != 1) == 2
-    assert policy.victim(lambda expert: False) is None
+    assert policy.victim(order(), anything, set()) == 1
+    assert policy.victim(order(), lambda expert: expert != 1, set()) == 2
+    assert policy.victim(order(), lambda expert: False, set()) is None
     policy.evicted(1)
-    assert policy.victim(lambda expert: True) == 2
+    assert policy.victim(order(), anything, set()) == 2
+
+
+def test_what_is_hinted_goes_last_and_for_a_demand_only() -> None:
+    policy = Lru()
+    for expert in (3, 1):
+        policy.admitted(expert)
+    assert policy.victim(order(PREFETCH), anything, {3}) == 1
+    assert policy.victim(order(PREFETCH), anything, {3, 1}) is None
+    assert policy.victim(order(DEMAND), anything, {3, 1}) == 3
+
+
+def test_layers_keep_their_slots_from_each_other() -> None:
+    """Two layers of four experts, two slots each: layer 1 never takes layer 0's, however recent its needs."""
+    policy = LayeredLru(Shape(layers=2, experts=4, slots=4))
+    for expert in (0, 1, 4, 5):
+        policy.admitted(expert)
+    assert policy.victim(order(layer=1), anything, set()) == 4
+    assert policy.victim(order(layer=0), anything, set()) == 0
+    policy.used(0)
+    assert policy.victim(order(layer=0), anything, set()) == 1
+
+
+def test_a_layer_beyond_its_quota_gives_way_first() -> None:
+    policy = LayeredLru(Shape(layers=2, experts=4, slots=4))
+    policy.quotas = [1, 3]
+    for expert in (0, 1, 4, 5):
+        policy.admitted(expert)
+    assert policy.victim(order(layer=1), anything, set()) == 0
+
+
+def test_a_demand_takes_any_slot_when_its_layer_is_being_read() -> None:
+    policy = LayeredLru(Shape(layers=2, experts=4, slots=2))
+    policy.admitted(0)
+    policy.admitted(4)
+    assert policy.victim(order(DEMAND, layer=1), lambda expert: expert != 4, set()) == 0
+    assert policy.victim(order(PREFETCH, layer=1), lambda expert: expert != 4, set()) is None
+
+
+def test_popularity_is_counted_in_the_warm_up_and_then_fixed() -> None:
+    policy = StaticHot()
+    policy.learn(True)
+    for expert, times in ((7, 3), (8, 1), (9, 2)):
+        policy.admitted(expert)
+        for _ in range(times):
+            policy.used(expert)
+    policy.learn(False)
+    for _ in range(5):
+        policy.used(8)
+    assert policy.victim(order(), anything, set()) == 8
+    assert policy.victim(order(), lambda expert: expert != 8, set()) == 9

@@ -1,8 +1,9 @@
-from systems.runtime.queue import DEMAND, PREFETCH, Order, TransferQueue
+from systems.policies.orders import DEMAND, PREFETCH, Order
+from systems.runtime.queue import TransferQueue
 
 
 def prefetch(expert: int, need: int = 0, asked: float = 0.0) -> Order:
-    return Order(PREFETCH, need, asked, expert)
+    return Order(PREFETCH, need, asked, expert, need)
 
 
 def filled(*orders: Order) -> TransferQueue:
@@ -21,15 +22,15 @@ def drained(queue: TransferQueue) -> list[int]:
 
 
 def test_demand_overtakes_prefetch_and_prefetch_goes_by_need() -> None:
-    queue = filled(prefetch(30, need=3), prefetch(10, need=1), Order(DEMAND, 5, 9.0, 50))
+    queue = filled(prefetch(30, need=3), prefetch(10, need=1), Order(DEMAND, 5, 9.0, 50, 5))
     assert drained(queue) == [50, 10, 30]
 
 
 def test_an_order_is_upgraded_once_and_never_downgraded() -> None:
     queue = filled(prefetch(1, need=0), prefetch(2, need=4))
-    queue.push(Order(DEMAND, 4, 1.0, 2))
+    queue.push(Order(DEMAND, 4, 1.0, 2, 4))
     queue.push(prefetch(2, need=0))
-    assert queue.peek() == Order(DEMAND, 4, 1.0, 2)
+    assert queue.peek() == Order(DEMAND, 4, 1.0, 2, 4)
     assert drained(queue) == [2, 1]
 
 
@@ -51,5 +52,5 @@ def test_adjacent_prefetches_of_a_layer_share_a_call() -> None:
 
 
 def test_demands_travel_alone() -> None:
-    queue = filled(Order(DEMAND, 0, 0.0, 4), Order(DEMAND, 0, 0.0, 5))
+    queue = filled(Order(DEMAND, 0, 0.0, 4, 0), Order(DEMAND, 0, 0.0, 5, 0))
     assert [order.expert for order in queue.run(4)] == [4]

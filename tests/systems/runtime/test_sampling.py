@@ -17,7 +17,15 @@ def test_greedy_accepts_matches_and_corrects_the_first_miss() -> None:
     logits = torch.nn.functional.one_hot(torch.tensor([[3, 1, 2], [3, 1, 2]]), 5).float()
     drafts = torch.tensor([[3, 1], [3, 0]])
     chooser = Chooser([Sampling(), Sampling()], torch.device("cpu"))
-    assert chooser.verify(logits, drafts, None) == [[3, 1, 2], [3, 1]]
+    assert chooser.verify(logits, drafts, None, (2, 2)) == [[3, 1, 2], [3, 1]]
+
+
+def test_padding_behind_a_short_draft_is_never_accepted() -> None:
+    """A lucky pad would be an accepted draft that nobody drafted: the row gets the target's own token instead."""
+    logits = torch.nn.functional.one_hot(torch.tensor([[3, 1, 2]]), 5).float()
+    chooser = Chooser([Sampling()], torch.device("cpu"))
+    assert chooser.verify(logits, torch.tensor([[3, 1]]), None, (1,)) == [[3, 1]]
+    assert chooser.verify(logits, torch.tensor([[3, 1]]), None, (0,)) == [[3]]
 
 
 def test_emitted_tokens_follow_the_target_whatever_the_draft_proposes() -> None:
@@ -27,7 +35,7 @@ def test_emitted_tokens_follow_the_target_whatever_the_draft_proposes() -> None:
     counts, trials = torch.zeros(5), 6000
     for _ in range(trials):
         draft = torch.multinomial(proposal, 1)
-        committed = chooser.verify(target.expand(1, 2, 5), draft[None], proposal[None, None])
+        committed = chooser.verify(target.expand(1, 2, 5), draft[None], proposal[None, None], (1,))
         counts[committed[0][0]] += 1
     expected = target.softmax(-1) * trials
     chi_square = float(((counts - expected) ** 2 / expected).sum())

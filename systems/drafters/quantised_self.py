@@ -1,0 +1,130 @@
+"""The target as its own draft, with INT4 experts and everything else shared, the KV cache included (MoE-SpeQ)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from systems.drafters.base import Draft
+from systems.policies.governor import Governor
+from systems.policies.lookahead import Entry, LookaheadBuffer, ThreePhases
+from systems.runtime.decoder import Decoder
+from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.experts import Activation, ExpertPort, Mixer
+from systems.runtime.hinting import Hinting
+from systems.runtime.quantised import QuantisedExperts
+from systems.runtime.sampling import Chooser
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    """What turns the draft's routing into transfers: nothing of it for plain self-speculation."""
+
+    phases: ThreePhases
+    hinting: Hinting
+    cache: ExpertCache
+
+
+class QuantisedSelf:
+    """Drafts with the target's own layers while `port` computes the quantised experts.
+
+    Drafting writes keys and values at the positions of the drafted tokens; verification writes the target's own
+    over them, and what is rejected lies behind every later query until it is overwritten.
+
+    Args:
+        governor: chooses how many tokens each step drafts; None: always `draft_length`.
+    """
+
+    def __init__(
+        self,
+        port: ExpertPort,
+        experts: QuantisedExperts,
+        draft_length: int,
+        scheduling: Scheduling | None,
+        governor: Governor | None,
+    ) -> None:
+        self.draft_length, self.fast_bytes = draft_length, experts.nbytes
+        self.governor = governor
+        self._port, self._experts, self._scheduling = port, experts, scheduling
+        self._buffer = LookaheadBuffer()
+        self._target: Decoder
+        self._lengths: list[int] = []
+        self._last: list[int] = []
+        self._accepted: list[int] = []
+        self._drafted = 0
+        self._fresh: list[int] = []
+
+    def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
+        """Share the target's decoder, whose cache holds the prompts."""
+        self._target = target
+        self._lengths = [len(prompt) - 1 for prompt in prompts]
+        self._last = [prompt[-1] for prompt in prompts]
+        self._accepted, self._drafted = [], 0
+
+    def propose(self, chooser: Chooser) -> Draft:
+        """Draft as many tokens as the governor wants."""
+        self._learn()
+        self._drafted = self.draft_length if self.governor is None else self.governor.choose()
+        self._fresh = []
+        self._buffer.clear()
+        choices = []
+        tokens = torch.tensor(self._last, device=self._target.device)
+        own: Mixer = self._port.mixer
+        self._port.mixer = self._mix
+        try:
+            for place in range(self._drafted):
+                self._buffer.start()
+                starts = [length + place for length in self._lengths]
+                choice = chooser.choose(self._target.forward(tokens[:, None], starts)[:, -1])
+                choices.append(choice)
+                tokens = choice.tokens
+                self._schedule(place + 1)
+        finally:
+            self._port.mixer = own
+        probabilities = [choice.probabilities for choice in choices if choice.probabilities is not None]
+        return Draft(
+            torch.stack([choice.tokens for choice in choices], 1),
+            torch.stack(probabilities, 1) if probabilities else None,
+        )
+
+    def observe(self, row: int, tokens: Sequence[int]) -> None:
+        """Go on behind the tokens that are final."""
+        self._lengths[row] += len(tokens)
+        self._last[row] = tokens[-1]
+        if self._drafted:
+            self._accepted.append(len(tokens) - 1)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop finished rows."""
+        self._lengths = [self._lengths[row] for row in rows]
+        self._last = [self._last[row] for row in rows]
+
+    def end(self) -> None:
+        """Learn from the last step."""
+        self._learn()
+
+    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+        """Compute the quantised experts, and note what was routed where."""
+        for experts, confidences in zip(chosen.tolist(), weights.tolist(), strict=True):
+            self._buffer.add(Entry(layer, tuple(experts), tuple(confidences)))
+        return self._experts(layer, hidden, chosen, weights, activation)
+
+    def _schedule(self, drafted: int) -> None:
+        """Let the phases decide, one drafted token further."""
+        if self._scheduling is None:
+            return
+        cache, experts = self._scheduling.cache, self._scheduling.cache.experts
+        named = {layer * experts + expert: (layer, expert) for layer, expert in self._buffer.confidences()}
+        absent = {named[id] for id in cache.absent(named)}
+        self._fresh.append(len(absent))
+        plan = self._scheduling.phases.after(self._buffer, drafted, self._drafted, absent)
+        self._scheduling.hinting.plan(plan.fetch, plan.hold)
+
+    def _learn(self) -> None:
+        """Tell the governor how the last step went."""
+        if self.governor is not None and self._accepted:
+            self.governor.observe(self._drafted, self._accepted, self._fresh)
+        self._accepted = []

@@ -1,0 +1,72 @@
+"""transformers' own speculative decoding, all experts resident: `generate` with the pair's draft as its assistant."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from systems.api import BadInput, Meter, NullMeter
+from systems.parts import TransformersAssistedOptions
+from systems.peers.generate import TransformersGenerate
+from systems.runtime.pair import Pair, load_model
+
+_GENERATION_LOG = logging.getLogger("transformers.generation.utils")
+
+
+class TransformersAssisted(TransformersGenerate):
+    """`systems.api.System` around `model.generate(assistant_model=draft)`.
+
+    The schedule is pinned: by default it starts at 20 drafts, ends a draft at a low confidence and adapts both as it
+    goes, so that two runs are not alike. It drafts fewer only before the end of the request, or after proposing the
+    end of text. Drafting is timed as such, and verification is the rest.
+
+    No steps are reported. transformers drafts before it has read the prompt, so that its first forward is prefill
+    and verification at once: the steps do not add up to the tokens as they do where the prefill commits one token.
+    For the same reason its first commit may hold several tokens, of which only the first is outside TPOT.
+
+    Raises:
+        BadInput: the pair has no draft.
+    """
+
+    def __init__(self, pair: Pair, options: TransformersAssistedOptions) -> None:
+        if pair.config.draft is None:
+            raise BadInput(
+                f"engine.part=transformers_assisted needs a draft, and model {pair.name} has none; set `model.draft`"
+            )
+        super().__init__(pair)
+        draft = load_model(Path(pair.config.draft), getattr(torch, pair.config.dtype), pair.device)
+        # transformers reads these from the assistant's own generation config, and nowhere else.
+        draft.generation_config.num_assistant_tokens = options.draft_length
+        draft.generation_config.num_assistant_tokens_schedule = "constant"
+        draft.generation_config.assistant_confidence_threshold = 0.0
+        self._propose, draft.generate = draft.generate, self._timed_draft
+        self._arguments = {"assistant_model": draft}
+        self._meter: Meter = NullMeter([])
+        self._draft_length = options.draft_length
+        _GENERATION_LOG.addFilter(_is_for_users)
+        self.fast_bytes = pair.expert_bytes + pair.draft_bytes
+
+    def describe(self) -> dict[str, Any]:
+        """The pinned schedule, besides what transformers chose."""
+        return super().describe() | {"draft_length": self._draft_length, "draft_schedule": "constant"}
+
+    def close(self) -> None:
+        """Drop both models."""
+        super().close()
+        self._arguments, self._propose = {}, None
+        _GENERATION_LOG.removeFilter(_is_for_users)
+
+    def _begin(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def _timed_draft(self, *args: Any, **kwargs: Any) -> Any:
+        with self._meter.span("draft"):
+            return self._propose(*args, **kwargs)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Drop the advice against mixing arguments with a config: it is transformers that does so, whenever it drafts."""
+    return not record.getMessage().startswith("Passing `generation_config` together")

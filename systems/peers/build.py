@@ -1,0 +1,58 @@
+"""From the options of a peer to the peer. Each is imported when asked for: not all of them need be installed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from systems.api import BadInput, System, SystemConfig
+from systems.parts import (
+    AccelerateOffloadOptions,
+    AllResidentOptions,
+    NoPart,
+    Options,
+    PeerResidencyOptions,
+    TransformersAssistedOptions,
+)
+from systems.runtime.pair import Pair
+
+
+def build_peer(engine: Any, config: SystemConfig, pair: Pair, budget_bytes: int) -> System:
+    """Make the peer that the options `engine` stand for.
+
+    Raises:
+        BadInput: parts beside the engine, a package that is not installed, or a draft that is missing.
+        DidNotFit: the budget is below what the peer loads at once.
+    """
+    _check_parts(engine, config)
+    if isinstance(engine, AccelerateOffloadOptions):
+        return _accelerate_offload(pair, budget_bytes)
+    if isinstance(engine, TransformersAssistedOptions):
+        from systems.peers.assisted import TransformersAssisted
+
+        return TransformersAssisted(pair, engine)
+    from systems.peers.generate import TransformersGenerate
+
+    return TransformersGenerate(pair)
+
+
+def _accelerate_offload(pair: Pair, budget_bytes: int) -> System:
+    try:
+        from systems.peers.accelerate_offload import AccelerateOffload
+    except ModuleNotFoundError as error:
+        if error.name != "accelerate":
+            raise
+        raise BadInput("engine.part=accelerate_offload needs accelerate: pip install 'spmoe-bench[peers]'") from error
+    return AccelerateOffload(pair, budget_bytes)
+
+
+def _check_parts(engine: Any, config: SystemConfig) -> None:
+    """Refuse parts that a peer would ignore, and a residency that is not the peer's: budgets are judged by it."""
+    name, options = config.engine["part"], Options.of(config)
+    for group in (field.name for field in fields(options) if field.name != "residency"):
+        if not isinstance(getattr(options, group), NoPart):
+            chosen = getattr(config, group)["part"]
+            raise BadInput(f"{group}.part={chosen} does nothing in engine.part={name}; set {group}.part=none")
+    offloads = isinstance(engine, AccelerateOffloadOptions)
+    if not isinstance(options.residency, PeerResidencyOptions if offloads else AllResidentOptions):
+        raise BadInput(f"engine.part={name} needs residency.part={'peer' if offloads else 'all'}")

@@ -1,0 +1,44 @@
+"""The vocabulary that policies and runtimes share: what is wanted in fast memory, when, and how badly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEMAND = 0
+PREFETCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What policies know of a system: MoE layers, experts per layer, slots in all.
+
+    Expert ids are `layer ordinal * experts + expert`.
+    """
+
+    layers: int
+    experts: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """An expert that will probably be needed; a smaller `urgency` is fetched sooner."""
+
+    urgency: float
+    layer: int
+    expert: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Order:
+    """A transfer not yet started. Smaller sorts first: demand before prefetch, then by urgency, then by age.
+
+    `urgency` of a hint is by default the ordinal of the layer that will read the expert, the order in which
+    verification gets there. `asked` is the host time (s) of the order, `layer` the layer that asks.
+    """
+
+    kind: int
+    urgency: float
+    asked: float
+    expert: int
+    layer: int

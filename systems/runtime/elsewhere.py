@@ -1,0 +1,44 @@
+"""Computing missing experts where they lie, in slow memory, instead of moving them (Fiddler, arXiv 2402.07033)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from systems.api import BadInput
+from systems.policies.placement import Placement
+from systems.runtime.slots import Slots
+from systems.runtime.store import ExpertStore, RamStore
+from systems.runtime.transport import Due, clock
+
+
+class Elsewhere:
+    """Slow memory as a place to compute in.
+
+    The product runs on this machine's processor; on a paced link it ends no sooner than the named machine's
+    would: `remote_token` seconds per token of an expert, one expert after the other, after those that came before.
+
+    Raises:
+        BadInput: experts do not lie in host memory.
+    """
+
+    def __init__(self, slots: Slots, store: ExpertStore, placement: Placement, remote_token: float) -> None:
+        if not isinstance(store, RamStore):
+            raise BadInput("placement.part=cpu computes experts in host memory; set model.store=ram")
+        self._first = len(slots)
+        slots.annex(store.slab.view(store.dtype))
+        self._placement, self._remote_token = placement, remote_token
+        self._tokens: dict[int, int] = {}
+
+    def choose(self, absent: Mapping[int, int]) -> list[int]:
+        """Return those of the missing experts (expert to tokens) that are better computed than fetched."""
+        away = self._placement.elsewhere(absent)
+        self._tokens = {expert: absent[expert] for expert in away}
+        return away
+
+    def visit(self, base: int, experts: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yield `(expert, place)`; the caller computes each before it asks for the next."""
+        due = clock()
+        for expert in experts:
+            due += self._remote_token * self._tokens[expert]
+            yield expert, self._first + base + expert
+            Due(due).wait()

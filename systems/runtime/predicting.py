@@ -1,0 +1,202 @@
+"""Predictors that watch the target's own forwards, single-token and verifying ones alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from systems.policies.activation import ActivationMatrices
+from systems.policies.allocation import allocate, expected_loads, lru_misses
+from systems.policies.belady import Future, Need
+from systems.policies.orders import Shape
+from systems.policies.residency import LayeredLru
+from systems.runtime.hinting import Hinting
+from systems.runtime.listening import Listener
+
+
+class NextGate(Listener):
+    """AdapMoE's predictor (arXiv 2408.10284): the next layer's gate reads the current layer's hidden state.
+
+    The released code does so for single-token forwards only and fetches only the first missing expert; here every
+    token of a verification is read, and all that is missing is fetched. Where nothing is missing in the next
+    layer, it looks one layer further, up to `depth`.
+
+    Args:
+        gates: the router of each MoE layer, in order.
+        depth: how many layers ahead are looked at most.
+        residency: given slots per layer from the profile of the warm-up; None: left alone.
+    """
+
+    def __init__(
+        self, gates: Sequence[Any], hinting: Hinting, shape: Shape, depth: int, residency: LayeredLru | None
+    ) -> None:
+        self._gates, self._hinting, self._shape, self._depth = gates, hinting, shape, depth
+        self._residency = residency
+        self._needs: list[list[list[int]]] = [[] for _ in gates]
+        self._named: list[list[int]] = [[] for _ in gates]
+        self._predicted, self._met = [0] * len(gates), [0] * len(gates)
+        self._profiling = False
+        self._reading = True
+
+    def reading(self, row: int) -> None:
+        """A prompt streams past the slots; nothing is predicted."""
+        self._reading = True
+
+    def decoding(self) -> None:
+        """Predict from now on."""
+        self._reading = False
+
+    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+        """Predict the next layers."""
+        if self._reading:
+            return
+        if self._profiling:
+            self._profile(layer, sorted(set(chosen.flatten().tolist())))
+        for ahead in range(layer + 1, min(layer + self._depth, len(self._gates) - 1) + 1):
+            named = distinct(self._gates[ahead](hidden)[2])
+            if ahead == layer + 1:
+                self._named[ahead] = named
+            if self._hinting.prefetch(ahead, named):
+                break
+
+    def learn(self, on: bool) -> None:
+        """Profile the warm-up; when it ends, divide the slots among the layers."""
+        self._profiling = on and self._residency is not None
+        if on or self._residency is None or not any(self._needs):
+            return
+        most = min(self._shape.experts, self._shape.slots)
+        accuracy = [met / total if total else 0.0 for met, total in zip(self._met, self._predicted, strict=True)]
+        loads = [
+            expected_loads(lru_misses(needs, most), share) for needs, share in zip(self._needs, accuracy, strict=True)
+        ]
+        if self._shape.slots >= self._shape.layers:
+            self._residency.quotas = allocate(loads, self._shape.slots)
+
+    def _profile(self, layer: int, needed: list[int]) -> None:
+        self._needs[layer].append(needed)
+        self._predicted[layer] += len(needed)
+        self._met[layer] += len(set(needed).intersection(self._named[layer]))
+        self._named[layer] = []
+
+
+class ActivationMatching(Listener):
+    """MoE-Infinity's predictor: counts where sequences are routed, and after each layer plans for all later ones.
+
+    Args:
+        hinting: None where only the residency policy uses the matrices.
+        most: experts that one plan names at most.
+    """
+
+    def __init__(self, matrices: ActivationMatrices, hinting: Hinting | None, most: int) -> None:
+        self._matrices, self._hinting, self._most = matrices, hinting, most
+        self._layers = matrices.layers
+        self._row: int | None = None
+
+    def begin(self, rows: int) -> None:
+        """Start empty matrices."""
+        self._matrices.begin(rows)
+
+    def reading(self, row: int) -> None:
+        """Count for this row."""
+        self._row = row
+
+    def decoding(self) -> None:
+        """Count for all rows, and plan."""
+        self._row = None
+
+    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+        """Count the tokens of a layer and plan for those behind it."""
+        rows = chosen.tolist()
+        if self._row is not None:
+            self._matrices.count(self._row, layer, [expert for token in rows for expert in token])
+            return
+        width = len(rows) // len(self._matrices.matrices)
+        for row in range(len(self._matrices.matrices)):
+            tokens = rows[row * width : (row + 1) * width]
+            self._matrices.count(row, layer, [expert for token in tokens for expert in token])
+        if layer + 1 < self._layers:
+            self._plan(layer)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop finished sequences."""
+        self._matrices.keep(rows)
+
+    def end(self) -> None:
+        """Keep the matrices as traces, during the warm-up."""
+        self._matrices.end()
+
+    def end_step(self) -> None:
+        """Plan the next forward from its first layer on: drafting leaves the link to prefetches."""
+        self._plan(-1)
+
+    def learn(self, on: bool) -> None:
+        """Collect traces during the warm-up only: a repeated prompt must not find itself."""
+        self._matrices.collecting = on
+
+    def _plan(self, layer: int) -> None:
+        if self._hinting is not None and self._matrices.matrices:
+            self._hinting.plan(self._matrices.hints(layer, self._most))
+
+
+class Foresight(Listener):
+    """The oracle: follows a rehearsed future and orders what its schedule has next.
+
+    Args:
+        residents: owners of the slots, -1 where a slot is empty.
+        window: fetches that are considered ahead; more than the link carries in a step.
+    """
+
+    def __init__(self, future: Future, hinting: Hinting, residents: Sequence[int], window: int = 24) -> None:
+        self._future, self._hinting, self._window = future, hinting, window
+        self._residents = residents
+        self._recorded: list[Need] = []
+        self._recording = self._following = self._reading = False
+
+    def rehearse(self) -> None:
+        """Record the next generation."""
+        self._recorded, self._recording = [], True
+
+    def perform(self) -> None:
+        """Follow what was recorded in the next generation."""
+        self._recording, self._following = False, True
+
+    def reading(self, row: int) -> None:
+        """Prompts stream past the slots."""
+        self._reading = True
+
+    def decoding(self) -> None:
+        """Decoding starts: schedule all of it, and order what comes first."""
+        self._reading = False
+        if self._following:
+            self._future.foresee(self._recorded, [owner for owner in self._residents if owner >= 0])
+        self._plan()
+
+    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+        """Record a need, or meet it and order what follows."""
+        if self._reading or not (self._recording or self._following):
+            return
+        experts = sorted(set(chosen.flatten().tolist()))
+        if self._recording:
+            self._recorded.append(Need(layer, tuple(experts)))
+        if self._following:
+            self._future.advance(layer, experts)
+            self._plan()
+
+    def end_step(self) -> None:
+        """Hints were forgotten; what is needed next was not."""
+        self._plan()
+
+    def end(self) -> None:
+        """What comes next is unknown again."""
+        self._following = False
+
+    def _plan(self) -> None:
+        if self._following:
+            self._hinting.plan(self._future.hints(self._window))
+
+
+def distinct(chosen: Tensor) -> list[int]:
+    """Distinct experts in the order of first mention."""
+    return list(dict.fromkeys(chosen.flatten().tolist()))

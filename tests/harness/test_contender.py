@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness import fake
+from tests.harness.app import App, rows
+
+
+def test_each_measured_generation_is_rehearsed_with_its_own_requests(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, list[str]]] = []
+    generate = fake.FakeSystem.generate
+
+    def rehearse(self: fake.FakeSystem, requests: list[fake.Request]) -> None:
+        seen.append(("rehearse", [request.id for request in requests]))
+
+    def measured(self: fake.FakeSystem, requests: list[fake.Request], meter: fake.Meter) -> None:
+        if not isinstance(meter, fake.NullMeter):
+            seen.append(("generate", [request.id for request in requests]))
+        generate(self, requests, meter)
+
+    monkeypatch.setattr(fake.FakeSystem, "rehearse", rehearse)
+    monkeypatch.setattr(fake.FakeSystem, "generate", measured)
+    app("system=offload", "measure.batch=3")
+    batches = [["HumanEval/0", "HumanEval/1", "HumanEval/2"], ["HumanEval/3"]]
+    assert seen == [(what, ids) for ids in batches for what in ("rehearse", "generate")]
+
+
+def test_a_rehearsal_is_not_timed(app: App) -> None:
+    app("systems=[offload,rehearses]", "output=out")
+    ttft = {label: row["metrics"]["ttft"]["value"] for label, row in rows(Path("out/summary.json")).items()}
+    assert ttft["rehearses"] < 0.05  # what a rehearsal sleeps
+
+
+def test_a_rehearsal_that_fails_takes_the_system_out(app: App) -> None:
+    ran = app("systems=[offload,forgets]", "output=out")
+    assert ran.code == 1
+    found = rows(Path("out/summary.json"))
+    assert (found["offload"]["status"], found["forgets"]["status"]) == ("ok", "failed")
+    assert "no rehearsal" in found["forgets"]["reason"]
+
+
+def test_collecting_garbage_is_not_timed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request's clock starts when the system does, and not before the untimed work that precedes it."""
+    monkeypatch.setattr("gc.collect", lambda: time.sleep(0.05))
+    app("system=offload")
+    (cell,) = Path("results/runs").glob("*/offload/requests.jsonl")
+    assert all(json.loads(line)["ttft"] < 0.05 for line in cell.read_text().splitlines())

@@ -1,0 +1,98 @@
+"""MoE-Infinity's policies on hand-made matrices: two layers ahead, three experts a layer."""
+
+import numpy as np
+import pytest
+
+from systems.policies.activation import CAPACITY, EPSILON, ActivationAware, ActivationMatrices, Traces
+from systems.policies.orders import DEMAND, PREFETCH, Order, Shape
+
+SHAPE = Shape(layers=3, experts=3, slots=4)
+
+
+def matrix(*rows: tuple[float, ...]) -> np.ndarray:
+    return np.array(rows, dtype=float)
+
+
+def trained(*traces: np.ndarray) -> ActivationMatrices:
+    matrices = ActivationMatrices(SHAPE)
+    for trace in traces:
+        matrices.traces.add(trace)
+    return matrices
+
+
+LEFT = matrix((4, 0, 0), (3, 1, 0), (0, 0, 4))
+RIGHT = matrix((0, 0, 4), (0, 0, 4), (4, 0, 0))
+
+
+def test_the_nearest_trace_is_that_with_the_largest_cosine() -> None:
+    traces = Traces(SHAPE)
+    traces.add(LEFT)
+    traces.add(RIGHT)
+    seen = matrix((0, 0, 1), (0, 0, 0), (0, 0, 0))
+    found = traces.nearest(seen)
+    assert found is not None
+    assert found[2, 0] > 0, "RIGHT, whatever the lengths of the sequences"
+    assert Traces(SHAPE).nearest(seen) is None
+
+
+def test_priority_is_the_ratio_falling_with_the_distance() -> None:
+    """After layer 0 with expert 0: LEFT. Layer 1 is one away of three, layer 2 two."""
+    matrices = trained(LEFT, RIGHT)
+    matrices.begin(1)
+    matrices.count(0, 0, [0, 0])
+    hints = matrices.hints(0, most=9)
+    assert [(hint.layer, hint.expert) for hint in hints] == [(1, 0), (2, 2), (1, 1)]
+    expected = [(0.75 + EPSILON) * 2 / 3, (1 + EPSILON) / 3, (0.25 + EPSILON) * 2 / 3]
+    assert [1 - hint.urgency for hint in hints] == pytest.approx(expected)
+    assert matrices.hints(0, most=1) == hints[:1]
+    assert matrices.hints(2, most=9) == []
+
+
+def test_rows_of_a_batch_are_matched_apart() -> None:
+    matrices = trained(LEFT, RIGHT)
+    matrices.begin(2)
+    matrices.count(0, 0, [0])
+    matrices.count(1, 0, [2])
+    assert {(hint.layer, hint.expert) for hint in matrices.hints(1, most=9)} == {(2, 0), (2, 2)}
+    matrices.keep([1])
+    assert {(hint.layer, hint.expert) for hint in matrices.hints(1, most=9)} == {(2, 0)}
+
+
+def test_only_a_warm_up_leaves_traces() -> None:
+    matrices = ActivationMatrices(SHAPE)
+    for collecting, count in ((True, 1), (False, 1)):
+        matrices.collecting = collecting
+        matrices.begin(1)
+        matrices.count(0, 1, [2])
+        matrices.end()
+        assert len(matrices.traces) == count
+
+
+def test_beyond_the_capacity_the_nearest_makes_room() -> None:
+    traces = Traces(SHAPE, capacity=2)
+    traces.add(LEFT)
+    traces.add(RIGHT)
+    traces.add(LEFT * 2 + matrix((0, 1, 0), (0, 0, 0), (0, 0, 0)))
+    assert len(traces) == 2
+    found = traces.nearest(RIGHT)
+    assert found is not None
+    assert np.allclose(found * np.linalg.norm(RIGHT), RIGHT), "the one that was not near is still there"
+    assert CAPACITY == 1000
+
+
+def test_the_least_active_goes_and_of_equals_the_deepest() -> None:
+    """Ratios: layer 0 (1, 0, 0), layer 1 (0.5, 0.5, 0); weights 1, 2/3, 1/3."""
+    matrices = ActivationMatrices(SHAPE)
+    matrices.begin(1)
+    matrices.count(0, 0, [0])
+    matrices.count(0, 1, [0, 1])
+    policy = ActivationAware(SHAPE, matrices.scores)
+    for expert in (0, 1, 3, 6):  # (0,0) used, (0,1) unused, (1,0) used, (2,0) unused
+        policy.admitted(expert)
+    demand = Order(DEMAND, 0, 0.0, 8, 2)
+    assert policy.victim(demand, lambda e: True, set()) == 6, "unused, in the deepest layer"
+    policy.evicted(6)
+    assert policy.victim(demand, lambda e: True, set()) == 1
+    assert policy.victim(demand, lambda e: e != 1, set()) == 3
+    assert policy.victim(Order(PREFETCH, 0, 0.0, 8, 2), lambda e: True, {0, 1, 3}) is None
+    assert policy.victim(demand, lambda e: True, {0, 1, 3}) == 1

@@ -1,0 +1,77 @@
+"""accelerate's offloading holds and moves what it says, and removes what it wrote."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from systems.api import BadInput, DidNotFit, NullMeter, build_system
+from systems.runtime.pair import Pair
+from tests.systems.test_peers import PEERS, Recorder, layer_bytes
+from tests.systems.tiny import COSTS, requests
+
+
+@pytest.mark.parametrize(("rooms", "resident"), [(1, 0), (3, 2), (3.9, 2), (4, 4), (9, 4)])
+def test_accelerate_fills_the_budget_and_reports_what_it_moves(rooms: float, resident: int, pair: Pair) -> None:
+    size = layer_bytes(pair)
+    system = build_system(PEERS["accelerate_offload"], pair, int(rooms * size), None, COSTS)
+    assert system.fast_bytes == min(resident + 1, 4) * size <= rooms * size
+    experts = [parameter for name, parameter in system._model.named_parameters() if ".experts." in name]  # type: ignore[attr-defined]
+    assert sum(tensor.nbytes for tensor in experts if tensor.device.type == "cpu") == resident * size
+    others = [parameter for name, parameter in system._model.named_parameters() if ".experts." not in name]  # type: ignore[attr-defined]
+    assert {tensor.device.type for tensor in others} == {"cpu"}
+    meter = Recorder([6, 6])
+    system.generate(requests(2, 6), meter)
+    described = system.describe()
+    system.close()
+    assert (described["resident_layers"], described["offloaded_to"]) == (resident, "disk")
+    assert "not paced" in described["link"]
+    for phase, forwards in (("prefill", 2), ("decode", 2 * 5)):
+        traffic = meter.reports[phase]
+        assert traffic.moved_bytes == traffic.demand_bytes == forwards * (4 - resident) * size
+        assert (traffic.link_busy > 0) == (resident < 4)
+        for layer, needs in enumerate(traffic.layers):
+            assert needs.needed == (needs.resident if layer < resident else needs.demand) > 0
+            assert needs.needed == needs.resident + needs.demand
+    assert all(needs.needed == 10 * pair.top_k for needs in meter.reports["decode"].layers)
+    assert meter.spans.count("transfer") == 12 * (4 - resident)
+
+
+def test_one_layer_of_experts_is_loaded_at_a_time(pair: Pair) -> None:
+    system = build_system(PEERS["accelerate_offload"], pair, layer_bytes(pair), None, COSTS)
+    model: Any = system._model  # type: ignore[attr-defined]
+    held: list[int] = []
+
+    def weigh(*_: object) -> None:
+        held.append(sum(p.nbytes for n, p in model.named_parameters() if ".experts." in n and not p.is_meta))
+
+    for layer in model.model.layers:
+        layer.mlp.experts.act_fn.register_forward_hook(weigh)
+    system.generate(requests(1, 3), NullMeter([3]))
+    system.close()
+    assert set(held) == {layer_bytes(pair)}
+
+
+def test_a_budget_below_one_layer_does_not_fit_accelerate(pair: Pair) -> None:
+    with pytest.raises(DidNotFit, match=f"{layer_bytes(pair):,} B: accelerate loads all 8 experts"):
+        build_system(PEERS["accelerate_offload"], pair, layer_bytes(pair) - 1, None, COSTS)
+
+
+def test_accelerate_removes_its_folder(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    system = build_system(PEERS["accelerate_offload"], pair, layer_bytes(pair), None, COSTS)
+    offloaded = sum(file.stat().st_size for file in tmp_path.rglob("*.dat"))
+    assert offloaded == pair.expert_bytes
+    system.generate(requests(1, 2), NullMeter([2]))
+    system.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.delitem(sys.modules, "systems.peers.accelerate_offload", raising=False)
+    with pytest.raises(BadInput, match=r"pip install 'spmoe-bench\[peers\]'"):
+        build_system(PEERS["accelerate_offload"], pair, 10**9, None, COSTS)

@@ -1,0 +1,160 @@
+"""Each mechanism does what it is there for, in a whole system: tests that a no-op would fail."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from systems.api import BadInput, LinkSpec, Request, Traffic, build_system
+from systems.runtime.pair import Pair
+from tests.systems.test_exactness import Checked, copies, run
+from tests.systems.tiny import COSTS, SYSTEMS, make_pair, requests
+
+FAST = LinkSpec(bandwidth=1e9, latency=1e-6, remote_token=1e-4)
+
+
+class Widths(Checked):
+    """Notes how many prefetches each verification of more than one token issued."""
+
+    def __init__(self, limits: Sequence[int]) -> None:
+        super().__init__(limits)
+        self.prefetched: list[int] = []
+
+    def traffic(self, traffic: Traffic) -> None:
+        super().traffic(traffic)
+        if traffic.phase == "decode":
+            self.prefetched.append(traffic.prefetched)
+
+
+def generated(name: str, pair: Pair, slots: int, batch: Sequence[Request], **changes: Any) -> tuple[Widths, Any]:
+    config = dataclasses.replace(SYSTEMS[name], **changes)
+    system = build_system(config, pair, copies(config, pair) + slots * pair.record_bytes, FAST, COSTS)
+    meter = Widths([r.max_new_tokens for r in batch])
+    system.calibrate(requests(3, 16, seed=50))
+    system.rehearse(batch)
+    system.generate(batch, meter)
+    facts = system.describe()
+    system.close()
+    return meter, facts
+
+
+def needs(meter: Checked, name: str) -> int:
+    decode = [report for report in meter.reports if report.phase == "decode"]
+    return sum(getattr(layer, name) for report in decode for layer in report.layers)
+
+
+def recall(meter: Checked) -> float:
+    """Share of the needs that no resident met which a prefetch did."""
+    hinted = needs(meter, "on_time") + needs(meter, "late")
+    return hinted / (hinted + needs(meter, "demand"))
+
+
+PREDICTORS = ["adapmoe", "sd_adapmoe", "moe_infinity", "sd_moe_infinity", "moe_speq", "sp_moe", "oracle", "sd_oracle"]
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_every_predictor_prefetches_what_is_then_used(name: str, pair: Pair) -> None:
+    meter, _ = generated(name, pair, 12, requests(2, 24, seed=3))
+    assert sum(meter.prefetched) > 0
+    assert meter.total("useful_bytes") + meter.total("late_bytes") > 0
+
+
+@pytest.mark.parametrize("name", ["sd_adapmoe", "adapmoe"])
+def test_adapmoe_prefetches_in_every_kind_of_forward(name: str, pair: Pair) -> None:
+    """The released code does so for single tokens only: with a draft nearly every step has to order something."""
+    meter, _ = generated(name, pair, 10, requests(1, 24, seed=3))
+    acting = sum(count > 0 for count in meter.prefetched)
+    assert acting > len(meter.prefetched) / 2
+
+
+@pytest.mark.parametrize("name", ["adapmoe", "moe_speq", "sp_moe", "sd_adapmoe"])
+def test_a_shuffled_predictor_is_worth_less(name: str, pair: Pair) -> None:
+    """The control: as many hints at the same moments, for other experts. Random weights predict badly, but better."""
+    batch = requests(2, 30, seed=3)
+    predictor = {**SYSTEMS[name].predictor, "shuffled": True}
+    honest, _ = generated(name, pair, 12, batch)
+    control, _ = generated(name, pair, 12, batch, predictor=predictor)
+    assert control.tokens == honest.tokens
+    assert recall(control) < recall(honest)
+
+
+def test_the_oracle_moves_fewest_bytes_and_nothing_in_vain(pair: Pair) -> None:
+    batch = requests(1, 30, seed=3)
+    moved = {
+        name: generated(name, pair, 12, batch)[0].total("moved_bytes")
+        for name in ("oracle", "offload", "moe_infinity", "adapmoe", "no_cache")
+    }
+    assert min(moved, key=lambda name: moved[name]) == "oracle"
+    assert moved["offload"] < moved["no_cache"]
+    oracle, _ = generated("oracle", pair, 12, batch)
+    assert needs(oracle, "demand") <= 2, "only what is needed before anything could be ordered"
+    assert oracle.total("wasted_bytes") == 0
+
+
+def test_without_a_cache_every_need_is_a_demand(pair: Pair) -> None:
+    meter, _ = generated("no_cache", pair, 12, requests(1, 12, seed=3))
+    assert needs(meter, "demand") == needs(meter, "needed") > 0
+
+
+def test_slots_follow_the_profile(pair: Pair) -> None:
+    _, facts = generated("adapmoe", pair, 13, requests(1, 8))
+    quotas = facts["slots_by_layer"]
+    assert sum(quotas) <= 13
+    assert min(quotas) >= 1
+    assert quotas != [4, 3, 3, 3], "the even division that it starts from"
+
+
+def test_missing_experts_are_computed_where_they_lie(pair: Pair) -> None:
+    meter, _ = generated("cpu_compute", pair, 8, requests(1, 16, seed=3))
+    assert needs(meter, "elsewhere") > 0
+    assert needs(meter, "demand") == 0, "at one token computing there takes a tenth of a fetch"
+
+
+def test_computing_elsewhere_takes_the_time_of_the_named_processor(pair: Pair) -> None:
+    from systems.policies.placement import Placement
+    from systems.runtime.elsewhere import Elsewhere
+    from systems.runtime.slots import Slots
+    from systems.runtime.transport import clock
+
+    slots = Slots(pair.store.shape, pair.store.dtype, 2, torch.device("cpu"))
+    there = Elsewhere(slots, pair.store, Placement(0.01, 1.0), remote_token=0.01)
+    assert there.choose({1: 2, 3: 1}) == [3, 1]
+    started = clock()
+    visited = list(there.visit(8, [3, 1]))
+    assert clock() - started >= 0.03
+    assert visited == [(3, 2 + 8 + 3), (1, 2 + 8 + 1)]
+    expected = pair.store.slab[11].view(pair.store.dtype)  # type: ignore[attr-defined]
+    assert torch.equal(slots.gate_up[visited[0][1]].flatten(), expected[: slots.gate_up[0].numel()])
+
+
+def test_only_host_memory_can_compute(tmp_path: Any) -> None:
+    packed = make_pair(tmp_path, store="checkpoint")
+    with pytest.raises(BadInput, match=r"model\.store=ram"):
+        build_system(SYSTEMS["cpu_compute"], packed, 10**9, None, COSTS)
+
+
+def test_the_governor_drafts_by_its_roofline(pair: Pair) -> None:
+    batch = requests(2, 24, seed=3)
+    _, facts = generated("moe_speq", pair, 12, batch)
+    assert 1 <= facts["draft_length_chosen"] <= 3
+    assert set(facts["theta_predicted"]) == {"1", "2", "3"}
+    fixed = {**SYSTEMS["moe_speq"].drafter, "governor": False}
+    _, facts = generated("moe_speq", pair, 12, batch, drafter=fixed)
+    assert "theta_predicted" not in facts
+
+
+def test_adaptive_gating_needs_fewer_experts(pair: Pair) -> None:
+    batch = requests(1, 24, seed=3)
+    whole, _ = generated("adapmoe", pair, 12, batch)
+    gated, facts = generated("adapmoe_gated", pair, 12, batch, gating={"part": "adaptive", "tolerance": 0.5})
+    assert needs(gated, "needed") < needs(whole, "needed")
+    assert all(threshold > 0 for threshold in facts["gating_thresholds"])
+    strict, _ = generated("adapmoe_gated", pair, 12, batch, gating={"part": "adaptive", "tolerance": 1e-12})
+    assert strict.tokens == whole.tokens
+
+
+def test_a_cap_on_slots_is_kept(pair: Pair) -> None:
+    capped = dataclasses.replace(SYSTEMS["offload"], residency={"part": "lru", "slots": 5})
+    assert run(capped, pair, requests(1, 4), slots=9)[1]["slots"] == 5
