@@ -156,6 +156,9 @@ class System(Protocol):
         """Called untimed right before each measured `generate`, with its requests: a bound records there what it
         needs to know, everybody else does nothing."""
 
+    def now_ns(self) -> int:
+        """The time in nanoseconds on the clock that the system runs on: the machine's, or a virtual one."""
+
     def describe(self) -> dict[str, Any]:
         """What was chosen or derived: slots, cutoff, bytes; plain JSON values."""
 
@@ -190,12 +193,15 @@ class Costs:
 class LinkSpec:
     """A paced link: `bandwidth` in bytes/s and `latency` in seconds per I/O call. None stands for the real one.
 
-    `remote_token` is the time in seconds that slow memory's processor takes for one token of one expert.
+    `remote_token` is the time in seconds that slow memory's processor takes for one token of one expert. On a
+    `virtual` link nothing takes real time: transfers follow their due times and computation the table of costs, so
+    that the same run gives the same counts, always.
     """
 
     bandwidth: float
     latency: float
     remote_token: float = 0.0
+    virtual: bool = False
 
 
 class ModelPair(Protocol):

@@ -11,7 +11,7 @@ from systems.composed import Depth, Parts
 from systems.drafters.base import Drafter, NoDrafter
 from systems.drafters.model import ModelDrafter
 from systems.drafters.prompt_lookup import PromptLookup
-from systems.drafters.quantised_self import QuantisedSelf, Scheduling
+from systems.drafters.quantised_self import QuantisedSelf
 from systems.parts import (
     ActivationAwareOptions,
     ActivationMatrixOptions,
@@ -35,23 +35,24 @@ from systems.parts import (
 from systems.policies.activation import ActivationAware, ActivationMatrices
 from systems.policies.belady import Belady, Future
 from systems.policies.governor import CycleCosts, Governor
-from systems.policies.lookahead import Lookahead, ThreePhases
+from systems.policies.hinting import Hinting
+from systems.policies.listening import Listener
+from systems.policies.lookahead import Lookahead, LookaheadScheduler, ThreePhases
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
+from systems.policies.predicting import ActivationMatching, Foresight, NextGate
 from systems.policies.residency import LayeredLru, Lru, LruOptions, Residency, StaticHot, StaticHotOptions
 from systems.runtime.calibration import draft_token_time
+from systems.runtime.clock import Clock, Pace, VirtualClock, WallClock
 from systems.runtime.draft_attention import DraftAttention
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import CachedExperts
 from systems.runtime.gating import AdaptiveGating
-from systems.runtime.hinting import Hinting
 from systems.runtime.ledger import Ledger
-from systems.runtime.link import Link
-from systems.runtime.listening import Listener
+from systems.runtime.link import Link, NoThread
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.pair import Pair
-from systems.runtime.predicting import ActivationMatching, Foresight, NextGate
 from systems.runtime.quantised import QuantisedExperts
 from systems.runtime.slots import Slots
 from systems.runtime.transport import HostTransport, Transport
@@ -62,10 +63,15 @@ class Assembly:
 
     Args:
         link: None stands for the machine's own.
+        virtual: whether time is virtual; see `systems.api.LinkSpec`.
     """
 
-    def __init__(self, options: Options, pair: Pair, shape: Shape, link: LinkSpec | None, costs: Costs) -> None:
+    def __init__(
+        self, options: Options, pair: Pair, shape: Shape, link: LinkSpec | None, costs: Costs, virtual: bool = False
+    ) -> None:
         self._options, self._pair, self._shape, self._link, self._costs = options, pair, shape, link, costs
+        self._clock: Clock = VirtualClock() if virtual else WallClock()
+        self._pace = Pace(self._clock, costs) if virtual else None
         self._device = torch.device(pair.device)
         self._future = Future(shape)
         self._matrices = ActivationMatrices(shape)
@@ -78,10 +84,9 @@ class Assembly:
         cache = self._cache(slots, transport, residency)
         hinting = Hinting(cache, self._shape, getattr(self._options.predictor, "shuffled", False))
         listener = self._listener(hinting, residency, slots)
-        parts = Parts(
-            cache, Link(cache, transport), hinting, CachedExperts(cache, listener), NoDrafter(self._device),
-            residency, listener or Listener(),
-        )  # fmt: skip
+        link = NoThread() if self._clock.virtual else Link(cache, transport)
+        mixer = CachedExperts(cache, listener, self._pace)
+        parts = Parts(cache, link, hinting, mixer, NoDrafter(self._device), residency, listener or Listener())
         if isinstance(listener, Foresight):
             parts.foresight = listener
         if isinstance(self._options.residency, AllResidentOptions):
@@ -110,7 +115,7 @@ class Assembly:
             from systems.runtime.cuda import CudaTransport
 
             return CudaTransport(self._pair.store, slots, self._link)
-        return HostTransport(self._pair.store, slots, self._link)
+        return HostTransport(self._pair.store, slots, self._link, self._clock)
 
     def _cache(self, slots: Slots, transport: Transport, residency: Residency) -> ExpertCache:
         ledger = Ledger(self._pair.num_layers, self._pair.record_bytes)
@@ -131,7 +136,8 @@ class Assembly:
         own = self._costs.at(self._costs.target_layer, 1) / self._pair.top_k
         remote = self._link.remote_token if self._link is not None else own
         placement = Placement(remote, self._costs.transfer)
-        return Elsewhere(slots, self._pair.store, placement, self._link.remote_token if self._link else 0.0)
+        paced = self._link.remote_token if self._link is not None else 0.0
+        return Elsewhere(slots, self._pair.store, placement, paced, self._clock)
 
     def _listener(self, hinting: Hinting, residency: Residency, slots: Slots) -> Listener | None:
         options, prefetch = self._options.predictor, self._options.prefetch
@@ -140,7 +146,9 @@ class Assembly:
             gates = [layers[layer].mlp.gate for layer in self._pair.store.shape.layers]
             adaptive = isinstance(self._options.residency, AdaptiveLayersOptions)
             quotas = residency if adaptive and isinstance(residency, LayeredLru) else None
-            return NextGate(gates, hinting, self._shape, prefetch.depth, quotas)
+            return NextGate(
+                lambda ahead, hidden: gates[ahead](hidden)[2].tolist(), hinting, self._shape, prefetch.depth, quotas
+            )
         if isinstance(options, RehearsalOptions):
             return Foresight(self._future, hinting, slots.owner)
         predicts = isinstance(options, ActivationMatrixOptions)
@@ -168,29 +176,33 @@ class Assembly:
             assert isinstance(prefetch, CutoffPrefetchOptions)
             parts.depth = Depth(prefetch.cutoff, self._shape.layers)
             listener = DraftAttention(self._pair, parts.depth, parts.hinting.prefetch)
-        return ModelDrafter(self._pair.draft, options.draft_length, self._pair.draft_bytes, listener)
+        return ModelDrafter(self._pair.draft, options.draft_length, self._pair.draft_bytes, listener, self._pace)
 
     def _quantised_self(self, options: QuantisedSelfOptions, parts: Parts) -> Drafter:
         experts = QuantisedExperts(self._pair.store, options.group, self._device)
         layers = self._pair.target.config.num_hidden_layers
-        token = draft_token_time(self._pair, experts)
-        scheduling = None
+        resident = self._costs.at(self._costs.target_layer, 1)
+        token = layers * resident if self._clock.virtual else draft_token_time(self._pair, experts)
+        scheduler = None
         if isinstance(self._options.predictor, LookaheadBufferOptions):
             phases = ThreePhases(self._options.prefetch.schedule, token, self._costs.transfer)
-            scheduling = Scheduling(phases, parts.hinting, parts.cache)
-        governor = None
-        if options.governor:
-            costs = self._costs
-            cycle = CycleCosts(
-                draft_base=0.0,
-                draft_token=token,
-                verify=lambda width: layers * costs.at(costs.target_layer, width),
-                first_fetch=costs.transfer,
-                overhead=costs.call,
-                transfer=costs.transfer,
-            )
-            governor = Governor(cycle, options.draft_length, options.latency)
-        return QuantisedSelf(self._pair.port, experts, options.draft_length, scheduling, governor)
+            scheduler = LookaheadScheduler(phases, parts.hinting, parts.cache.absent, self._shape.experts)
+        governor = self._governor(options, token, layers) if options.governor else None
+        return QuantisedSelf(
+            self._pair.port, experts, options.draft_length, scheduler, governor, self._pace, token / layers
+        )
+
+    def _governor(self, options: QuantisedSelfOptions, token: float, layers: int) -> Governor:
+        costs = self._costs
+        cycle = CycleCosts(
+            draft_base=0.0,
+            draft_token=token,
+            verify=lambda width: layers * costs.at(costs.target_layer, width),
+            first_fetch=costs.transfer,
+            overhead=costs.call,
+            transfer=costs.transfer,
+        )
+        return Governor(cycle, options.draft_length, options.latency)
 
     def _note(self, parts: Parts) -> None:
         """Let the record say what the parts have chosen."""

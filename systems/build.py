@@ -62,7 +62,8 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     everything = isinstance(options.residency, AllResidentOptions)
     count = pair.store.shape.count if everything else _slots(options, pair, budget_bytes, drafting)
     shape = Shape(pair.num_layers, pair.num_experts, count)
-    parts = Assembly(options, pair, shape, None if everything else link, costs).parts()
+    virtual = link is not None and link.virtual
+    parts = Assembly(options, pair, shape, None if everything else link, costs, virtual).parts()
     return ComposedSystem(pair, parts, costs, parts.cache.slots.nbytes + drafting)
 
 

@@ -9,17 +9,17 @@ from typing import Any, Literal
 from systems.api import Costs, Meter, NullMeter, Request
 from systems.drafters.base import Drafter
 from systems.policies.cutoff import choose_cutoff
+from systems.policies.hinting import Hinting
+from systems.policies.listening import Listener
+from systems.policies.predicting import Foresight
 from systems.policies.residency import Residency
 from systems.runtime.decoder import Decoder
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import Mixer
 from systems.runtime.gating import AdaptiveGating
-from systems.runtime.hinting import Hinting
-from systems.runtime.link import Link
-from systems.runtime.listening import Listener
+from systems.runtime.link import Link, NoThread
 from systems.runtime.loop import generate
 from systems.runtime.pair import Pair
-from systems.runtime.predicting import Foresight
 from systems.runtime.statistics import StepStatistics
 
 
@@ -40,7 +40,7 @@ class Parts:
     """What a system is made of. `gating`, `foresight` and `depth` are there in the systems that have them."""
 
     cache: ExpertCache
-    link: Link
+    link: Link | NoThread
     hinting: Hinting
     mixer: Mixer
     drafter: Drafter
@@ -90,6 +90,10 @@ class ComposedSystem:
         foresight.rehearse()
         self.generate(requests, self._unmeasured(requests))
         foresight.perform()
+
+    def now_ns(self) -> int:
+        """The time on the clock of the link (ns)."""
+        return int(self.cache.clock.now() * 1e9)
 
     def describe(self) -> dict[str, Any]:
         """Slots, bytes, and what the parts have chosen."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from systems.drafters.base import Draft
+from systems.runtime.clock import Pace
 from systems.runtime.decoder import Decoder
 from systems.runtime.sampling import Chooser
 
@@ -23,13 +24,19 @@ class ModelDrafter:
     Args:
         model: a transformers causal language model sharing the target's vocabulary.
         listener: told what each layer's attention puts out, while drafting only (not at prompts).
+        pace: how long a layer takes on a virtual clock; None: it takes what it takes.
     """
 
     def __init__(
-        self, model: Any, draft_length: int, fast_bytes: int, listener: AttentionListener | None = None
+        self,
+        model: Any,
+        draft_length: int,
+        fast_bytes: int,
+        listener: AttentionListener | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.draft_length, self.fast_bytes = draft_length, fast_bytes
-        self._model, self._listener = model, listener
+        self._model, self._listener, self._pace = model, listener, pace
         self._decoder: Decoder
         self._read: list[int] = []
         self._pending: list[list[int]] = []
@@ -43,7 +50,7 @@ class ModelDrafter:
             self._decoder.prefill(row, prompt)
         self._read = [len(prompt) for prompt in prompts]
         self._pending = [[] for _ in prompts]
-        if self._listener is not None:
+        if self._listener is not None or self._pace is not None:
             layers = self._model.get_decoder().layers
             self._hooks = [layer.mlp.register_forward_pre_hook(self._hear(i)) for i, layer in enumerate(layers)]
 
@@ -100,7 +107,9 @@ class ModelDrafter:
 
     def _hear(self, layer: int) -> Callable[[Any, tuple[Tensor, ...]], None]:
         def hook(_: Any, inputs: tuple[Tensor, ...]) -> None:
-            assert self._listener is not None
-            self._listener(layer, self._at_last(inputs[0]))
+            if self._pace is not None:
+                self._pace.draft_layer(inputs[0].shape[0] * inputs[0].shape[1])
+            if self._listener is not None:
+                self._listener(layer, self._at_last(inputs[0]))
 
         return hook

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from systems.drafters.base import Draft
 from systems.policies.governor import Governor
-from systems.policies.lookahead import Entry, LookaheadBuffer, ThreePhases
+from systems.policies.lookahead import LookaheadScheduler
+from systems.runtime.clock import Pace
 from systems.runtime.decoder import Decoder
-from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import Activation, ExpertPort, Mixer
-from systems.runtime.hinting import Hinting
 from systems.runtime.quantised import QuantisedExperts
 from systems.runtime.sampling import Chooser
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduling:
-    """What turns the draft's routing into transfers: nothing of it for plain self-speculation."""
-
-    phases: ThreePhases
-    hinting: Hinting
-    cache: ExpertCache
 
 
 class QuantisedSelf:
@@ -35,7 +24,9 @@ class QuantisedSelf:
     over them, and what is rejected lies behind every later query until it is overwritten.
 
     Args:
+        scheduler: fetches what the draft's routing names; None: nobody does.
         governor: chooses how many tokens each step drafts; None: always `draft_length`.
+        layer_time: seconds that a layer takes on a virtual clock.
     """
 
     def __init__(
@@ -43,19 +34,20 @@ class QuantisedSelf:
         port: ExpertPort,
         experts: QuantisedExperts,
         draft_length: int,
-        scheduling: Scheduling | None,
+        scheduler: LookaheadScheduler | None,
         governor: Governor | None,
+        pace: Pace | None = None,
+        layer_time: float = 0.0,
     ) -> None:
         self.draft_length, self.fast_bytes = draft_length, experts.nbytes
         self.governor = governor
-        self._port, self._experts, self._scheduling = port, experts, scheduling
-        self._buffer = LookaheadBuffer()
+        self._port, self._experts, self._scheduler = port, experts, scheduler
+        self._pace, self._layer_time = pace, layer_time
         self._target: Decoder
         self._lengths: list[int] = []
         self._last: list[int] = []
         self._accepted: list[int] = []
         self._drafted = 0
-        self._fresh: list[int] = []
 
     def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
         """Share the target's decoder, whose cache holds the prompts."""
@@ -68,20 +60,22 @@ class QuantisedSelf:
         """Draft as many tokens as the governor wants."""
         self._learn()
         self._drafted = self.draft_length if self.governor is None else self.governor.choose()
-        self._fresh = []
-        self._buffer.clear()
+        if self._scheduler is not None:
+            self._scheduler.begin_step()
         choices = []
         tokens = torch.tensor(self._last, device=self._target.device)
         own: Mixer = self._port.mixer
         self._port.mixer = self._mix
         try:
             for place in range(self._drafted):
-                self._buffer.start()
+                if self._scheduler is not None:
+                    self._scheduler.begin_token()
                 starts = [length + place for length in self._lengths]
                 choice = chooser.choose(self._target.forward(tokens[:, None], starts)[:, -1])
                 choices.append(choice)
                 tokens = choice.tokens
-                self._schedule(place + 1)
+                if self._scheduler is not None:
+                    self._scheduler.end_token(place + 1, self._drafted)
         finally:
             self._port.mixer = own
         probabilities = [choice.probabilities for choice in choices if choice.probabilities is not None]
@@ -108,23 +102,16 @@ class QuantisedSelf:
 
     def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
         """Compute the quantised experts, and note what was routed where."""
-        for experts, confidences in zip(chosen.tolist(), weights.tolist(), strict=True):
-            self._buffer.add(Entry(layer, tuple(experts), tuple(confidences)))
+        if self._pace is not None:
+            self._pace.self_layer(self._layer_time)
+        if self._scheduler is not None:
+            for experts, confidences in zip(chosen.tolist(), weights.tolist(), strict=True):
+                self._scheduler.routed(layer, experts, confidences)
         return self._experts(layer, hidden, chosen, weights, activation)
-
-    def _schedule(self, drafted: int) -> None:
-        """Let the phases decide, one drafted token further."""
-        if self._scheduling is None:
-            return
-        cache, experts = self._scheduling.cache, self._scheduling.cache.experts
-        named = {layer * experts + expert: (layer, expert) for layer, expert in self._buffer.confidences()}
-        absent = {named[id] for id in cache.absent(named)}
-        self._fresh.append(len(absent))
-        plan = self._scheduling.phases.after(self._buffer, drafted, self._drafted, absent)
-        self._scheduling.hinting.plan(plan.fetch, plan.hold)
 
     def _learn(self) -> None:
         """Tell the governor how the last step went."""
         if self.governor is not None and self._accepted:
-            self.governor.observe(self._drafted, self._accepted, self._fresh)
+            fresh = self._scheduler.fresh if self._scheduler is not None else [0] * self._drafted
+            self.governor.observe(self._drafted, self._accepted, fresh)
         self._accepted = []

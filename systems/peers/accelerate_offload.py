@@ -19,8 +19,8 @@ from torch import nn
 
 from systems.api import DidNotFit, LayerNeeds, Meter, NullMeter, Phase, Request, Traffic
 from systems.peers.generate import TransformersGenerate
+from systems.runtime.clock import WallClock
 from systems.runtime.pair import Pair
-from systems.runtime.transport import clock
 
 
 class AccelerateOffload(TransformersGenerate):
@@ -100,7 +100,7 @@ class _Watch:
 
     def loaded(self) -> None:
         """The experts of the layer called last have arrived."""
-        self._traffic.link_busy += clock() - self._started
+        self._traffic.link_busy += WallClock.now() - self._started
         self._traffic.moved_bytes += self._layer_bytes
         self._traffic.demand_bytes += self._layer_bytes
         self._loading.close()
@@ -116,7 +116,7 @@ class _Watch:
             return
         needs.demand += needed
         self._loading.enter_context(self._meter.span("transfer"))
-        self._started = clock()
+        self._started = WallClock.now()
 
 
 class _AfterLoading(ModelHook):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,6 +77,10 @@ class TransformersGenerate:
     def calibrate(self, requests: Sequence[Request]) -> None:
         """Warm up."""
         self.generate(requests, NullMeter([request.max_new_tokens for request in requests]))
+
+    def now_ns(self) -> int:
+        """This machine's time (ns)."""
+        return time.perf_counter_ns()
 
     def rehearse(self, requests: Sequence[Request]) -> None:
         """Do nothing: peers know nothing beforehand."""

@@ -9,10 +9,11 @@ fetched in the order of layers.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from systems.policies.hinting import Hinting
 from systems.policies.orders import DEMAND, Hint, Order
 from systems.policies.residency import Evictable, Lru
 
@@ -104,6 +105,43 @@ class ThreePhases:
         sure = buffer.confidences()
         chosen = sorted(wanted, key=lambda hint: -sure[hint.layer, hint.expert])[:carried]
         return sorted(chosen, key=lambda hint: (hint.layer, -sure[hint.layer, hint.expert]))
+
+
+class LookaheadScheduler:
+    """Turns the routing of a self-draft into hints, drafted token by drafted token.
+
+    Args:
+        absent: those of some expert ids that are not in fast memory.
+    """
+
+    def __init__(
+        self, phases: ThreePhases, hinting: Hinting, absent: Callable[[Iterable[int]], list[int]], experts: int
+    ) -> None:
+        self._phases, self._hinting, self._absent, self._experts = phases, hinting, absent, experts
+        self._buffer = LookaheadBuffer()
+        self.fresh: list[int] = []
+        """Missing experts named by the first 1, 2, ... tokens of the step."""
+
+    def begin_step(self) -> None:
+        """A step begins."""
+        self._buffer.clear()
+        self.fresh = []
+
+    def begin_token(self) -> None:
+        """The next token is being drafted."""
+        self._buffer.start()
+
+    def routed(self, layer: int, experts: Sequence[int], confidences: Sequence[float]) -> None:
+        """A layer has routed one row's token."""
+        self._buffer.add(Entry(layer, tuple(experts), tuple(confidences)))
+
+    def end_token(self, drafted: int, length: int) -> None:
+        """`drafted` of `length` tokens are drafted: let the phases decide."""
+        named = {layer * self._experts + expert: (layer, expert) for layer, expert in self._buffer.confidences()}
+        missing = {named[id] for id in self._absent(named)}
+        self.fresh.append(len(missing))
+        plan = self._phases.after(self._buffer, drafted, length, missing)
+        self._hinting.plan(plan.fetch, plan.hold)
 
 
 class Lookahead(Lru):

@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 
 from systems.api import Costs, LinkSpec, ModelPair, SystemConfig
+from systems.runtime.clock import WallClock
 from systems.runtime.decoder import Decoder
 from systems.runtime.experts import CachedExperts, Mixer
 from systems.runtime.pair import Pair
-from systems.runtime.transport import clock
 
 _SECONDS = 1.5
 """How long each time is sampled: longer than the disturbances of a shared machine."""
@@ -68,8 +68,8 @@ def _copy(pair: Pair) -> None:
 def _median(action: Callable[[], None]) -> float:
     action()
     times = list[float]()
-    end = clock() + _SECONDS
-    while (start := clock()) < end:
+    end = WallClock.now() + _SECONDS
+    while (start := WallClock.now()) < end:
         action()
-        times.append(clock() - start)
+        times.append(WallClock.now() - start)
     return statistics.median(times)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from systems.api import BadInput, LinkSpec
+from systems.runtime.clock import Clock, WallClock
 from systems.runtime.slots import Slots
 from systems.runtime.store import ExpertStore, RamStore
-from systems.runtime.transport import Arrival, clock
+from systems.runtime.transport import Arrival
 
 
 class CopyDone:
@@ -42,6 +43,7 @@ class CudaTransport:
             raise BadInput("a CUDA device is fed from host memory; set model.store=ram")
         if link is not None:
             raise BadInput("a paced link emulates a device on the host; use hardware=local with a CUDA device")
+        self.clock: Clock = WallClock()
         self._source, self._slots = store.slab, slots
         _register(store.slab)
         self._device = slots.slab.device
@@ -75,7 +77,7 @@ class CudaTransport:
     def next_start(self) -> float:
         """Not before the last copy has ended: decisions are made when the link is free, not queued on it."""
         if self._timed and not self._timed[-1][1].query():
-            return clock() + 5e-5
+            return self.clock.now() + 5e-5
         return 0.0
 
     def busy_seconds(self) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from systems.api import BadInput
 from systems.policies.placement import Placement
+from systems.runtime.clock import Clock
 from systems.runtime.slots import Slots
 from systems.runtime.store import ExpertStore, RamStore
-from systems.runtime.transport import Due, clock
 
 
 class Elsewhere:
@@ -21,12 +21,14 @@ class Elsewhere:
         BadInput: experts do not lie in host memory.
     """
 
-    def __init__(self, slots: Slots, store: ExpertStore, placement: Placement, remote_token: float) -> None:
+    def __init__(
+        self, slots: Slots, store: ExpertStore, placement: Placement, remote_token: float, clock: Clock
+    ) -> None:
         if not isinstance(store, RamStore):
             raise BadInput("placement.part=cpu computes experts in host memory; set model.store=ram")
         self._first = len(slots)
         slots.annex(store.slab.view(store.dtype))
-        self._placement, self._remote_token = placement, remote_token
+        self._placement, self._remote_token, self._clock = placement, remote_token, clock
         self._tokens: dict[int, int] = {}
 
     def choose(self, absent: Mapping[int, int]) -> list[int]:
@@ -37,8 +39,8 @@ class Elsewhere:
 
     def visit(self, base: int, experts: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Yield `(expert, place)`; the caller computes each before it asks for the next."""
-        due = clock()
+        due = self._clock.now()
         for expert in experts:
             due += self._remote_token * self._tokens[expert]
             yield expert, self._first + base + expert
-            Due(due).wait()
+            self._clock.wait(due)

@@ -2,6 +2,9 @@
 
 Two threads meet here under one lock: the one that computes calls `visit` and `prefetch`, the link's worker
 `next_run` and `publish`. Whoever changes state notifies under the same lock, so that no wake-up is lost.
+
+On a virtual clock there is no worker: whoever calls first lets the link do what it would have done until then, and
+whoever waits moves the clock on. The same calls at the same times then give the same counts, always.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.queue import TransferQueue
-from systems.runtime.transport import Arrival, Transport, clock
+from systems.runtime.transport import Arrival, Due, Transport
 
 
 class ExpertCache:
@@ -44,6 +47,7 @@ class ExpertCache:
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
         self._batch_io, self._worker = batch_io, worker
         self._queue = TransferQueue()
+        self.clock, self._inline = transport.clock, transport.clock.virtual
         self._idle = False
         self._closed = False
         self._failure: BaseException | None = None
@@ -67,6 +71,7 @@ class ExpertCache:
         """
         base = layer * self.experts
         with self._lock:
+            self._catch_up()
             away = self._send_elsewhere(layer, needed, parts)
             present, absent = self._classify(layer, [base + e for e in needed if e not in away], len(needed))
         return self._arriving(base, present, away, absent)
@@ -87,6 +92,7 @@ class ExpertCache:
         """
         named = {hint.layer * self.experts + hint.expert for hint in fetch}
         with self._lock:
+            self._catch_up()
             self._cancel([expert for expert in self._queue.prefetches() if expert not in named])
             self._occupancy.held.clear()
             self._occupancy.held.update(hint.layer * self.experts + hint.expert for hint in hold)
@@ -100,6 +106,7 @@ class ExpertCache:
     def end_step(self) -> None:
         """Forget the hints of the verification that has ended."""
         with self._lock:
+            self._catch_up()
             self._cancel(self._queue.prefetches())
             self._occupancy.held.clear()
 
@@ -148,12 +155,11 @@ class ExpertCache:
             while not self._closed:
                 if not len(self._queue):
                     self._sleep()
-                elif (delay := self._transport.next_start() - clock()) > 0:
+                elif (delay := self._transport.next_start() - self.clock.now()) > 0:
                     self._work.wait(delay)
                 elif admitted := self._admit():
                     return admitted
-                elif not self._worker and (refused := self._queue.prefetches()):
-                    self._cancel(refused)  # drafting waits for them, and no slot can fall free before it goes on
+                elif self._give_up():
                     self._arrived.notify_all()
                 else:
                     self._sleep()
@@ -162,8 +168,7 @@ class ExpertCache:
     def publish(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
         """Announce when the experts of a run will have arrived."""
         with self._lock:
-            for order, arrival in zip(run, arrivals, strict=True):
-                self._occupancy.loading[order.expert] = arrival
+            self._note(run, arrivals)
             self._arrived.notify_all()
 
     def fail(self, error: BaseException) -> None:
@@ -188,6 +193,7 @@ class ExpertCache:
         """Queue the hinted experts that are neither here nor queued; hold them all."""
         missing = list[int]()
         with self._lock:
+            self._catch_up()
             self._check()
             for hint in hints:
                 expert = hint.layer * self.experts + hint.expert
@@ -196,7 +202,7 @@ class ExpertCache:
                     continue
                 if expert not in self._queue:
                     missing.append(expert)
-                self._queue.push(Order(PREFETCH, hint.urgency, clock(), expert, hint.layer))
+                self._queue.push(Order(PREFETCH, hint.urgency, self.clock.now(), expert, hint.layer))
             self._wake()
         if missing and not self._worker:
             with self.meter.span("transfer"):
@@ -232,7 +238,7 @@ class ExpertCache:
             self._ledger.late(layer)
         else:
             self._ledger.demand(layer)
-        self._queue.push(Order(DEMAND, layer, clock(), expert, layer))
+        self._queue.push(Order(DEMAND, layer, self.clock.now(), expert, layer))
 
     def _admit(self) -> list[Order]:
         """Give slots to the most urgent run, or to as much of it as slots allow."""
@@ -247,6 +253,46 @@ class ExpertCache:
             self._ledger.moved(len(admitted), ahead)
         return admitted
 
+    def _give_up(self) -> bool:
+        """Without a worker, withdraw prefetches that no slot can be had for: drafting waits for them, and no slot
+        can fall free before it goes on."""
+        if self._worker or not (refused := self._queue.prefetches()):
+            return False
+        self._cancel(refused)
+        return True
+
+    def _note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
+        for order, arrival in zip(run, arrivals, strict=True):
+            self._occupancy.loading[order.expert] = arrival
+
+    def _catch_up(self) -> None:
+        """On a virtual clock, let the link start what it would have started until now."""
+        while self._inline and len(self._queue) and self._transport.next_start() <= self.clock.now():
+            if not self._carry():
+                return
+
+    def _carry(self) -> bool:
+        """Start the next transfer in place of a worker; False where no slot can be had."""
+        run = self._admit()
+        if not run:
+            return self._give_up()
+        slots = [self.slots.of[order.expert] for order in run]
+        self._note(run, self._transport.move(run[0].expert, slots, min(order.asked for order in run)))
+        return True
+
+    def _wait(self) -> None:
+        """Wait for the link; on a virtual clock, move on to what it does next."""
+        if not self._inline:
+            self._arrived.wait()
+            return
+        self.clock.wait(self._transport.next_start())
+        if not self._carry():
+            arrivals = [arrival.at for arrival in self._occupancy.loading.values() if isinstance(arrival, Due)]
+            later = [at for at in arrivals if at > self.clock.now()]
+            if not later:
+                raise RuntimeError("nothing can move: every slot is being read")
+            self.clock.wait(min(later))
+
     def _sleep(self) -> None:
         """Let the worker sleep until there is an order or a slot for it."""
         self._idle = True
@@ -259,7 +305,9 @@ class ExpertCache:
         A wake-up takes the interpreter lock from the computation, as long as several of its operators need;
         a worker that waits for the link looks at the queue anyway when the link is free.
         """
-        if self._idle and len(self._queue):
+        if self._inline:
+            self._catch_up()
+        elif self._idle and len(self._queue):
             self._work.notify()
 
     def _cancel(self, experts: Sequence[int]) -> None:
@@ -295,7 +343,7 @@ class ExpertCache:
         with self._lock:
             while (found := self._first_known(experts)) is None:
                 self._check()
-                self._arrived.wait()
+                self._wait()
         expert, arrival = found
         arrival.wait()
         with self._lock:  # it is pinned, so nobody else has noticed its arrival
@@ -315,7 +363,7 @@ class ExpertCache:
             with self._lock:
                 while expert in self._queue or self._occupancy.loading.get(expert, self) is None:
                     self._check()
-                    self._arrived.wait()
+                    self._wait()
                 arrival = self._occupancy.loading.get(expert)
             if arrival is not None:
                 arrival.wait()

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from systems.policies.listening import Listener
+from systems.runtime.clock import Pace
 from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.listening import Listener
 
 _swap = threading.Lock()
 
@@ -65,19 +66,22 @@ class CachedExperts:
 
     Args:
         listener: told what each layer sees and chooses, once its experts are ordered; None: nobody listens.
+        pace: how long a layer takes on a virtual clock; None: it takes what it takes.
     """
 
-    def __init__(self, cache: ExpertCache, listener: Listener | None = None) -> None:
-        self._cache, self._listener = cache, listener
+    def __init__(self, cache: ExpertCache, listener: Listener | None = None, pace: Pace | None = None) -> None:
+        self._cache, self._listener, self._pace = cache, listener, pace
 
     def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
         """Return, bit for bit, what the family's own loop gives: the same products on the same rows, added per
         token in ascending order of experts, whatever the order in which experts arrive."""
         dispatch = Dispatch(chosen)
         cache = self._cache
+        if self._pace is not None:
+            self._pace.half_layer(len(hidden))
         arriving = cache.visit(layer, dispatch.experts, dispatch.parts)
         if self._listener is not None:
-            self._listener.routed(layer, hidden, chosen)
+            self._listener.routed(layer, hidden, dispatch.chosen)
         copies = len(dispatch.entries)
         rows = hidden.expand(copies, -1) if len(hidden) == 1 else hidden[dispatch.rows]
         shares = weights.reshape(-1)[dispatch.entries, None]
@@ -87,6 +91,8 @@ class CachedExperts:
             gate, up = functional.linear(rows[part], cache.slots.gate_up[place]).chunk(2, dim=-1)
             activated = functional.linear(activation(gate) * up, cache.slots.down[place])
             torch.mul(activated, shares[part], out=outputs[part])
+        if self._pace is not None:
+            self._pace.half_layer(len(hidden))
         mixed = outputs[dispatch.order[0]]
         for rank in dispatch.order[1:]:
             mixed = mixed + outputs[rank]
@@ -97,6 +103,7 @@ class Dispatch:
     """Token copies sorted by expert, so that each expert computes one contiguous block of rows.
 
     Attributes:
+        chosen: the router's choice, as lists.
         experts: distinct experts, ascending.
         parts: per expert the slice of sorted copies.
         entries: `(T * k,)` flat index into the `(T, k)` router output, in sorted order.
@@ -104,15 +111,15 @@ class Dispatch:
         order: k index tensors `(T,)`: where the copy of each token with the r-th smallest expert lies.
     """
 
-    __slots__ = ("entries", "experts", "order", "parts", "rows")
+    __slots__ = ("chosen", "entries", "experts", "order", "parts", "rows")
 
     def __init__(self, top_k_index: Tensor) -> None:
         tokens, k = top_k_index.shape
         by_expert: dict[int, list[int]] = {}
-        chosen = top_k_index.tolist()
+        self.chosen: list[list[int]] = top_k_index.tolist()
         for rank in range(k):  # rank before token: the row order of the families' own loop
             for token in range(tokens):
-                by_expert.setdefault(chosen[token][rank], []).append(token * k + rank)
+                by_expert.setdefault(self.chosen[token][rank], []).append(token * k + rank)
         self.experts = sorted(by_expert)
         self.parts: dict[int, slice] = {}
         flat: list[int] = []

@@ -8,6 +8,13 @@ from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.transport import Transport
 
 
+class NoThread:
+    """The link of a virtual clock, which the cache itself moves."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
 class Link:
     """Carries the orders of an expert cache, one I/O call at a time, until closed.
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from systems.api import Meter, Request
 from systems.drafters.base import Drafter
+from systems.policies.listening import Listener
 from systems.runtime.decoder import Decoder
 from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.listening import Listener
 from systems.runtime.sampling import Chooser
 
 

@@ -6,15 +6,13 @@ the transfer times of a named one, and DMA on a CUDA copy stream (`cuda.py`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from systems.api import LinkSpec
+from systems.runtime.clock import Clock
 from systems.runtime.slots import Slots
 from systems.runtime.store import ExpertStore
-
-clock = time.perf_counter
 
 
 class Arrival(Protocol):
@@ -28,28 +26,30 @@ class Arrival(Protocol):
 
 
 class Due:
-    """An arrival at a point of the host clock, in seconds."""
+    """An arrival at a point of a clock, in seconds."""
 
-    __slots__ = ("at",)
+    __slots__ = ("_clock", "at")
 
-    def __init__(self, at: float) -> None:
-        self.at = at
+    def __init__(self, at: float, clock: Clock) -> None:
+        self.at, self._clock = at, clock
 
     def done(self) -> bool:
         """Whether the time has come."""
-        return clock() >= self.at
+        return self._clock.now() >= self.at
 
     def wait(self) -> None:
-        """Sleep to within the kernel's wake-up error, then yield the processor until the time has come.
-
-        `time.sleep` alone overshoots by up to a millisecond, as long as a whole transfer.
-        """
-        while (left := self.at - clock()) > 0:
-            time.sleep(left - 4e-4 if left > 8e-4 else 0)
+        """Wait until it has."""
+        self._clock.wait(self.at)
 
 
 class Transport(Protocol):
-    """Moves records between the store and the slots it was made for."""
+    """Moves records between the store and the slots it was made for.
+
+    Attributes:
+        clock: what its arrivals are measured by.
+    """
+
+    clock: Clock
 
     def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
         """Move the records `first, first + 1, ...` into the slots `into` with one I/O call.
@@ -73,27 +73,29 @@ class HostTransport:
 
     A transfer of n bytes starts at `max(ordered, link free)` and its records arrive at
     `start + latency + bytes so far / bandwidth`. Deadlines derive from deadlines, not from when this thread
-    woke up, so that sleeping errors never add up. A copy that is slower than the pace pushes the clock back.
+    woke up, so that sleeping errors never add up. A copy that is slower than the pace pushes the clock back, unless
+    the clock is virtual: then only the pace counts.
     """
 
-    def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None) -> None:
+    def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None, clock: Clock) -> None:
         self._store, self._raw = store, slots.raw
+        self.clock = clock
         self._link = link
         self._free_at = 0.0
         self._busy = 0.0
 
     def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
         """Copy now; the returned arrivals lie on the virtual clock."""
-        start = max(asked, self._free_at) if self._link else clock()
+        start = max(asked, self._free_at) if self._link else self.clock.now()
         self._store.read(first, [self._raw[slot] for slot in into])
-        copied = clock()
+        copied = start if self.clock.virtual else self.clock.now()
         if self._link is None:
             self._busy += copied - start
-            return [Due(copied)] * len(into)
+            return [Due(copied, self.clock)] * len(into)
         ready, arrivals = start + self._link.latency, list[Arrival]()
         for slot in into:
             ready += self._raw[slot].nbytes / self._link.bandwidth
-            arrivals.append(Due(max(ready, copied)))
+            arrivals.append(Due(max(ready, copied), self.clock))
         self._free_at = max(ready, copied)
         self._busy += self._free_at - start
         return arrivals

@@ -12,7 +12,7 @@ from systems.runtime.pair import Pair
 from tests.systems.test_exactness import Checked, copies, run
 from tests.systems.tiny import COSTS, SYSTEMS, make_pair, requests
 
-FAST = LinkSpec(bandwidth=1e9, latency=1e-6, remote_token=1e-4)
+FAST = LinkSpec(bandwidth=1e8, latency=1e-6, remote_token=1e-6, virtual=True)
 
 
 class Widths(Checked):
@@ -114,16 +114,16 @@ def test_missing_experts_are_computed_where_they_lie(pair: Pair) -> None:
 
 def test_computing_elsewhere_takes_the_time_of_the_named_processor(pair: Pair) -> None:
     from systems.policies.placement import Placement
+    from systems.runtime.clock import VirtualClock
     from systems.runtime.elsewhere import Elsewhere
     from systems.runtime.slots import Slots
-    from systems.runtime.transport import clock
 
+    clock = VirtualClock()
     slots = Slots(pair.store.shape, pair.store.dtype, 2, torch.device("cpu"))
-    there = Elsewhere(slots, pair.store, Placement(0.01, 1.0), remote_token=0.01)
+    there = Elsewhere(slots, pair.store, Placement(0.01, 1.0), remote_token=0.01, clock=clock)
     assert there.choose({1: 2, 3: 1}) == [3, 1]
-    started = clock()
     visited = list(there.visit(8, [3, 1]))
-    assert clock() - started >= 0.03
+    assert clock.now() == pytest.approx(0.03)
     assert visited == [(3, 2 + 8 + 3), (1, 2 + 8 + 1)]
     expected = pair.store.slab[11].view(pair.store.dtype)  # type: ignore[attr-defined]
     assert torch.equal(slots.gate_up[visited[0][1]].flatten(), expected[: slots.gate_up[0].numel()])

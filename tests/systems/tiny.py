@@ -115,7 +115,7 @@ def requests(count: int, new_tokens: int = 12, seed: int = 0, temperature: float
 
 def shipped(name: str) -> SystemConfig:
     """A system of `conf/system`, fitted to tiny experts and with drafts long enough to be ragged."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     found: dict[str, Any] = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     drafter = found.get("drafter", {"part": "none"})

@@ -9,14 +9,16 @@ import torch
 from systems.api import LinkSpec, WorkerDied
 from systems.policies.residency import Lru
 from systems.runtime.checkpoint import ExpertShape
+from systems.runtime.clock import WallClock
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
 from systems.runtime.link import Link
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slots import Slots
-from systems.runtime.transport import Due, HostTransport, clock
+from systems.runtime.transport import Due, HostTransport
 
 SHAPE = ExpertShape(layers=(0, 1, 2), experts=4, hidden=8, intermediate=8)
+CLOCK = WallClock()
 RECORD = SHAPE.record_bytes(torch.float32)
 
 
@@ -46,7 +48,7 @@ class Rig:
     def __init__(self, slots: int, milliseconds: float = 5.0, batch_io: int = 1, worker: bool = True) -> None:
         self.store = NumberedStore()
         self.slots = Slots(SHAPE, torch.float32, slots, torch.device("cpu"))
-        transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0))
+        transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0), CLOCK)
         self.ledger = Ledger(3, RECORD)
         self.cache = ExpertCache(Occupancy(self.slots, Lru(), self.ledger), transport, self.ledger, 4, batch_io, worker)
         self.link = Link(self.cache, transport)
@@ -95,35 +97,35 @@ def test_needs_are_classified(rigs: type[Rig]) -> None:
 
 def test_paced_transfers_take_the_time_of_the_link(rigs: type[Rig]) -> None:
     rig = rigs(slots=4, milliseconds=20)
-    start = clock()
+    start = CLOCK.now()
     rig.visit(0, [0, 1, 2, 3])
-    assert 0.080 <= clock() - start < 0.160
+    assert 0.080 <= CLOCK.now() - start < 0.160
 
 
 def test_prefetch_runs_beside_the_computation(rigs: type[Rig]) -> None:
     rig = rigs(slots=4, milliseconds=100)
-    start = clock()
+    start = CLOCK.now()
     rig.cache.prefetch(0, [0, 1])
-    assert clock() - start < 0.1
+    assert CLOCK.now() - start < 0.1
     time.sleep(0.25)
-    waiting = clock()
+    waiting = CLOCK.now()
     rig.visit(0, [0, 1])
-    assert clock() - waiting < 0.1
+    assert CLOCK.now() - waiting < 0.1
 
 
 def test_without_a_worker_prefetch_blocks(rigs: type[Rig]) -> None:
     rig = rigs(slots=4, milliseconds=10, worker=False)
-    start = clock()
+    start = CLOCK.now()
     rig.cache.prefetch(0, [0, 1])
-    assert clock() - start >= 0.02
+    assert CLOCK.now() - start >= 0.02
 
 
 def test_demand_overtakes_queued_prefetches(rigs: type[Rig]) -> None:
     rig = rigs(slots=12, milliseconds=50)
     rig.cache.prefetch(1, [0, 1, 2, 3])
-    start = clock()
+    start = CLOCK.now()
     rig.visit(0, [0])
-    assert clock() - start < 0.2, "it waits for the transfer under way and its own, not for the queue"
+    assert CLOCK.now() - start < 0.2, "it waits for the transfer under way and its own, not for the queue"
 
 
 def test_more_experts_than_slots(rigs: type[Rig]) -> None:
@@ -171,8 +173,8 @@ def test_a_dead_worker_raises_instead_of_hanging(rigs: type[Rig]) -> None:
 def test_due_is_never_early_and_not_late_by_a_transfer() -> None:
     late = []
     for wait in [0.0002, 0.001, 0.004] * 5:
-        at = clock() + wait
-        Due(at).wait()
-        late.append(clock() - at)
+        at = CLOCK.now() + wait
+        Due(at, CLOCK).wait()
+        late.append(CLOCK.now() - at)
     assert min(late) >= 0
     assert min(late) < 0.001

@@ -1,7 +1,7 @@
 from collections.abc import Iterable, Sequence
 
+from systems.policies.hinting import Hinting
 from systems.policies.orders import Hint, Shape
-from systems.runtime.hinting import Hinting
 
 
 class Cache:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-from torch import Tensor
 
 from systems.policies.activation import ActivationMatrices
 from systems.policies.allocation import allocate, expected_loads, lru_misses
 from systems.policies.belady import Future, Need
+from systems.policies.hinting import Hinting
+from systems.policies.listening import Chosen, Listener
 from systems.policies.orders import Shape
 from systems.policies.residency import LayeredLru
-from systems.runtime.hinting import Hinting
-from systems.runtime.listening import Listener
+
+Predict = Callable[[int, Any], Chosen]
 
 
 class NextGate(Listener):
@@ -24,19 +24,19 @@ class NextGate(Listener):
     layer, it looks one layer further, up to `depth`.
 
     Args:
-        gates: the router of each MoE layer, in order.
+        predict: asks the router of a later layer (ordinal) about what this layer's router read.
         depth: how many layers ahead are looked at most.
         residency: given slots per layer from the profile of the warm-up; None: left alone.
     """
 
     def __init__(
-        self, gates: Sequence[Any], hinting: Hinting, shape: Shape, depth: int, residency: LayeredLru | None
+        self, predict: Predict, hinting: Hinting, shape: Shape, depth: int, residency: LayeredLru | None
     ) -> None:
-        self._gates, self._hinting, self._shape, self._depth = gates, hinting, shape, depth
+        self._predict, self._hinting, self._shape, self._depth = predict, hinting, shape, depth
         self._residency = residency
-        self._needs: list[list[list[int]]] = [[] for _ in gates]
-        self._named: list[list[int]] = [[] for _ in gates]
-        self._predicted, self._met = [0] * len(gates), [0] * len(gates)
+        self._needs: list[list[list[int]]] = [[] for _ in range(shape.layers)]
+        self._named: list[list[int]] = [[] for _ in range(shape.layers)]
+        self._predicted, self._met = [0] * shape.layers, [0] * shape.layers
         self._profiling = False
         self._reading = True
 
@@ -48,14 +48,14 @@ class NextGate(Listener):
         """Predict from now on."""
         self._reading = False
 
-    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Predict the next layers."""
         if self._reading:
             return
         if self._profiling:
-            self._profile(layer, sorted(set(chosen.flatten().tolist())))
-        for ahead in range(layer + 1, min(layer + self._depth, len(self._gates) - 1) + 1):
-            named = distinct(self._gates[ahead](hidden)[2])
+            self._profile(layer, sorted(set(distinct(chosen))))
+        for ahead in range(layer + 1, min(layer + self._depth, self._shape.layers - 1) + 1):
+            named = distinct(self._predict(ahead, hidden))
             if ahead == layer + 1:
                 self._named[ahead] = named
             if self._hinting.prefetch(ahead, named):
@@ -106,15 +106,14 @@ class ActivationMatching(Listener):
         """Count for all rows, and plan."""
         self._row = None
 
-    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Count the tokens of a layer and plan for those behind it."""
-        rows = chosen.tolist()
         if self._row is not None:
-            self._matrices.count(self._row, layer, [expert for token in rows for expert in token])
+            self._matrices.count(self._row, layer, [expert for token in chosen for expert in token])
             return
-        width = len(rows) // len(self._matrices.matrices)
+        width = len(chosen) // len(self._matrices.matrices)
         for row in range(len(self._matrices.matrices)):
-            tokens = rows[row * width : (row + 1) * width]
+            tokens = chosen[row * width : (row + 1) * width]
             self._matrices.count(row, layer, [expert for token in tokens for expert in token])
         if layer + 1 < self._layers:
             self._plan(layer)
@@ -173,11 +172,11 @@ class Foresight(Listener):
             self._future.foresee(self._recorded, [owner for owner in self._residents if owner >= 0])
         self._plan()
 
-    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Record a need, or meet it and order what follows."""
         if self._reading or not (self._recording or self._following):
             return
-        experts = sorted(set(chosen.flatten().tolist()))
+        experts = sorted(set(distinct(chosen)))
         if self._recording:
             self._recorded.append(Need(layer, tuple(experts)))
         if self._following:
@@ -197,6 +196,6 @@ class Foresight(Listener):
             self._hinting.plan(self._future.hints(self._window))
 
 
-def distinct(chosen: Tensor) -> list[int]:
+def distinct(chosen: Chosen) -> list[int]:
     """Distinct experts in the order of first mention."""
-    return list(dict.fromkeys(chosen.flatten().tolist()))
+    return list(dict.fromkeys(expert for token in chosen for expert in token))

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from systems.policies.orders import Hint, Shape
-from systems.runtime.expert_cache import ExpertCache
+
+
+class Prefetcher(Protocol):
+    """What takes hints: an expert cache."""
+
+    def prefetch(self, layer: int, experts: Iterable[int]) -> int:
+        """Order experts for a layer, besides what was ordered before; return how many were ordered anew."""
+
+    def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint]) -> int:
+        """Order what `fetch` names, in place of all hints before; spare `hold` besides."""
 
 
 class Hinting:
@@ -17,7 +27,7 @@ class Hinting:
             control of every predictor: as many hints at the same moments, and nothing predicted.
     """
 
-    def __init__(self, cache: ExpertCache, shape: Shape, shuffled: bool = False) -> None:
+    def __init__(self, cache: Prefetcher, shape: Shape, shuffled: bool = False) -> None:
         self._cache = cache
         self._names = _derangements(shape) if shuffled else None
         self.on_order: Callable[[int, int], None] | None = None

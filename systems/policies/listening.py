@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from torch import Tensor
+Chosen = Sequence[Sequence[int]]
+"""Experts per token, best first; tokens are rows x positions, rows first."""
 
 
 class Listener:
@@ -19,12 +21,12 @@ class Listener:
     def decoding(self) -> None:
         """All prompts are read; `routed` is about all rows from now on."""
 
-    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """The target's layer (ordinal) has routed; its own experts are ordered and not yet computed.
 
         Args:
-            hidden: `(T, H)` what the router read; T is rows x positions, rows first.
-            chosen: `(T, k)` expert numbers.
+            hidden: what the router read, for whoever asks other routers about it; opaque to policies.
+            chosen: experts of each token.
         """
 
     def end_step(self) -> None:
@@ -61,7 +63,7 @@ class Listeners(Listener):
         for member in self._members:
             member.decoding()
 
-    def routed(self, layer: int, hidden: Tensor, chosen: Tensor) -> None:
+    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Tell all."""
         for member in self._members:
             member.routed(layer, hidden, chosen)

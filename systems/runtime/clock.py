@@ -1,0 +1,87 @@
+"""Time as the runtime sees it: this machine's, or a virtual one that only moves when it is told to."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from systems.api import Costs
+
+
+class Clock(Protocol):
+    """What transfers and waits are measured by, in seconds."""
+
+    virtual: bool
+
+    def now(self) -> float:
+        """The time."""
+
+    def wait(self, until: float) -> None:
+        """Block until then."""
+
+    def spend(self, seconds: float) -> None:
+        """Computation that takes so long on the machine that the clock belongs to is about to run."""
+
+
+class WallClock:
+    """This machine's time; computations take what they take."""
+
+    virtual = False
+    now = staticmethod(time.perf_counter)
+
+    @staticmethod
+    def wait(until: float) -> None:
+        """Sleep to within the kernel's wake-up error, then yield the processor until the time has come.
+
+        `time.sleep` alone overshoots by up to a millisecond, as long as a whole transfer.
+        """
+        while (left := until - time.perf_counter()) > 0:
+            time.sleep(left - 4e-4 if left > 8e-4 else 0)
+
+    @staticmethod
+    def spend(seconds: float) -> None:
+        """Nothing: the computation itself takes the time."""
+
+
+class VirtualClock:
+    """A time that waits and computations push forward. One thread only."""
+
+    virtual = True
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def now(self) -> float:
+        """The virtual time."""
+        return self._now
+
+    def wait(self, until: float) -> None:
+        """Let the time be at least `until`."""
+        self._now = max(self._now, until)
+
+    def spend(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self._now += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long computations take on a virtual clock, from a table of costs. On this machine's clock it does nothing."""
+
+    clock: Clock
+    costs: Costs
+
+    def half_layer(self, tokens: int) -> None:
+        """Half of a target layer over so many tokens: one half runs before its experts are asked for, one behind."""
+        if self.clock.virtual:
+            self.clock.spend(self.costs.at(self.costs.target_layer, tokens) / 2)
+
+    def draft_layer(self, tokens: int) -> None:
+        """A layer of the draft model over so many tokens."""
+        if self.clock.virtual:
+            self.clock.spend(self.costs.at(self.costs.draft_layer, tokens))
+
+    def self_layer(self, seconds: float) -> None:
+        """A layer of the target drafting for itself."""
+        self.clock.spend(seconds)
