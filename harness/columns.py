@@ -57,9 +57,13 @@ def over(baseline: str, interval: bool = True) -> Column:
 
 def baselines(rows: Sequence[Row]) -> list[str]:
     """Return the baselines that rows have speedups over, in the order of the config."""
-    ids = dict.fromkeys(id for row in rows for id in row["metrics"])
     names = {row["system"] for row in rows}
-    return [label for id in ids if (label := id.removeprefix("speedup_over_")) in names and label != id]
+    found = [
+        [label for id in row["metrics"] if (label := id.removeprefix("speedup_over_")) in names and label != id]
+        for row in rows
+    ]
+    # A baseline's own row lacks it, so the fullest row has the order.
+    return list(dict.fromkeys(label for labels in sorted(found, key=len, reverse=True) for label in labels))
 
 
 def known(rows: Sequence[Row], column: Column) -> bool:

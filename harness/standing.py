@@ -44,11 +44,12 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int)
     return [_add(row, {oracle_gap.GAP: gap(row)}) if row["system"] in sides else row for row in rows]
 
 
-def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int) -> list[Row]:
+def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int, seed: int) -> list[Row]:
     """Return the rows with the status `beyond_bound` where one passes a bound that holds for it.
 
     Args:
         rows: with gaps. They must have been measured interleaved: drift of the machine would pass for a bug.
+        repeats: generations behind each batch of prompts.
     """
     known = {row["system"]: row for row in rows if row["status"] in bounds.JUDGED}
     oracles = [label for label in known if bounds.is_oracle(systems[label])]
@@ -60,7 +61,7 @@ def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int) ->
         if label in oracles or not bounds.is_bounded(system, row):
             return
         if oracle := bounds.same_draft(label, oracles, systems):
-            yield from bounds.below_oracle(row, known[oracle])
+            yield from bounds.below_oracle(row, known[oracle], _head_start(row, sides[label], repeats))
         if system.prefetch["part"] == "none" and (ceiling := bounds.same_draft(label, ceilings, systems)):
             slowdown = ratio(speedup.SPEEDUP, sides[label], sides[ceiling], seed, ceiling)
             yield from bounds.above_nothing_kept(row, known[ceiling], slowdown)
@@ -84,6 +85,13 @@ def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str]
         return found
 
     return [_add(row, values(row["system"])) if row["system"] in sides else row for row in rows]
+
+
+def _head_start(row: Row, sides: Sides, repeats: int) -> float:
+    """Return all of the system's fast memory once per generation, in bytes per token."""
+    tokens = sum(tokens for _, tokens in sides.values())
+    held: float = row["metrics"]["peak_fast_bytes"]["value"]
+    return held * len(sides) * repeats / tokens if tokens else 0.0
 
 
 def _verdict(broken: Sequence[str]) -> Row:

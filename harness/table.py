@@ -112,10 +112,10 @@ def legend(drawn: Iterable[Section]) -> list[str]:
 def _speed(rows: Sequence[Row]) -> list[Column]:
     """Return TPOT and what it is compared with; of many baselines the first and, for each system, the best."""
     names = columns.baselines(rows)
-    many = len(names) > 2
-    chosen = [columns.over(name) for name in (names[:1] if many else names)]
+    many, gap = len(names) > 2, columns.known(rows, columns.GAP)
+    chosen = [columns.over(name, interval=not many and not gap) for name in (names[:1] if many else names)]
     chosen += [columns.BEST] if many else []
-    return [columns.TPOT, *chosen, *([columns.GAP] if columns.known(rows, columns.GAP) else [])]
+    return [columns.TPOT, *chosen, *([columns.GAP] if gap else [])]
 
 
 def _over(id: str, rows: Sequence[Row]) -> str | None:

@@ -54,7 +54,9 @@ from systems.runtime.link import Link, NoThread
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.pair import Pair
 from systems.runtime.quantised import QuantisedExperts
+from systems.runtime.slot_table import SlotTable
 from systems.runtime.slots import Slots
+from systems.runtime.store import RamStore
 from systems.runtime.transport import HostTransport, Transport
 
 
@@ -132,12 +134,21 @@ class Assembly:
             return None
         if self._device.type != "cpu":
             raise BadInput("placement.part=cpu runs beside host slots only so far; set model.device=cpu")
+        self._annex(slots)
         # Without a paced link, the other memory's processor is this one: a token's share of a layer's time.
         own = self._costs.at(self._costs.target_layer, 1) / self._pair.top_k
         remote = self._link.remote_token if self._link is not None else own
         placement = Placement(remote, self._costs.transfer)
         paced = self._link.remote_token if self._link is not None else 0.0
-        return Elsewhere(slots, self._pair.store, placement, paced, self._clock)
+        return Elsewhere(len(slots), placement, paced, self._clock)
+
+    def _annex(self, slots: SlotTable) -> None:
+        """Make slow memory readable in place."""
+        store = self._pair.store
+        if not isinstance(store, RamStore):
+            raise BadInput("placement.part=cpu computes experts in host memory; set model.store=ram")
+        assert isinstance(slots, Slots)
+        slots.annex(store.slab.view(store.dtype))
 
     def _listener(self, hinting: Hinting, residency: Residency, slots: Slots) -> Listener | None:
         options, prefetch = self._options.predictor, self._options.prefetch

@@ -64,7 +64,7 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     shape = Shape(pair.num_layers, pair.num_experts, count)
     virtual = link is not None and link.virtual
     parts = Assembly(options, pair, shape, None if everything else link, costs, virtual).parts()
-    return ComposedSystem(pair, parts, costs, parts.cache.slots.nbytes + drafting)
+    return ComposedSystem(pair, parts, costs, count * pair.record_bytes + drafting)
 
 
 def _check_combination(config: SystemConfig, options: Options) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from systems.runtime.decoder import Decoder
 from systems.runtime.experts import Activation, ExpertPort, Mixer
 from systems.runtime.quantised import QuantisedExperts
 from systems.runtime.sampling import Chooser
+
+OnRouted = Callable[[int, list[list[int]], list[list[float]]], None]
+"""Called with a layer's ordinal, and per row the chosen experts and their weights."""
 
 
 class QuantisedSelf:
@@ -43,6 +46,8 @@ class QuantisedSelf:
         self.governor = governor
         self._port, self._experts, self._scheduler = port, experts, scheduler
         self._pace, self._layer_time = pace, layer_time
+        self.on_routed: OnRouted | None = scheduler.routed if scheduler is not None else None
+        """Told where a layer routes what is being drafted."""
         self._target: Decoder
         self._lengths: list[int] = []
         self._last: list[int] = []
@@ -104,9 +109,8 @@ class QuantisedSelf:
         """Compute the quantised experts, and note what was routed where."""
         if self._pace is not None:
             self._pace.self_layer(self._layer_time)
-        if self._scheduler is not None:
-            for experts, confidences in zip(chosen.tolist(), weights.tolist(), strict=True):
-                self._scheduler.routed(layer, experts, confidences)
+        if self.on_routed is not None:
+            self.on_routed(layer, chosen.tolist(), weights.tolist())
         return self._experts(layer, hidden, chosen, weights, activation)
 
     def _learn(self) -> None:

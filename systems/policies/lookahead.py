@@ -131,9 +131,10 @@ class LookaheadScheduler:
         """The next token is being drafted."""
         self._buffer.start()
 
-    def routed(self, layer: int, experts: Sequence[int], confidences: Sequence[float]) -> None:
-        """A layer has routed one row's token."""
-        self._buffer.add(Entry(layer, tuple(experts), tuple(confidences)))
+    def routed(self, layer: int, chosen: Sequence[Sequence[int]], confidences: Sequence[Sequence[float]]) -> None:
+        """A layer has routed the token that is being drafted, of every row."""
+        for experts, weights in zip(chosen, confidences, strict=True):
+            self._buffer.add(Entry(layer, tuple(experts), tuple(weights)))
 
     def end_token(self, drafted: int, length: int) -> None:
         """`drafted` of `length` tokens are drafted: let the phases decide."""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from systems.api import BadInput
 from systems.policies.placement import Placement
 from systems.runtime.clock import Clock
-from systems.runtime.slots import Slots
-from systems.runtime.store import ExpertStore, RamStore
 
 
 class Elsewhere:
@@ -17,17 +14,12 @@ class Elsewhere:
     The product runs on this machine's processor; on a paced link it ends no sooner than the named machine's
     would: `remote_token` seconds per token of an expert, one expert after the other, after those that came before.
 
-    Raises:
-        BadInput: experts do not lie in host memory.
+    Args:
+        first: the place of the first expert where it lies.
     """
 
-    def __init__(
-        self, slots: Slots, store: ExpertStore, placement: Placement, remote_token: float, clock: Clock
-    ) -> None:
-        if not isinstance(store, RamStore):
-            raise BadInput("placement.part=cpu computes experts in host memory; set model.store=ram")
-        self._first = len(slots)
-        slots.annex(store.slab.view(store.dtype))
+    def __init__(self, first: int, placement: Placement, remote_token: float, clock: Clock) -> None:
+        self._first = first
         self._placement, self._remote_token, self._clock = placement, remote_token, clock
         self._tokens: dict[int, int] = {}
 

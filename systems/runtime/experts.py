@@ -20,6 +20,7 @@ from torch.nn import functional
 from systems.policies.listening import Listener
 from systems.runtime.clock import Pace
 from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.slots import Slots
 
 _swap = threading.Lock()
 
@@ -70,7 +71,8 @@ class CachedExperts:
     """
 
     def __init__(self, cache: ExpertCache, listener: Listener | None = None, pace: Pace | None = None) -> None:
-        self._cache, self._listener, self._pace = cache, listener, pace
+        assert isinstance(cache.slots, Slots)
+        self._cache, self._slots, self._listener, self._pace = cache, cache.slots, listener, pace
 
     def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
         """Return, bit for bit, what the family's own loop gives: the same products on the same rows, added per
@@ -88,8 +90,8 @@ class CachedExperts:
         outputs = hidden.new_empty(copies, hidden.shape[-1])
         for expert, place in arriving:
             part = dispatch.parts[expert]
-            gate, up = functional.linear(rows[part], cache.slots.gate_up[place]).chunk(2, dim=-1)
-            activated = functional.linear(activation(gate) * up, cache.slots.down[place])
+            gate, up = functional.linear(rows[part], self._slots.gate_up[place]).chunk(2, dim=-1)
+            activated = functional.linear(activation(gate) * up, self._slots.down[place])
             torch.mul(activated, shares[part], out=outputs[part])
         if self._pace is not None:
             self._pace.half_layer(len(hidden))

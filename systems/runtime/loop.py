@@ -31,11 +31,17 @@ class _Row:
 
 @torch.inference_mode()
 def generate(
-    target: Any, drafter: Drafter, cache: ExpertCache, listener: Listener, requests: Sequence[Request], meter: Meter
+    target: Any,
+    drafter: Drafter,
+    cache: ExpertCache,
+    listener: Listener,
+    requests: Sequence[Request],
+    meter: Meter,
+    chooser: type[Chooser] = Chooser,
 ) -> None:
-    """Generate for a batch until the meter wants no more of any row."""
+    """Generate for a batch until the meter wants no more of any row; `chooser` decides what is accepted."""
     cache.meter = meter
-    generation = _Generation(target, drafter, cache, listener, requests, meter)
+    generation = _Generation(target, drafter, cache, listener, requests, meter, chooser)
     try:
         generation.prefill()
         while generation.rows:
@@ -58,10 +64,11 @@ class _Generation:
         listener: Listener,
         requests: Sequence[Request],
         meter: Meter,
+        chooser: type[Chooser],
     ) -> None:
         capacity = max(len(r.prompt) + r.max_new_tokens for r in requests) + drafter.draft_length + 1
         self._target = Decoder(target, len(requests), capacity)
-        self._chooser = Chooser([request.sampling for request in requests], self._target.device)
+        self._chooser = chooser([request.sampling for request in requests], self._target.device)
         self._requests, self._listener = requests, listener
         self._drafter, self._cache, self._meter = drafter, cache, meter
         self.rows: list[_Row] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from systems.policies.orders import DEMAND, Order
 from systems.policies.residency import Residency
 from systems.runtime.ledger import Ledger
-from systems.runtime.slots import Slots
+from systems.runtime.slot_table import SlotTable
 from systems.runtime.transport import Arrival
 
 STAGING_SLOTS = 2
@@ -24,7 +24,7 @@ class Occupancy:
         held: experts that the hints of the current step name; residency policies spare them.
     """
 
-    def __init__(self, slots: Slots, residency: Residency, ledger: Ledger, keeps: bool = True) -> None:
+    def __init__(self, slots: SlotTable, residency: Residency, ledger: Ledger, keeps: bool = True) -> None:
         self.slots = slots
         self._keeps = keeps
         self.loading: dict[int, Arrival | None] = {}

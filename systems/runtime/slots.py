@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from systems.runtime.checkpoint import ExpertShape
+from systems.runtime.slot_table import SlotTable
 
 
-class Slots:
+class Slots(SlotTable):
     """`count` records in one allocation, with the views that copies and matrix products need.
 
     Attributes:
@@ -15,11 +16,10 @@ class Slots:
             `annex` has made readable where it lies.
         down: per place `(H, I)`.
         raw: per slot the whole record as flat uint8, the destination of transfers.
-        owner: per slot the id of its expert, or -1.
-        pins: per slot the number of readers that forbid eviction.
     """
 
     def __init__(self, shape: ExpertShape, dtype: torch.dtype, count: int, device: torch.device) -> None:
+        super().__init__(count)
         hidden, intermediate = shape.hidden, shape.intermediate
         self._split = 2 * hidden * intermediate
         self._hidden, self._intermediate = hidden, intermediate
@@ -28,12 +28,6 @@ class Slots:
         self.down: list[torch.Tensor] = []
         self.annex(self.slab)
         self.raw = [row.view(torch.uint8) for row in self.slab]
-        self.owner = [-1] * count
-        self.pins = [0] * count
-        self.of: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.owner)
 
     @property
     def nbytes(self) -> int:
@@ -44,13 +38,3 @@ class Slots:
         """Make records `(n, elements)` readable as the next n places."""
         self.gate_up += [row[: self._split].view(2 * self._intermediate, self._hidden) for row in records]
         self.down += [row[self._split :].view(self._hidden, self._intermediate) for row in records]
-
-    def assign(self, slot: int, expert: int) -> None:
-        """Let `slot` hold `expert`."""
-        self.owner[slot] = expert
-        self.of[expert] = slot
-
-    def release(self, slot: int) -> None:
-        """Empty a slot: a change of bookkeeping, never a copy, since weights are read-only."""
-        del self.of[self.owner[slot]]
-        self.owner[slot] = -1

@@ -81,6 +81,12 @@ def test_fewer_bytes_than_the_oracle(ours: float | None, beyond: bool) -> None:
     assert bool(found) is beyond
 
 
+@pytest.mark.parametrize(("ours", "beyond"), [(950.0, False), (940.0, True)])
+def test_what_a_system_holds_at_the_start_may_spare_it_fetches(ours: float, beyond: bool) -> None:
+    found = list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3, bytes=ours), row("oracle"), head_start=50))
+    assert bool(found) is beyond
+
+
 def test_an_oracle_of_unknown_traffic_binds_no_bytes() -> None:
     assert not list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3), row("oracle", bytes=None)))
 

@@ -40,6 +40,15 @@ def test_the_ratio_is_recording_over_nothing() -> None:
     assert value == pytest.approx(1.5, rel=0.15)
 
 
+def test_every_generation_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(fake.FakeSystem, "rehearse", lambda self, requests: seen.append("rehearse"))
+    monkeypatch.setattr(fake.FakeSystem, "generate", lambda self, requests, meter: seen.append("generate"))
+    system = fake.FakeSystem(fake.SystemConfig("x", "test"), 9)
+    assert overhead.ratio(system, fake.FakePair(), BATCHES[:1], repeats=1, seed=0) is None  # type: ignore[arg-type]
+    assert seen == ["rehearse", "generate"] * 2
+
+
 def test_every_step_is_timed_once_either_way() -> None:
     def turns(swapped: bool) -> list[bool]:
         recording, nothing = RecordingMeter(["a"], [99]), NullMeter([99])

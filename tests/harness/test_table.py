@@ -51,3 +51,23 @@ def test_markdown_has_a_cell_for_every_column() -> None:
     assert len(tables) == 3
     for block in tables:
         assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def _compared(system: str, *over: str, gap: bool = False) -> dict[str, Any]:
+    ratio = {"value": 1.5, "low": 1.4, "high": 1.6}
+    return _row(system, **{f"speedup_over_{name}": ratio for name in over}, **({"oracle_gap": ratio} if gap else {}))
+
+
+def test_few_baselines_have_a_column_each_in_the_order_of_the_config() -> None:
+    rows = [_compared("a", "b"), _compared("b", "a"), _compared("c", "a", "b")]
+    speed = table.sections(rows)[0]
+    assert speed.columns == ("system", "status", "TPOT ms", "x a", "x b")
+    assert speed.lines[2][3:] == ("1.50 [1.40, 1.60]", "1.50 [1.40, 1.60]")
+
+
+def test_many_baselines_are_the_first_and_the_best() -> None:
+    rows = [_compared("a", "b", "c", "best"), _compared("b", "a", "c", "best"), _compared("c", "a", "b", "best")]
+    rows.append(_compared("d", "a", "b", "c", "best", gap=True))
+    assert table.sections(rows)[0].columns == ("system", "status", "TPOT ms", "x a", "x best", "gap")
+    assert "oracle_gap@1" in table.markdown(rows)
+    assert "oracle_gap@1" not in table.markdown(rows[:3])

@@ -120,7 +120,8 @@ def test_computing_elsewhere_takes_the_time_of_the_named_processor(pair: Pair) -
 
     clock = VirtualClock()
     slots = Slots(pair.store.shape, pair.store.dtype, 2, torch.device("cpu"))
-    there = Elsewhere(slots, pair.store, Placement(0.01, 1.0), remote_token=0.01, clock=clock)
+    slots.annex(pair.store.slab.view(pair.store.dtype))  # type: ignore[attr-defined]
+    there = Elsewhere(2, Placement(0.01, 1.0), remote_token=0.01, clock=clock)
     assert there.choose({1: 2, 3: 1}) == [3, 1]
     visited = list(there.visit(8, [3, 1]))
     assert clock.now() == pytest.approx(0.03)

@@ -1,0 +1,186 @@
+"""Recording a trace from the live models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from systems.api import BadInput, Costs, NullMeter, Request, SystemConfig
+from systems.assembly import Assembly
+from systems.composed import Parts
+from systems.drafters.base import Drafter
+from systems.drafters.model import ModelDrafter
+from systems.drafters.quantised_self import QuantisedSelf
+from systems.parts import Options
+from systems.policies.listening import Chosen, Listener
+from systems.policies.orders import Shape
+from systems.replay.trace import NOTHING, Header, Record, Trace
+from systems.runtime.experts import CachedExperts
+from systems.runtime.loop import generate
+from systems.runtime.pair import Pair
+from systems.runtime.sampling import Chooser
+
+DEPTH = 2
+"""How many layers ahead the next gates are asked."""
+
+
+def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> Trace:
+    """Decode every request greedily, draft and verify at every position, and keep what is said.
+
+    Args:
+        drafter: the options of a drafter as in a system's YAML; its draft length is the longest that can be replayed.
+
+    Raises:
+        BadInput: a request that is not greedy.
+    """
+    if any(request.sampling.temperature for request in requests):
+        raise BadInput("a trace follows greedy decoding; set measure.sampling.temperature=0")
+    plain = drafter | ({"governor": False} if drafter["part"] == "quantised_self" else {})
+    options = Options.of(SystemConfig("recorder", "", drafter=plain, residency={"part": "all"}))
+    shape = Shape(pair.num_layers, pair.num_experts, pair.store.shape.count)
+    parts = Assembly(options, pair, shape, None, Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0), virtual=True).parts()
+    records = {request.id: _Recorder(pair, parts, request).record() for request in requests}
+    return Trace(_header(pair, drafter["part"], parts.drafter), records)
+
+
+def _header(pair: Pair, part: str, drafter: Drafter) -> Header:
+    ordinals = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
+    drafting: Any = pair.draft if part == "model" else pair.target
+    layers: int = drafting.config.num_hidden_layers
+    return Header(
+        drafter=part,
+        draft_length=drafter.draft_length,
+        layers=pair.num_layers,
+        experts=pair.num_experts,
+        top_k=pair.top_k,
+        draft_layers=layers,
+        draft_ordinals=[ordinals.get(layer, NOTHING) for layer in range(layers)],
+        depth=DEPTH,
+        record_bytes=pair.record_bytes,
+        draft_bytes=drafter.fast_bytes,
+        stop_tokens=sorted(pair.stop_tokens),
+        facts=pair.describe(),
+    )
+
+
+class _OneByOne(Chooser):
+    """Commits one token per step whatever is right, so that every position is drafted from; remembers what was."""
+
+    steps: list[tuple[list[int], list[int]]]
+
+    def verify(
+        self, logits: Tensor, drafts: Tensor, proposals: Tensor | None, lengths: Sequence[int]
+    ) -> list[list[int]]:
+        """Note drafts and answers of the only row; return the target's next token."""
+        answers = logits.argmax(-1)[0].tolist()
+        type(self).steps.append((drafts[0, : lengths[0]].tolist(), answers[: lengths[0] + 1]))
+        return [answers[:1]]
+
+
+class _Recorder(Listener):
+    """Hears one request."""
+
+    def __init__(self, pair: Pair, parts: Parts, request: Request) -> None:
+        self._pair, self._parts, self._request = pair, parts, request
+        layers = pair.target.get_decoder().layers
+        self._gates = [layers[layer].mlp.gate for layer in pair.store.shape.layers]
+        self._reading = True
+        self._prompt: list[Chosen] = []
+        self._routed: list[list[Chosen]] = [[]]
+        self._ahead: list[list[list[Chosen]]] = [[]]
+        self._hinted: list[list[list[list[int]]]] = [[]]
+        self._confidences: list[list[list[list[float]]]] = [[]]
+
+    def record(self) -> Record:
+        """Run the request and return its record."""
+        request, parts = self._request, self._parts
+        mixer = CachedExperts(parts.cache, self)
+        self._pair.port.mixer = mixer
+        drafter = self._tapped(parts.drafter)
+        meter = NullMeter([request.max_new_tokens], self._pair.stop_tokens)
+        _OneByOne.steps = []
+        generate(self._pair.target, drafter, parts.cache, self, [request], meter, _OneByOne)
+        return self._packed(meter.tokens[0][0], _OneByOne.steps)
+
+    def reading(self, row: int) -> None:
+        """The prompt."""
+        self._reading = True
+
+    def decoding(self) -> None:
+        """Positions from now on."""
+        self._reading = False
+
+    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
+        """Keep the routing, and what the next gates say."""
+        if self._reading:
+            self._prompt.append(chosen)
+            return
+        self._routed[-1].append(chosen)
+        ahead = range(layer + 1, min(layer + DEPTH, len(self._gates) - 1) + 1)
+        self._ahead[-1].append([self._gates[other](hidden)[2].tolist() for other in ahead])
+
+    def end_step(self) -> None:
+        """The next position."""
+        for kept in (self._routed, self._ahead, self._hinted, self._confidences):
+            kept.append([])
+
+    def _tapped(self, drafter: Drafter) -> Drafter:
+        """Let the drafter tell where it would route."""
+        if isinstance(drafter, ModelDrafter):
+            ordinals = {layer: ordinal for ordinal, layer in enumerate(self._pair.store.shape.layers)}
+            aligned = self._pair.draft.config.hidden_size == self._pair.target.config.hidden_size
+
+            def hear(layer: int, hidden: Tensor) -> None:
+                if aligned and layer in ordinals:
+                    self._hinted[-1].append(self._gates[ordinals[layer]](hidden)[2].tolist())
+
+            return ModelDrafter(self._pair.draft, drafter.draft_length, drafter.fast_bytes, hear)
+        if isinstance(drafter, QuantisedSelf):
+            drafter.on_routed = self._self_routed
+        return drafter
+
+    def _self_routed(self, layer: int, chosen: list[list[int]], weights: list[list[float]]) -> None:
+        self._hinted[-1].append(chosen)
+        self._confidences[-1].append(weights)
+
+    def _packed(self, first: int, steps: list[tuple[list[int], list[int]]]) -> Record:
+        """Turn lists into padded arrays; see `Record` for the axes."""
+        pair, longest = self._pair, self._parts.drafter.draft_length
+        layers, top_k, count = pair.num_layers, pair.top_k, len(steps)
+        drafts = np.full((count, longest), NOTHING, np.int32)
+        answers = np.full((count, longest + 1), NOTHING, np.int32)
+        routed = np.full((count, longest + 1, layers, top_k), NOTHING, np.int16)
+        hinted = np.full((count, longest, layers, top_k), NOTHING, np.int16)
+        confidences = np.zeros((count, longest, layers, top_k), np.float32)
+        ahead = np.full((count, longest + 1, layers, DEPTH, top_k), NOTHING, np.int16)
+        for place, (drafted, answered) in enumerate(steps):
+            drafts[place, : len(drafted)] = drafted
+            answers[place, : len(answered)] = answered
+            for layer, chosen in enumerate(self._routed[place]):
+                routed[place, : len(chosen), layer] = chosen
+                for far, predicted in enumerate(self._ahead[place][layer]):
+                    ahead[place, : len(predicted), layer, far] = predicted
+            for number, chosen in enumerate(self._hinted[place]):
+                hinted[place, number // layers, number % layers] = chosen[0]
+            for number, weights in enumerate(self._confidences[place]):
+                confidences[place, number // layers, number % layers] = weights[0]
+        return Record(
+            prompt=np.array(self._request.prompt, np.int32),
+            prompt_routed=np.array(self._prompt, np.int16).transpose(1, 0, 2),
+            first=first,
+            drafts=drafts,
+            agreed=np.array([_agreed(*step) for step in steps], np.int16),
+            answers=answers,
+            routed=routed,
+            hinted=hinted,
+            confidences=confidences,
+            ahead=ahead,
+        )
+
+
+def _agreed(drafted: list[int], answered: list[int]) -> int:
+    right = [ours == theirs for ours, theirs in zip(drafted, answered, strict=False)]
+    return right.index(False) if False in right else len(right)

@@ -1,0 +1,152 @@
+"""What a model would do, recorded: enough to replay any system that drafts the same way.
+
+Along a request's plain greedy output the trace holds, at *every* position, the longest draft, what the target says to
+each of its tokens, and where both route all of them, wrong paths included. Whatever a system accepts, evicts or
+prefetches, the next position is in the trace: other draft lengths, budgets, links and policies need no new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systems.api import BadInput, Request
+
+Ids = NDArray[np.int16]
+NOTHING = -1
+"""Fills what a shorter draft leaves empty."""
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a trace was recorded from.
+
+    Attributes:
+        drafter: the part that drafted, `none` where nothing did; `draft_length` its longest draft.
+        layers: MoE layers of the target; `draft_layers` all layers of the draft.
+        draft_ordinals: per layer of the draft, the ordinal of the target's MoE layer beside it, -1 for none.
+        depth: how many layers ahead the next gates were asked.
+        draft_bytes, record_bytes: fast memory of the draft and of one expert (bytes).
+    """
+
+    drafter: str
+    draft_length: int
+    layers: int
+    experts: int
+    top_k: int
+    draft_layers: int
+    draft_ordinals: Sequence[int]
+    depth: int
+    record_bytes: int
+    draft_bytes: int
+    stop_tokens: Sequence[int]
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Model, tokenizer, dtype and versions, for the record."""
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Record:
+    """One request; S positions, drafts of G tokens at most, L layers, k experts a token, D layers ahead.
+
+    Attributes:
+        prompt: token ids; `prompt_routed` `[P, L, k]` where the target routed them.
+        first: the token that the prompt leads to.
+        drafts: `[S, G]` drafted tokens, `agreed` `[S]` how many of them the target confirms.
+        answers: `[S, G + 1]` the target's token behind the last committed one and behind each draft.
+        routed: `[S, G + 1, L, k]` where the target routes them.
+        hinted: `[S, G, L, k]` experts that the draft names, `confidences` their weights (self-drafts only).
+        ahead: `[S, G + 1, L, D, k]` what the gates of the next layers say.
+    """
+
+    prompt: NDArray[np.int32]
+    prompt_routed: Ids
+    first: int
+    drafts: NDArray[np.int32]
+    agreed: Ids
+    answers: NDArray[np.int32]
+    routed: Ids
+    hinted: Ids
+    confidences: NDArray[np.float32]
+    ahead: Ids
+
+    @cached_property
+    def lists(self) -> dict[str, Any]:
+        """The arrays as nested lists, which a replay reads element by element."""
+        return {name: getattr(self, name).tolist() for name in _ARRAYS}
+
+
+_ARRAYS = ("prompt", "prompt_routed", "drafts", "agreed", "answers", "routed", "hinted", "confidences", "ahead")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All requests of a recording, by id."""
+
+    header: Header
+    records: dict[str, Record]
+
+    def of(self, request: Request) -> Record:
+        """The record of a request.
+
+        Raises:
+            BadInput: the trace does not hold it, or its prompt is another.
+        """
+        if request.id not in self.records:
+            raise BadInput(f"request {request.id} is not in the trace; record it, or choose among {_few(self.records)}")
+        record = self.records[request.id]
+        if tuple(record.lists["prompt"]) != request.prompt:
+            raise BadInput(f"request {request.id} has another prompt than the trace; record it again")
+        return record
+
+    def save(self, path: Path) -> None:
+        """Write everything into one compressed `.npz`."""
+        arrays: dict[str, Any] = {"header": np.array(json.dumps(asdict(self.header)))}
+        for number, (name, record) in enumerate(self.records.items()):
+            arrays[f"{number}/id"] = np.array(name)
+            arrays[f"{number}/first"] = np.array(record.first)
+            arrays |= {f"{number}/{array}": getattr(record, array) for array in _ARRAYS}
+        temporary = path.with_name(f".{path.name}.partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Trace:
+        """Read what `save` wrote.
+
+        Raises:
+            BadInput: no such file, not a trace, or one of another version.
+        """
+        if not path.is_file():
+            raise BadInput(f"trace {path} is missing; record one with python -m harness.record")
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                facts: dict[str, Any] = json.loads(str(saved["header"]))
+                if facts["version"] != VERSION:
+                    raise BadInput(f"trace {path} has version {facts['version']}, {VERSION} is read; record it again")
+                header = Header(**facts)
+                count = sum(name.endswith("/id") for name in saved.files)
+                records = {
+                    str(saved[f"{number}/id"]): Record(
+                        first=int(saved[f"{number}/first"]), **{name: saved[f"{number}/{name}"] for name in _ARRAYS}
+                    )
+                    for number in range(count)
+                }
+        except (KeyError, ValueError, OSError, TypeError) as error:
+            raise BadInput(f"{path} is not a trace ({error}); record one with python -m harness.record") from error
+        return cls(header, records)
+
+
+def _few(records: dict[str, Record]) -> str:
+    names = list(records)
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
