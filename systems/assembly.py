@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from systems.api import BadInput, Costs, LinkSpec
@@ -16,13 +14,11 @@ from systems.parts import (
     ActivationAwareOptions,
     ActivationMatrixOptions,
     AdaptiveGatingOptions,
-    AdaptiveLayersOptions,
     AllResidentOptions,
     BeladyOptions,
     CutoffPrefetchOptions,
     DraftAttentionOptions,
     LookaheadBufferOptions,
-    LookaheadOptions,
     ModelDrafterOptions,
     NextGateOptions,
     NoPart,
@@ -37,11 +33,11 @@ from systems.policies.belady import Belady, Future
 from systems.policies.governor import CycleCosts, Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
-from systems.policies.lookahead import Lookahead, LookaheadScheduler, ThreePhases
+from systems.policies.lookahead import LookaheadScheduler, ThreePhases
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
 from systems.policies.predicting import ActivationMatching, Foresight, NextGate
-from systems.policies.residency import LayeredLru, Lru, LruOptions, Residency, StaticHot, StaticHotOptions
+from systems.policies.residency import AdaptiveLayersOptions, LayeredLru, Lru, Residency
 from systems.runtime.calibration import draft_token_time
 from systems.runtime.clock import Clock, Pace, VirtualClock, WallClock
 from systems.runtime.draft_attention import DraftAttention
@@ -92,7 +88,7 @@ class Assembly:
         if isinstance(listener, Foresight):
             parts.foresight = listener
         if isinstance(self._options.residency, AllResidentOptions):
-            cache.fill()
+            cache.install(range(self._shape.slots))
         self._gate(parts)
         parts.drafter = self._drafter(parts)
         self._note(parts)
@@ -100,16 +96,13 @@ class Assembly:
 
     def _residency(self) -> Residency:
         options = self._options.residency
-        if isinstance(options, LruOptions) and options.scope == "layer":
-            return LayeredLru(self._shape)
-        made: dict[type[Any], Any] = {
-            AdaptiveLayersOptions: lambda: LayeredLru(self._shape),
-            StaticHotOptions: StaticHot,
-            ActivationAwareOptions: lambda: ActivationAware(self._shape, self._matrices.scores),
-            LookaheadOptions: lambda: Lookahead(self._shape.experts),
-            BeladyOptions: lambda: Belady(self._future),
-        }
-        residency: Residency = made.get(type(options), Lru)()
+        if isinstance(options, ActivationAwareOptions):
+            return ActivationAware(self._shape, self._matrices.scores)
+        if isinstance(options, BeladyOptions):
+            return Belady(self._future)
+        if isinstance(options, AllResidentOptions | NoPart):
+            return Lru()
+        residency: Residency = options.build(self._shape)
         return residency
 
     def _transport(self, slots: Slots) -> Transport:

@@ -82,6 +82,8 @@ class ComposedSystem:
         self._warm_up(requests)
         for learner in learners:
             learner.learn(False)
+        if favourites := parts.residency.favourites():
+            self.cache.install(favourites)
 
     def rehearse(self, requests: Sequence[Request]) -> None:
         """Let the oracle record the generation that follows."""

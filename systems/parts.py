@@ -9,9 +9,9 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from systems.api import BadInput, SystemConfig
-from systems.policies.lookahead import Schedule
+from systems.policies.lookahead import LookaheadOptions, Schedule
 from systems.policies.placement import CpuOptions
-from systems.policies.residency import LruOptions, StaticHotOptions
+from systems.policies.residency import AdaptiveLayersOptions, LruOptions, StaticHotOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +164,8 @@ class AllResidentOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveLayersOptions:
-    """`residency.part: adaptive_layers`: LRU per layer, slots divided by AdapMoE's dynamic programme."""
-
-
-@dataclass(frozen=True, slots=True)
 class ActivationAwareOptions:
     """`residency.part: activation_aware`: MoE-Infinity's."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookaheadOptions:
-    """`residency.part: lookahead`: MoE-SpeQ's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,11 @@ class ActivationMatrices:
 
 
 class ActivationAware(Residency):
-    """Evicts the expert with the lowest score; what is hinted goes last, and for a demand only."""
+    """Evicts the expert with the lowest score; what is hinted goes last, and for a demand only.
+
+    A prefetch takes the slot only of an expert that deserves it less than what is prefetched: both are ratios
+    weighed by layers, so they compare.
+    """
 
     def __init__(self, shape: Shape, scores: Callable[[], Matrix]) -> None:
         self._experts, self._scores = shape.experts, scores
@@ -131,12 +135,15 @@ class ActivationAware(Residency):
         del self._resident[expert]
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
-        """Return the evictable expert with the lowest score."""
+        """Return the evictable expert with the lowest score, None for a prefetch of lower priority."""
         flat = self._scores().ravel()
         free = [expert for expert in self._resident if expert not in held and evictable(expert)]
         if not free and order.kind == DEMAND:
             free = [expert for expert in self._resident if evictable(expert)]
-        return min(free, key=flat.__getitem__, default=None)
+        least = min(free, key=flat.__getitem__, default=None)
+        if least is None or order.kind == DEMAND or flat[least] < 1.0 - order.urgency:
+            return least
+        return None
 
 
 def _unit(row: Matrix) -> Matrix:

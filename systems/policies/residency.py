@@ -18,6 +18,9 @@ class Residency:
     def admitted(self, expert: int) -> None:
         """An expert has been given a slot."""
 
+    def needed(self, experts: Iterable[int]) -> None:
+        """A layer needs these experts, wherever they are; told once per forward."""
+
     def used(self, expert: int) -> None:
         """A layer needs a slotted expert; told once per need."""
 
@@ -35,6 +38,10 @@ class Residency:
 
     def learn(self, on: bool) -> None:
         """The warm-up begins or ends; what is learned from it is fixed when it ends."""
+
+    def favourites(self) -> list[int]:
+        """Return the experts to load when the warm-up has ended; none leaves the slots as they are."""
+        return []
 
 
 def spare_hinted(
@@ -120,30 +127,34 @@ class LayeredLru(Residency):
 
 
 class StaticHot(Lru):
-    """The most popular experts of the warm-up stay; the others pass through.
+    """The most popular experts of the warm-up stay; the others pass through the last slot.
 
-    Popularity is counted offline and then fixed, as Fiddler's released placement is (arXiv 2402.07033). Until
-    the warm-up has ended the policy is LRU.
+    Popularity is counted offline and then fixed, and its head loaded at once, as Fiddler's released placement is
+    (arXiv 2402.07033). Until the warm-up has ended the policy is LRU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
+        self._shape = shape
         self._counts: Counter[int] = Counter()
-        self._frozen = False
-
-    def used(self, expert: int) -> None:
-        """Become most recent, and more popular while popularity is still learned."""
-        super().used(expert)
-        if not self._frozen:
-            self._counts[expert] += 1
+        self._learning = False
 
     def learn(self, on: bool) -> None:
         """Count during the warm-up only."""
-        self._frozen = not on
+        self._learning = on
+
+    def needed(self, experts: Iterable[int]) -> None:
+        """Count, while popularity is still learned."""
+        if self._learning:
+            self._counts.update(experts)
+
+    def favourites(self) -> list[int]:
+        """The most popular experts, as many as there are slots."""
+        return [expert for expert, _ in self._counts.most_common(self._shape.slots)]
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the least popular expert that may go; among equals the least recent."""
-        if not self._frozen:
+        if self._learning:
             return super().victim(order, evictable, held)
         return spare_hinted(sorted(self._order, key=self._counts.__getitem__), order, evictable, held)
 
@@ -156,7 +167,24 @@ class LruOptions:
     scope: Literal["layer", "global"] = "layer"
     slots: int | None = None
 
+    def build(self, shape: Shape) -> Residency:
+        """Make the policy."""
+        return LayeredLru(shape) if self.scope == "layer" else Lru()
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveLayersOptions:
+    """`residency.part: adaptive_layers`: LRU per layer, slots divided by AdapMoE's dynamic programme."""
+
+    def build(self, shape: Shape) -> Residency:
+        """Make the policy, with an even division until the warm-up has been profiled."""
+        return LayeredLru(shape)
+
 
 @dataclass(frozen=True, slots=True)
 class StaticHotOptions:
     """`residency.part: static_hot`: the experts that were most popular in the warm-up."""
+
+    def build(self, shape: Shape) -> Residency:
+        """Make the policy."""
+        return StaticHot(shape)

@@ -72,6 +72,7 @@ class ExpertCache:
         base = layer * self.experts
         with self._lock:
             self._catch_up()
+            self._occupancy.needed([base + expert for expert in needed])
             away = self._send_elsewhere(layer, needed, parts)
             present, absent = self._classify(layer, [base + e for e in needed if e not in away], len(needed))
         return self._arriving(base, present, away, absent)
@@ -131,9 +132,11 @@ class ExpertCache:
         with self._lock:
             return self._ledger.take(self._transport.busy_seconds())
 
-    def fill(self) -> None:
-        """Load the first experts into all free slots, uncounted: how a fully resident system starts."""
-        for expert, slot in self._occupancy.fill():
+    def install(self, experts: Sequence[int]) -> None:
+        """Load these expert ids in place of all others, uncounted: how a system starts that has chosen them."""
+        with self._lock:
+            pairs = self._occupancy.install(experts)
+        for expert, slot in pairs:
             for arrival in self._transport.move(expert, [slot], 0.0):
                 arrival.wait()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from systems.policies.orders import DEMAND, Order
 from systems.policies.residency import Residency
 from systems.runtime.ledger import Ledger
@@ -36,15 +38,27 @@ class Occupancy:
         self._streamed: set[int] = set()
         self._streaming = False
 
-    def fill(self) -> list[tuple[int, int]]:
-        """Give the first experts to all free slots; return `(expert, slot)` pairs to load."""
+    def install(self, experts: Sequence[int]) -> list[tuple[int, int]]:
+        """Let the slots hold these experts and nothing else; return `(expert, slot)` pairs to load. Not counted."""
+        wanted = set(experts)
+        for expert in [resident for resident in self.slots.of if resident not in wanted]:
+            slot = self.slots.of[expert]
+            self.slots.release(slot)
+            self._residency.evicted(expert)
+            self._free.append(slot)
         pairs = []
-        while self._free:
-            expert, slot = len(self.slots.of), self._free.pop()
-            self.slots.assign(slot, expert)
-            self._residency.admitted(expert)
-            pairs.append((expert, slot))
+        for expert in experts:
+            if expert not in self.slots.of and self._free:
+                slot = self._free.pop()
+                self.slots.assign(slot, expert)
+                self._residency.admitted(expert)
+                pairs.append((expert, slot))
         return pairs
+
+    def needed(self, experts: Iterable[int]) -> None:
+        """A layer needs these experts."""
+        if not self._streaming:
+            self._residency.needed(experts)
 
     def begin_streaming(self) -> None:
         """Until `end_streaming`, admit to a few staging slots only; they are vacated when first needed."""

@@ -21,7 +21,6 @@ SHORT = (
 )  # fmt: skip
 PLACES = {
     'systems/parts.py, PARTS["residency"]': '    "residency": {\n',
-    "systems/assembly.py, Assembly._residency": "        made: dict[type[Any], Any] = {\n",
 }
 """Where a line goes that the README wants added: below this one."""
 
@@ -68,7 +67,7 @@ def _edit(tree: Path, step: Step) -> None:
     source, place = file.read_text(), PLACES[step.where]
     assert source.count(place) == 1, f"the README's {step.where} is not where it was"
     future = "from __future__ import annotations\n"
-    added = source.replace(future, f"{future}\nfrom systems.policies.fifo import Fifo, FifoOptions\n")
+    added = source.replace(future, f"{future}\nfrom systems.policies.fifo import FifoOptions\n")
     file.write_text(added.replace(place, place + f"{step.text}\n"))
 
 

@@ -110,6 +110,19 @@ def test_missing_experts_are_computed_where_they_lie(pair: Pair) -> None:
     meter, _ = generated("cpu_compute", pair, 8, requests(1, 16, seed=3))
     assert needs(meter, "elsewhere") > 0
     assert needs(meter, "demand") == 0, "at one token computing there takes a tenth of a fetch"
+    assert needs(meter, "resident") > 0, "popular experts were loaded after the warm-up"
+
+
+def test_the_most_popular_experts_stay(pair: Pair) -> None:
+    batch = requests(2, 30, seed=3)
+    hot, _ = generated("static_hot", pair, 12, batch)
+    system = build_system(SYSTEMS["static_hot"], pair, 12 * pair.record_bytes, FAST, COSTS)
+    system.calibrate(requests(3, 16, seed=50))
+    loaded = set(system.cache.slots.of)  # type: ignore[attr-defined]
+    system.generate(batch, Checked([30, 30]))
+    assert len(loaded - set(system.cache.slots.of)) <= 2, "two pass through the staging of prompts"  # type: ignore[attr-defined]
+    system.close()
+    assert needs(hot, "resident") > 0
 
 
 def test_computing_elsewhere_takes_the_time_of_the_named_processor(pair: Pair) -> None:

@@ -96,3 +96,6 @@ def test_the_least_active_goes_and_of_equals_the_deepest() -> None:
     assert policy.victim(demand, lambda e: e != 1, set()) == 3
     assert policy.victim(Order(PREFETCH, 0, 0.0, 8, 2), lambda e: True, {0, 1, 3}) is None
     assert policy.victim(demand, lambda e: True, {0, 1, 3}) == 1
+    likely, unlikely = (Order(PREFETCH, 1.0 - priority, 0.0, 8, 2) for priority in (0.3, 1e-4))
+    assert policy.victim(likely, lambda e: True, set()) == 1
+    assert policy.victim(unlikely, lambda e: True, set()) is None, "less likely than what it would evict"

@@ -20,7 +20,7 @@ class Cache:
 
 def test_the_control_renames_every_expert_of_every_layer_and_keeps_the_number() -> None:
     cache = Cache()
-    hinting = Hinting(cache, Shape(3, 8, 4), shuffled=True)  # type: ignore[arg-type]
+    hinting = Hinting(cache, Shape(3, 8, 4), shuffled=True)
     for layer in range(3):
         hinting.prefetch(layer, range(8))
         assert sorted(cache.ordered[-1][1]) == list(range(8))
@@ -31,7 +31,7 @@ def test_the_control_renames_every_expert_of_every_layer_and_keeps_the_number() 
 
 def test_without_it_hints_pass_and_orders_are_told() -> None:
     cache, told = Cache(), []
-    hinting = Hinting(cache, Shape(3, 8, 4))  # type: ignore[arg-type]
+    hinting = Hinting(cache, Shape(3, 8, 4))
     hinting.on_order = lambda layer, count: told.append((layer, count))
     assert hinting.prefetch(2, [1, 4]) == 2
     assert cache.ordered == [(2, [1, 4])]

@@ -1,7 +1,7 @@
 """MoE-SpeQ's buffer, phases and eviction on a hand-made draft: three tokens, two layers, four experts a layer."""
 
 from systems.policies.lookahead import Entry, Lookahead, LookaheadBuffer, ThreePhases
-from systems.policies.orders import DEMAND, PREFETCH, Order
+from systems.policies.orders import DEMAND, PREFETCH, Hint, Order
 
 TOKENS = [
     [Entry(0, (0, 1), (0.6, 0.4)), Entry(1, (2, 3), (0.9, 0.1))],
@@ -19,7 +19,7 @@ def drafted(count: int) -> LookaheadBuffer:
     return buffer
 
 
-def names(hints: list) -> list[tuple[int, int]]:
+def names(hints: list[Hint]) -> list[tuple[int, int]]:
     return [(hint.layer, hint.expert) for hint in hints]
 
 
