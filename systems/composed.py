@@ -19,7 +19,6 @@ from systems.runtime.experts import Mixer
 from systems.runtime.gating import AdaptiveGating
 from systems.runtime.link import Link, NoThread
 from systems.runtime.loop import generate
-from systems.runtime.pair import Pair
 from systems.runtime.statistics import StepStatistics
 
 
@@ -37,15 +36,16 @@ class Depth:
 
 @dataclass
 class Parts:
-    """What a system is made of. `gating`, `foresight` and `depth` are there in the systems that have them."""
+    """What a system is made of. `gating`, `foresight` and `depth` are there in the systems that have them; `drafter`
+    is set last, since it may need the others."""
 
     cache: ExpertCache
     link: Link | NoThread
     hinting: Hinting
     mixer: Mixer
-    drafter: Drafter
     residency: Residency
     listener: Listener
+    drafter: Drafter = field(init=False)
     gating: AdaptiveGating | None = None
     foresight: Foresight | None = None
     depth: Depth | None = None
@@ -56,7 +56,7 @@ class Parts:
 class ComposedSystem:
     """`systems.api.System` made of parts. Built by `systems.build.build`."""
 
-    def __init__(self, pair: Pair, parts: Parts, costs: Costs, fast_bytes: int) -> None:
+    def __init__(self, pair: Any, parts: Parts, costs: Costs, fast_bytes: int) -> None:
         self._pair, self._parts, self._costs = pair, parts, costs
         self._statistics: StepStatistics | None = None
         self.fast_bytes = fast_bytes

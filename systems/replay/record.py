@@ -9,11 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from systems.api import BadInput, Costs, NullMeter, Request, SystemConfig
-from systems.assembly import Assembly
 from systems.composed import Parts
 from systems.drafters.base import Drafter
 from systems.drafters.model import ModelDrafter
 from systems.drafters.quantised_self import QuantisedSelf
+from systems.live import LiveAssembly
 from systems.parts import Options
 from systems.policies.listening import Chosen, Listener
 from systems.policies.orders import Shape
@@ -41,7 +41,7 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
     plain = drafter | ({"governor": False} if drafter["part"] == "quantised_self" else {})
     options = Options.of(SystemConfig("recorder", "", drafter=plain, residency={"part": "all"}))
     shape = Shape(pair.num_layers, pair.num_experts, pair.store.shape.count)
-    parts = Assembly(options, pair, shape, None, Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0), virtual=True).parts()
+    parts = LiveAssembly(options, pair, shape, None, Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0), virtual=True).parts()
     records = {request.id: _Recorder(pair, parts, request).record() for request in requests}
     return Trace(_header(pair, drafter["part"], parts.drafter), records)
 
@@ -56,7 +56,7 @@ def _header(pair: Pair, part: str, drafter: Drafter) -> Header:
         layers=pair.num_layers,
         experts=pair.num_experts,
         top_k=pair.top_k,
-        draft_layers=layers,
+        decoder_layers=pair.decoder_layers,
         draft_ordinals=[ordinals.get(layer, NOTHING) for layer in range(layers)],
         depth=DEPTH,
         record_bytes=pair.record_bytes,

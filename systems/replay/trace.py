@@ -31,7 +31,7 @@ class Header:
 
     Attributes:
         drafter: the part that drafted, `none` where nothing did; `draft_length` its longest draft.
-        layers: MoE layers of the target; `draft_layers` all layers of the draft.
+        layers: MoE layers of the target; `decoder_layers` all of them.
         draft_ordinals: per layer of the draft, the ordinal of the target's MoE layer beside it, -1 for none.
         depth: how many layers ahead the next gates were asked.
         draft_bytes, record_bytes: fast memory of the draft and of one expert (bytes).
@@ -42,7 +42,7 @@ class Header:
     layers: int
     experts: int
     top_k: int
-    draft_layers: int
+    decoder_layers: int
     draft_ordinals: Sequence[int]
     depth: int
     record_bytes: int

@@ -83,5 +83,5 @@ class Pace:
             self.clock.spend(self.costs.at(self.costs.draft_layer, tokens))
 
     def self_layer(self, seconds: float) -> None:
-        """A layer of the target drafting for itself."""
+        """A layer of the target that drafts for itself."""
         self.clock.spend(seconds)

@@ -35,6 +35,7 @@ class Pair:
         self.device = config.device
         self.num_layers, self.num_experts = len(store.shape.layers), store.shape.experts
         self.top_k: int = target.config.num_experts_per_tok
+        self.decoder_layers: int = target.config.num_hidden_layers
         self.vocab_size: int = target.config.vocab_size
         self.context_length: int = target.config.max_position_embeddings
         self.record_bytes = store.shape.record_bytes(store.dtype)

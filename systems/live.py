@@ -1,0 +1,112 @@
+"""The parts that compute: what a live system has beside its policies."""
+
+from __future__ import annotations
+
+import torch
+
+from systems.api import BadInput, Costs, LinkSpec
+from systems.assembly import Assembly
+from systems.composed import Parts
+from systems.drafters.base import Drafter, NoDrafter
+from systems.drafters.model import ModelDrafter
+from systems.drafters.prompt_lookup import PromptLookup
+from systems.drafters.quantised_self import QuantisedSelf
+from systems.parts import (
+    AdaptiveGatingOptions,
+    DraftAttentionOptions,
+    ModelDrafterOptions,
+    Options,
+    PromptLookupOptions,
+    QuantisedSelfOptions,
+)
+from systems.policies.listening import Listener
+from systems.policies.orders import Shape
+from systems.policies.predicting import Predict
+from systems.runtime.calibration import draft_token_time
+from systems.runtime.draft_attention import DraftAttention
+from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.experts import CachedExperts, Mixer
+from systems.runtime.gating import AdaptiveGating
+from systems.runtime.pair import Pair
+from systems.runtime.quantised import QuantisedExperts
+from systems.runtime.slot_table import SlotTable
+from systems.runtime.slots import Slots
+from systems.runtime.store import RamStore
+from systems.runtime.transport import HostTransport, Transport
+
+
+class LiveAssembly(Assembly):
+    """A system over a loaded pair; see `Assembly`."""
+
+    def __init__(
+        self, options: Options, pair: Pair, shape: Shape, link: LinkSpec | None, costs: Costs, virtual: bool = False
+    ) -> None:
+        super().__init__(options, pair, shape, link, costs, virtual)
+        self._pair = pair
+        self._device = torch.device(pair.device)
+
+    def slots(self) -> Slots:
+        """A slab on the device."""
+        return Slots(self._pair.store.shape, self._pair.store.dtype, self.shape.slots, self._device)
+
+    def transport(self, slots: SlotTable) -> Transport:
+        """DMA to a CUDA device, copies on the host."""
+        assert isinstance(slots, Slots)
+        if self._device.type == "cuda":
+            from systems.runtime.cuda import CudaTransport
+
+            return CudaTransport(self._pair.store, slots, self.link)
+        return HostTransport(self._pair.store, slots, self.link, self.clock)
+
+    def annex(self, slots: SlotTable) -> None:
+        """Read host memory in place."""
+        store = self._pair.store
+        if self._device.type != "cpu":
+            raise BadInput("placement.part=cpu runs beside host slots only so far; set model.device=cpu")
+        if not isinstance(store, RamStore):
+            raise BadInput("placement.part=cpu computes experts in host memory; set model.store=ram")
+        assert isinstance(slots, Slots)
+        slots.annex(store.slab.view(store.dtype))
+
+    def predict(self) -> Predict:
+        """The target's own routers."""
+        layers = self._pair.target.get_decoder().layers
+        gates = [layers[layer].mlp.gate for layer in self._pair.store.shape.layers]
+        return lambda ahead, hidden: gates[ahead](hidden)[2].tolist()
+
+    def mixer(self, cache: ExpertCache, listener: Listener | None) -> Mixer:
+        """Products from the slots."""
+        return CachedExperts(cache, listener, self.pace if self.clock.virtual else None)
+
+    def finish(self, parts: Parts) -> None:
+        """Gate, and draft."""
+        if isinstance(options := self.options.gating, AdaptiveGatingOptions):
+            gating = AdaptiveGating(parts.mixer, self.shape.layers, options.tolerance)
+            parts.gating = parts.mixer = gating
+            parts.notes.append(lambda: {"gating_thresholds": [round(t, 4) for t in gating.thresholds]})
+        parts.drafter = self._drafter(parts)
+
+    def _drafter(self, parts: Parts) -> Drafter:
+        options = self.options.drafter
+        if isinstance(options, PromptLookupOptions):
+            return PromptLookup(options.draft_length, options.longest, self._device)
+        if isinstance(options, QuantisedSelfOptions):
+            return self._quantised_self(options, parts)
+        if not isinstance(options, ModelDrafterOptions):
+            return NoDrafter(self._device)
+        listener = None
+        if isinstance(self.options.predictor, DraftAttentionOptions):
+            assert parts.depth is not None
+            listener = DraftAttention(self._pair, parts.depth, parts.hinting.prefetch)
+        pace = self.pace if self.clock.virtual else None
+        return ModelDrafter(self._pair.draft, options.draft_length, self._pair.draft_bytes, listener, pace)
+
+    def _quantised_self(self, options: QuantisedSelfOptions, parts: Parts) -> Drafter:
+        experts = QuantisedExperts(self._pair.store, options.group, self._device)
+        layer = self.costs.at(self.costs.target_layer, 1)
+        if not self.clock.virtual:
+            layer = draft_token_time(self._pair, experts) / self.model.decoder_layers
+        token = layer * self.model.decoder_layers
+        scheduler = self.scheduler(parts, token)
+        governor = self.governor(options, token, parts)
+        return QuantisedSelf(self._pair.port, experts, options.draft_length, scheduler, governor, self.pace, layer)

@@ -1,0 +1,135 @@
+"""The parts of a replayed system: the policies and the cache of the live one over slots without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from systems.api import Costs, LinkSpec
+from systems.assembly import Assembly
+from systems.composed import Parts
+from systems.parts import NoPart, Options, QuantisedSelfOptions
+from systems.policies.governor import Governor
+from systems.policies.listening import Chosen, Listener
+from systems.policies.lookahead import LookaheadScheduler
+from systems.policies.orders import Shape
+from systems.policies.predicting import Predict
+from systems.replay.trace import Header
+from systems.runtime.clock import Clock
+from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.slot_table import SlotTable
+from systems.runtime.transport import Arrival, Due, Transport
+
+
+class Source:
+    """The model that a trace was recorded from, as far as numbers go."""
+
+    def __init__(self, header: Header) -> None:
+        self.top_k, self.record_bytes = header.top_k, header.record_bytes
+        self.decoder_layers, self.num_layers = header.decoder_layers, header.layers
+        self.stop_tokens = frozenset(header.stop_tokens)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Stands for what a layer's router read: knows what the next layers' routers would say to it.
+
+    Attributes:
+        rows: per row and position the gates' choices, `[layer][layers ahead - 1]`.
+    """
+
+    layer: int
+    rows: Sequence[Any]
+
+    def at(self, layer: int) -> Chosen:
+        """What the router of a later layer would choose, per token."""
+        return [token[self.layer][layer - self.layer - 1] for token in self.rows]
+
+
+@dataclass
+class ReplayedDrafter:
+    """Stands for the drafter: what it proposes is in the trace."""
+
+    draft_length: int
+    fast_bytes: int
+    scheduler: LookaheadScheduler | None = None
+    governor: Governor | None = None
+    self_layer: float = 0.0
+    """Seconds of a layer of a self-draft."""
+
+
+class VirtualTransport:
+    """A paced link that moves nothing: records arrive on the virtual clock alone."""
+
+    def __init__(self, record_bytes: int, link: LinkSpec, clock: Clock) -> None:
+        self._bytes, self._link, self.clock = record_bytes, link, clock
+        self._free_at = 0.0
+        self._busy = 0.0
+
+    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
+        """See `systems.runtime.transport.HostTransport`."""
+        start = max(asked, self._free_at)
+        ready, arrivals = start + self._link.latency, list[Arrival]()
+        for _ in into:
+            ready += self._bytes / self._link.bandwidth
+            arrivals.append(Due(ready, self.clock))
+        self._free_at = ready
+        self._busy += ready - start
+        return arrivals
+
+    def released(self, slots: Sequence[int]) -> None:
+        """Nobody reads."""
+
+    def next_start(self) -> float:
+        """When the link is free again."""
+        return self._free_at
+
+    def busy_seconds(self) -> float:
+        """Sum of transfer durations (s)."""
+        return self._busy
+
+
+class ReplayAssembly(Assembly):
+    """A system over a trace; see `Assembly`."""
+
+    def __init__(self, options: Options, header: Header, slots: int, link: LinkSpec, costs: Costs) -> None:
+        shape = Shape(header.layers, header.experts, slots)
+        super().__init__(options, Source(header), shape, link, costs, virtual=True)
+        self._header = header
+        self._link_spec = link
+
+    def slots(self) -> SlotTable:
+        """Bookkeeping only."""
+        return SlotTable(self.shape.slots)
+
+    def transport(self, slots: SlotTable) -> Transport:
+        """A link in name."""
+        return VirtualTransport(self._header.record_bytes, self._link_spec, self.clock)
+
+    def annex(self, slots: SlotTable) -> None:
+        """Nothing is read."""
+
+    def predict(self) -> Predict:
+        """What was recorded."""
+        return lambda ahead, hidden: hidden.at(ahead)
+
+    def mixer(self, cache: ExpertCache, listener: Listener | None) -> Any:
+        """Nothing is computed."""
+        return _no_tensors
+
+    def finish(self, parts: Parts) -> None:
+        """Let the trace draft."""
+        options = self.options.drafter
+        drafts = not isinstance(options, NoPart)
+        drafter = ReplayedDrafter(getattr(options, "draft_length", 0), self._header.draft_bytes if drafts else 0)
+        if isinstance(options, QuantisedSelfOptions):
+            drafter.self_layer = self.costs.at(self.costs.target_layer, 1)
+            token = drafter.self_layer * self.model.decoder_layers
+            drafter.scheduler = self.scheduler(parts, token)
+            drafter.governor = self.governor(options, token, parts)
+        parts.drafter = drafter  # type: ignore[assignment]  # the replay's loop asks less of it than the live one
+
+
+def _no_tensors(*_: Any) -> NoReturn:
+    raise RuntimeError("a replayed system computes no experts")

@@ -1,0 +1,159 @@
+"""The draft-verify loop over a trace: the calls of the live loop, in the same order and at the same virtual times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from systems.api import Meter
+from systems.composed import Parts
+from systems.policies.listening import Chosen
+from systems.policies.predicting import distinct
+from systems.replay.assembly import Ahead, ReplayedDrafter
+from systems.replay.trace import NOTHING, Header, Record
+from systems.runtime.clock import Pace
+
+
+class _Row:
+    """A request that is being replayed: its place in the batch, its record, and the position it has reached."""
+
+    def __init__(self, place: int, record: Record) -> None:
+        self.place, self.lists = place, record.lists
+        self.first = record.first
+        self.position = 0
+        self.unread = 1
+        """Final tokens that the draft model has not read."""
+
+    def at(self, name: str) -> Any:
+        """What the trace has under `name` at the row's position."""
+        return self.lists[name][self.position]
+
+    def drafted(self, most: int) -> int:
+        """How many of `most` tokens the draft proposes here."""
+        tokens = self.at("drafts")[:most]
+        return tokens.index(NOTHING) if NOTHING in tokens else len(tokens)
+
+
+class Replay:
+    """One batch."""
+
+    def __init__(self, parts: Parts, pace: Pace, header: Header, records: Sequence[Record], meter: Meter) -> None:
+        self._cache, self._listener, self._hinting = parts.cache, parts.listener, parts.hinting
+        self._depth, self._drafter = parts.depth, cast("ReplayedDrafter", parts.drafter)
+        self._pace, self._header, self._meter = pace, header, meter
+        self._rows = [_Row(place, record) for place, record in enumerate(records)]
+
+    def run(self) -> None:
+        """Replay until the meter wants no more of any row."""
+        self._cache.meter = self._meter
+        try:
+            self._prefill()
+            while self._rows:
+                self._step()
+        finally:
+            self._listener.end()
+        self._cache.end_generation()
+        self._meter.traffic(self._cache.take_traffic())
+
+    def _prefill(self) -> None:
+        with self._meter.span("prefill"):
+            self._cache.enter("prefill")
+            self._listener.begin(len(self._rows))
+            for row in self._rows:
+                self._listener.reading(row.place)
+                self._forward(row.lists["prompt_routed"], None)
+            self._meter.traffic(self._cache.take_traffic())
+            self._cache.enter("decode")
+            self._listener.decoding()
+        self._settle([[row.first] for row in self._rows])
+
+    def _step(self) -> None:
+        length = self._drafter.draft_length
+        if self._drafter.governor is not None:
+            length = self._drafter.governor.choose()
+        with self._meter.span("draft"):
+            drafted = [row.drafted(length) for row in self._rows]
+            self._draft(length)
+        width = max(drafted) + 1
+        with self._meter.span("verify"):
+            tokens = [token for row in self._rows for token in row.at("routed")[:width]]
+            ahead = [token for row in self._rows for token in row.at("ahead")[:width]]
+            self._forward(tokens, ahead)
+        accepted = [min(row.at("agreed"), count) for row, count in zip(self._rows, drafted, strict=True)]
+        with self._meter.span("host"):
+            self._cache.end_step()
+            self._listener.end_step()
+            self._meter.traffic(self._cache.take_traffic())
+            self._meter.step([row.place for row in self._rows], drafted, accepted)
+            if self._drafter.governor is not None:
+                fresh = self._drafter.scheduler.fresh if self._drafter.scheduler is not None else [0] * length
+                self._drafter.governor.observe(length, accepted, fresh)
+            committed = [row.at("answers")[: count + 1] for row, count in zip(self._rows, accepted, strict=True)]
+            for row, count in zip(self._rows, accepted, strict=True):
+                row.unread = 2 if count == length else 1
+                row.position += count + 1
+            self._settle(committed)
+
+    def _draft(self, length: int) -> None:
+        """Let the draft's layers pass, and its hints be heard."""
+        if self._header.drafter == "model":
+            width = max(row.unread for row in self._rows)
+            for place in range(length):
+                self._draft_forward(place, len(self._rows) * (width if place == 0 else 1))
+        elif self._header.drafter == "quantised_self":
+            self._self_draft(length)
+
+    def _draft_forward(self, place: int, tokens: int) -> None:
+        for ordinal in self._header.draft_ordinals:
+            self._pace.draft_layer(tokens)
+            if self._depth is None or ordinal == NOTHING or ordinal >= self._depth():
+                continue
+            self._hinting.prefetch(ordinal, distinct([row.at("hinted")[place][ordinal] for row in self._rows]))
+
+    def _self_draft(self, length: int) -> None:
+        scheduler = self._drafter.scheduler
+        if scheduler is not None:
+            scheduler.begin_step()
+        for place in range(length):
+            if scheduler is not None:
+                scheduler.begin_token()
+            for layer in range(self._header.layers):
+                self._pace.self_layer(self._drafter.self_layer)
+                if scheduler is not None:
+                    chosen = [row.at("hinted")[place][layer] for row in self._rows]
+                    scheduler.routed(layer, chosen, [row.at("confidences")[place][layer] for row in self._rows])
+            if scheduler is not None:
+                scheduler.end_token(place + 1, length)
+
+    def _forward(self, tokens: Sequence[Sequence[Any]], ahead: Sequence[Any] | None) -> None:
+        """One pass of the target over tokens `[layers][k]`; `ahead` holds what the next gates say to each."""
+        for layer in range(self._header.layers):
+            chosen: Chosen = [token[layer] for token in tokens]
+            self._pace.half_layer(len(chosen))
+            parts = _parts(chosen)
+            arriving = self._cache.visit(layer, sorted(parts), parts)
+            self._listener.routed(layer, None if ahead is None else Ahead(layer, ahead), chosen)
+            for _ in arriving:
+                pass
+            self._pace.half_layer(len(chosen))
+
+    def _settle(self, committed: Sequence[Sequence[int]]) -> None:
+        """Hand tokens over and drop the rows that are done."""
+        unfinished = [
+            index
+            for index, (row, tokens) in enumerate(zip(self._rows, committed, strict=True))
+            if not self._meter.commit(row.place, tokens)
+        ]
+        if len(unfinished) < len(self._rows):
+            self._rows = [self._rows[index] for index in unfinished]
+            if unfinished:
+                self._listener.keep(unfinished)
+
+
+def _parts(chosen: Chosen) -> dict[int, slice]:
+    """How many rows each expert computes, as slices of that length."""
+    counts: dict[int, int] = {}
+    for token in chosen:
+        for expert in token:
+            counts[expert] = counts.get(expert, 0) + 1
+    return {expert: slice(0, count) for expert, count in counts.items()}

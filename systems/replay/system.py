@@ -1,0 +1,60 @@
+"""A system replayed: the composition is the live one, models and tensors are a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from systems.api import BadInput, Costs, LinkSpec, Meter, Request, SystemConfig
+from systems.budget import affordable_slots
+from systems.combination import check_combination
+from systems.composed import ComposedSystem
+from systems.parts import AllResidentOptions, NoPart, Options
+from systems.replay.assembly import ReplayAssembly
+from systems.replay.loop import Replay
+from systems.replay.trace import Header, Trace
+
+NO_LINK = LinkSpec(bandwidth=float("inf"), latency=0.0, virtual=True)
+"""The link of a system that keeps everything: it is loaded before the clock counts."""
+
+
+class ReplayedSystem(ComposedSystem):
+    """`systems.api.System` over a trace; its times are predictions, on a virtual clock.
+
+    Raises:
+        BadInput: the system drafts with another part, or longer, than the trace was recorded with, or changes outputs.
+    """
+
+    def __init__(self, config: SystemConfig, trace: Trace, budget_bytes: int, link: LinkSpec, costs: Costs) -> None:
+        options = Options.of(config)
+        check_combination(config, options)
+        _check(config, options, trace.header)
+        header = trace.header
+        drafting = 0 if isinstance(options.drafter, NoPart) else header.draft_bytes
+        everything = isinstance(options.residency, AllResidentOptions)
+        count = header.layers * header.experts
+        if not everything:
+            count = affordable_slots(options, count, header.top_k, header.record_bytes, budget_bytes, drafting)
+        link = NO_LINK if everything else link
+        self._assembly = ReplayAssembly(options, header, count, link, costs)
+        parts = self._assembly.parts()
+        super().__init__(self._assembly.model, parts, costs, count * header.record_bytes + drafting)
+        self._trace = trace
+
+    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
+        """Replay a batch.
+
+        Raises:
+            BadInput: a request that the trace does not hold.
+        """
+        records = [self._trace.of(request) for request in requests]
+        Replay(self._parts, self._assembly.pace, self._trace.header, records, meter).run()
+
+
+def _check(config: SystemConfig, options: Options, header: Header) -> None:
+    if not isinstance(options.gating, NoPart):
+        raise BadInput("gating changes what is generated, which a trace cannot tell; set gating.part=none")
+    part, length = config.drafter.get("part", "none"), getattr(options.drafter, "draft_length", 0)
+    if part not in ("none", header.drafter):
+        raise BadInput(f"the trace was recorded with drafter.part={header.drafter} and the system has {part}")
+    if length > header.draft_length:
+        raise BadInput(f"drafter.draft_length={length} is beyond the {header.draft_length} of the trace; record longer")
