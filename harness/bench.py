@@ -47,7 +47,7 @@ def run(config: BenchConfig, console: Console) -> Outcome:
     prompts = datasets.load(config.dataset)
     key = config.key(
         provenance.code_fingerprint(),
-        provenance.folder_fingerprint(filter(None, (config.model.target, config.model.draft))),
+        provenance.folder_fingerprint(filter(None, (config.model.target, config.model.draft, config.replay))),
         datasets.fingerprint(prompts),
     )
     folders = {label: Path(config.runs) / key / label for label in config.systems}

@@ -86,7 +86,8 @@ def section(title: str, rows: Sequence[Row], columns: Sequence[Column], status: 
 def setting(rows: Sequence[Row]) -> str:
     """Say what all rows have in common."""
     first = rows[0]
-    hardware = first["hardware"] + (" (emulated)" if first["emulated"] else "")
+    how = [name for name in ("emulated", "replayed") if first.get(name)]
+    hardware = first["hardware"] + (f" ({', '.join(how)})" if how else "")
     budget = f"{first['budget_bytes'] / 2**20:.1f} MiB"
     return f"on {first['model']}, {first['dataset']}, {hardware}, batch {first['batch']}, {budget}"
 

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from harness.config import BenchConfig, budget_bytes
 from harness.contender import Contender, frozen
 from harness.datasets import Selection
 from harness.generation import Generation
-from harness.hardware import calibrate
+from harness.hardware import calibrate, predict
 from harness.meter import RecordingMeter
 from harness.metrics.base import Cell
 from harness.progress import Display
@@ -52,13 +53,19 @@ def prepare(config: BenchConfig, pair: api.ModelPair) -> Measured:
         BadInput: a system's config is wrong.
     """
     _set_threads(config.measure.threads)
-    link, costs = calibrate(config.hardware, pair, _widths(config))
     budget = budget_bytes(config.budget, pair)
+    if config.replay is None:
+        link, costs = calibrate(config.hardware, pair, widths(config))
+        compose = partial(api.build_system, pair=pair, budget_bytes=budget, link=link, costs=costs)
+    else:
+        traces = api.load_traces(Path(config.replay))
+        link, costs = predict(config.hardware, pair, traces)
+        compose = partial(api.build_replay, traces=traces, budget_bytes=budget, link=link, costs=costs)
     contenders = [Contender(label, system) for label, system in config.systems.items()]
     measured = Measured(contenders, costs, link, budget)
     try:
         for contender in contenders:
-            contender.build(pair, budget, link, costs)
+            contender.build(compose)
     except BaseException:
         close(contenders)
         raise
@@ -129,7 +136,9 @@ def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batche
 def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration) -> None:
     ids = [request.id for request in turn.requests]
     limits = [request.max_new_tokens for request in turn.requests]
-    start = partial(RecordingMeter, ids, limits, pair.stop_tokens, time.perf_counter_ns, _synchronize(pair.device))
+    system = turn.contender.system
+    clock = time.perf_counter_ns if system is None else system.now_ns
+    start = partial(RecordingMeter, ids, limits, pair.stop_tokens, clock, _synchronize(pair.device))
     generation = turn.contender.measure(turn.requests, start, turn.repeat, turn.batch, turn.order)
     if generation is None:
         display.advance(f"{turn.contender.label} (out)", 0, 0.0)
@@ -171,7 +180,7 @@ def _cell(contender: Contender, measured: Measured, seed: int) -> Cell:
     )
 
 
-def _widths(config: BenchConfig) -> set[int]:
+def widths(config: BenchConfig) -> set[int]:
     """Positions per forward that occur: one per row, and a whole draft more while verifying."""
     drafts = {int(system.drafter.get("draft_length", 0)) for system in config.systems.values()}
     rows = {1, config.measure.batch}

@@ -112,7 +112,8 @@ class BenchConfig:
 
     `budget` is a share of the target's expert bytes in (0, 1] or a size such as `24MiB`. Speedups are over
     the `baselines` that take part, else over the first system. `runs` keeps the records of every cell;
-    `output`, when given, receives summary, table and provenance of this comparison.
+    `output`, when given, receives summary, table and provenance of this comparison. `replay`, when given, is a
+    folder of traces that systems are replayed from instead of running.
     """
 
     systems: Mapping[str, SystemConfig]
@@ -125,6 +126,7 @@ class BenchConfig:
     baselines: tuple[str, ...] = ("offload", "sd_offload")
     runs: str = "results/runs"
     output: str | None = None
+    replay: str | None = None
     resume: bool = True
     reference: SystemConfig | None = field(default=None, repr=False)
     """The system whose greedy tokens are the reference; null switches the correctness check off."""

@@ -35,14 +35,14 @@ class Contender:
         """Whether it is built and has not failed."""
         return self.system is not None
 
-    def build(self, pair: api.ModelPair, budget: int, link: api.LinkSpec | None, costs: api.Costs) -> None:
-        """Compose the system within the budget.
+    def build(self, compose: Callable[[SystemConfig], System]) -> None:
+        """Compose the system within the budget, live or replayed.
 
         Raises:
             BadInput: its config is wrong; no other system would help then.
         """
         try:
-            self.system = api.build_system(self.config, pair, budget, link, costs)
+            self.system = compose(self.config)
         except api.DidNotFit as error:
             self.did_not_fit = str(error)
         except api.BadInput:

@@ -22,6 +22,19 @@ def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.Link
     return api.LinkSpec(bandwidth=record_bytes / (transfer - latency), latency=latency, remote_token=remote)
 
 
+def predict(hardware: HardwareConfig, pair: api.ModelPair, traces: api.Traces) -> tuple[api.LinkSpec, api.Costs]:
+    """Return a virtual link and the costs that hold on it, from the machine that recorded.
+
+    Without `emulate` a transfer takes what it took there.
+    """
+    costs = traces.costs
+    link = api.LinkSpec(bandwidth=pair.record_bytes / costs.transfer, latency=0.0)
+    if hardware.emulate is not None:
+        link = pace(hardware.emulate, pair.record_bytes, costs.target_layer[1])
+    transfer = link.latency + pair.record_bytes / link.bandwidth
+    return replace(link, virtual=True), replace(costs, transfer=transfer, call=link.latency)
+
+
 def calibrate(
     hardware: HardwareConfig, pair: api.ModelPair, widths: Iterable[int]
 ) -> tuple[api.LinkSpec | None, api.Costs]:

@@ -19,6 +19,7 @@ def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
         "dataset": config.dataset.name,
         "hardware": config.hardware.name,
         "emulated": config.hardware.emulate is not None,
+        "replayed": config.replay is not None,
         "batch": config.measure.batch,
         "budget_bytes": measured.budget,
         "lossless": contender.config.lossless,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 Phase = Literal["prefill", "decode"]
 SpanName = Literal["prefill", "draft", "verify", "transfer", "host"]
@@ -308,3 +308,43 @@ def build_system(
     from systems.build import build
 
     return build(config, pair, budget_bytes, link, costs)
+
+
+class Traces(Protocol):
+    """A recording that systems can be replayed from."""
+
+    costs: Costs
+    """Measured on the machine that recorded; computations take as long in a replay."""
+
+
+def record_traces(
+    pair: ModelPair, systems: Sequence[SystemConfig], requests: Sequence[Request], costs: Costs, folder: Path
+) -> None:
+    """Run the models over greedy requests and keep all that replaying `systems`, and others like them, needs."""
+    from systems.replay.store import longest_drafters, record_folder
+
+    record_folder(cast("Any", pair), longest_drafters(systems), requests, costs, folder)
+
+
+def load_traces(folder: Path) -> Traces:
+    """Open a recording.
+
+    Raises:
+        BadInput: there is none.
+    """
+    from systems.replay.store import TraceFolder
+
+    return TraceFolder(folder)
+
+
+def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: LinkSpec, costs: Costs) -> System:
+    """Compose a system whose models are a recording; its times are predictions.
+
+    Raises:
+        BadInput: as `build_system`, or the recording does not hold what the system asks.
+        DidNotFit: as `build_system`.
+    """
+    from systems.replay.system import ReplayedSystem
+
+    trace = cast("Any", traces).of(config.drafter["part"])
+    return ReplayedSystem(config, trace, budget_bytes, link, costs)

@@ -26,8 +26,8 @@ class ReplayedSystem(ComposedSystem):
 
     def __init__(self, config: SystemConfig, trace: Trace, budget_bytes: int, link: LinkSpec, costs: Costs) -> None:
         options = Options.of(config)
-        check_combination(config, options)
         _check(config, options, trace.header)
+        check_combination(config, options)
         header = trace.header
         drafting = 0 if isinstance(options.drafter, NoPart) else header.draft_bytes
         everything = isinstance(options.residency, AllResidentOptions)
@@ -51,6 +51,8 @@ class ReplayedSystem(ComposedSystem):
 
 
 def _check(config: SystemConfig, options: Options, header: Header) -> None:
+    if config.engine.get("part", "composed") != "composed":
+        raise BadInput(f"engine.part={config.engine['part']} cannot be replayed; leave {config.name} out of `systems`")
     if not isinstance(options.gating, NoPart):
         raise BadInput("gating changes what is generated, which a trace cannot tell; set gating.part=none")
     part, length = config.drafter.get("part", "none"), getattr(options.drafter, "draft_length", 0)

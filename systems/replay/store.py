@@ -1,0 +1,83 @@
+"""The traces of one recording: a folder with one file per drafter, and the costs measured beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from systems.api import BadInput, Costs, Request, SystemConfig
+from systems.replay.trace import Trace
+from systems.runtime.pair import Pair
+
+COSTS = "costs.json"
+
+
+class TraceFolder:
+    """`systems.api.Traces`: reads a trace when a system asks for it.
+
+    Raises:
+        BadInput: the folder holds no recording.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / COSTS).is_file():
+            raise BadInput(
+                f"`replay` {folder} holds no recording; make one with python -m harness.record replay={folder}"
+            )
+        self._folder = folder
+        found = json.loads((folder / COSTS).read_text(encoding="utf-8"))
+        target, draft = (
+            {int(width): time for width, time in found[name].items()} for name in ("target_layer", "draft_layer")
+        )
+        self.costs = Costs(target, draft, found["transfer"], found["call"])
+        self._read: dict[str, Trace] = {}
+
+    def of(self, drafter: str) -> Trace:
+        """Return the trace that a system with this drafter part can be replayed from.
+
+        Plain decoding follows any trace: what a draft would say does not matter to it.
+        """
+        names = sorted(path.stem for path in self._folder.glob("*.npz"))
+        name = drafter if drafter in names or drafter != "none" else names[0]
+        if name not in names:
+            raise BadInput(
+                f"`replay` {self._folder} has no trace of drafter.part={drafter}, only of {', '.join(names)}"
+            )
+        if name not in self._read:
+            self._read[name] = Trace.load(self._folder / f"{name}.npz")
+        return self._read[name]
+
+
+def longest_drafters(systems: Sequence[SystemConfig]) -> list[Mapping[str, Any]]:
+    """Return the drafters that replaying `systems` needs: of every part the one with the longest draft.
+
+    Plain decoding is left out where something drafts.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for system in systems:
+        part = system.drafter["part"]
+        if part not in found or system.drafter.get("draft_length", 0) > found[part].get("draft_length", 0):
+            found[part] = system.drafter
+    return [drafter for part, drafter in found.items() if part != "none" or len(found) == 1]
+
+
+def record_folder(
+    pair: Pair, drafters: Sequence[Mapping[str, Any]], requests: Sequence[Request], costs: Costs, folder: Path
+) -> None:
+    """Record a trace per drafter and keep the costs; the folder is complete once the costs are there."""
+    from systems.replay.record import record
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for drafter in drafters:
+        record(pair, dict(drafter), requests).save(folder / f"{drafter['part']}.npz")
+    facts = {
+        "target_layer": costs.target_layer,
+        "draft_layer": costs.draft_layer,
+        "transfer": costs.transfer,
+        "call": costs.call,
+    }
+    temporary = folder / f".{COSTS}.partial"
+    temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder / COSTS)
