@@ -13,11 +13,11 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from systems.api import Meter, NullMeter, Phase, Traffic, WorkerDied
-from systems.policies.orders import DEMAND, PREFETCH, Hint, Order
+from systems.policies.orders import Hint, Order
+from systems.runtime.desk import TransferDesk
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
-from systems.runtime.queue import TransferQueue
 from systems.runtime.transport import Arrival, Due, Transport
 
 
@@ -45,8 +45,9 @@ class ExpertCache:
         self._elsewhere = elsewhere
         self.meter: Meter = NullMeter([])
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
-        self._batch_io, self._worker = batch_io, worker
-        self._queue = TransferQueue()
+        self._worker = worker
+        self._desk = TransferDesk(occupancy, ledger, experts, batch_io)
+        self._queue = self._desk.queue
         self.clock, self._inline = transport.clock, transport.clock.virtual
         self._idle = False
         self._closed = False
@@ -73,8 +74,14 @@ class ExpertCache:
         with self._lock:
             self._catch_up()
             self._occupancy.needed([base + expert for expert in needed])
-            away = self._send_elsewhere(layer, needed, parts)
-            present, absent = self._classify(layer, [base + e for e in needed if e not in away], len(needed))
+            self._check()
+            self._ledger.needed(layer, len(needed))
+            away: list[int] = []
+            if self._elsewhere is not None and parts is not None:
+                away = self._desk.send_elsewhere(self._elsewhere, layer, needed, parts)
+            ids = [base + expert for expert in needed if expert not in away]
+            present, absent = self._desk.classify(layer, ids, self.clock.now())
+            self._wake()
         return self._arriving(base, present, away, absent)
 
     def prefetch(self, layer: int, experts: Iterable[int]) -> int:
@@ -91,12 +98,9 @@ class ExpertCache:
         Returns:
             How many experts were neither here nor ordered before.
         """
-        named = {hint.layer * self.experts + hint.expert for hint in fetch}
         with self._lock:
             self._catch_up()
-            self._cancel([expert for expert in self._queue.prefetches() if expert not in named])
-            self._occupancy.held.clear()
-            self._occupancy.held.update(hint.layer * self.experts + hint.expert for hint in hold)
+            self._desk.forget(fetch, hold)
         return self._order(fetch)
 
     def absent(self, experts: Iterable[int]) -> list[int]:
@@ -108,8 +112,7 @@ class ExpertCache:
         """Forget the hints of the verification that has ended."""
         with self._lock:
             self._catch_up()
-            self._cancel(self._queue.prefetches())
-            self._occupancy.held.clear()
+            self._desk.forget()
 
     def end_generation(self) -> None:
         """Let transfers land and write off prefetches that were never used."""
@@ -160,7 +163,7 @@ class ExpertCache:
                     self._sleep()
                 elif (delay := self._transport.next_start() - self.clock.now()) > 0:
                     self._work.wait(delay)
-                elif admitted := self._admit():
+                elif admitted := self._desk.admit():
                     return admitted
                 elif self._give_up():
                     self._arrived.notify_all()
@@ -171,7 +174,7 @@ class ExpertCache:
     def publish(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
         """Announce when the experts of a run will have arrived."""
         with self._lock:
-            self._note(run, arrivals)
+            self._desk.note(run, arrivals)
             self._arrived.notify_all()
 
     def fail(self, error: BaseException) -> None:
@@ -182,91 +185,25 @@ class ExpertCache:
 
     # --- under the lock -------------------------------------------------------------------------------
 
-    def _send_elsewhere(self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None) -> list[int]:
-        """Choose the missing experts that are computed where they lie."""
-        if self._elsewhere is None or parts is None:
-            return []
-        base = layer * self.experts
-        absent = {e: parts[e].stop - parts[e].start for e in needed if base + e not in self.slots.of}
-        away = self._elsewhere.choose(absent)
-        self._ledger.elsewhere(layer, len(away))
-        return away
-
     def _order(self, hints: Sequence[Hint]) -> int:
         """Queue the hinted experts that are neither here nor queued; hold them all."""
-        missing = list[int]()
         with self._lock:
             self._catch_up()
             self._check()
-            for hint in hints:
-                expert = hint.layer * self.experts + hint.expert
-                self._occupancy.held.add(expert)
-                if expert in self.slots.of:
-                    continue
-                if expert not in self._queue:
-                    missing.append(expert)
-                self._queue.push(Order(PREFETCH, hint.urgency, self.clock.now(), expert, hint.layer))
+            missing = self._desk.hint(hints, self.clock.now())
             self._wake()
         if missing and not self._worker:
             with self.meter.span("transfer"):
                 self._settle(missing)
         return len(missing)
 
-    def _classify(self, layer: int, needed: list[int], routed: int) -> tuple[list[int], set[int]]:
-        """Pin what is ready, order what is not; count each need once."""
-        self._check()
-        present, absent = list[int](), set[int]()
-        self._ledger.needed(layer, routed)
-        for expert in needed:
-            if expert not in self.slots.of:
-                self._demand(layer, expert)
-                absent.add(expert)
-                continue
-            self._occupancy.pin(expert)
-            first_use = expert in self._occupancy.unused
-            self._occupancy.unused.discard(expert)
-            if not self._occupancy.ready(expert):
-                self._ledger.late(layer)
-                absent.add(expert)
-                continue
-            present.append(expert)
-            self._ledger.on_time(layer) if first_use else self._ledger.resident(layer)
-        self._cancel(self._queue.prefetches(layer))
-        self._wake()
-        return present, absent
-
-    def _demand(self, layer: int, expert: int) -> None:
-        """Order a transfer at once; a prefetch that is still queued is upgraded and counts as late."""
-        if expert in self._queue:
-            self._ledger.late(layer)
-        else:
-            self._ledger.demand(layer)
-        self._queue.push(Order(DEMAND, layer, self.clock.now(), expert, layer))
-
-    def _admit(self) -> list[Order]:
-        """Give slots to the most urgent run, or to as much of it as slots allow."""
-        admitted = list[Order]()
-        for order in self._queue.run(self._batch_io):
-            if not self._occupancy.admit(order):
-                break
-            self._queue.cancel(order.expert)
-            admitted.append(order)
-        if admitted:
-            ahead = len(admitted) if admitted[0].kind == PREFETCH else 0
-            self._ledger.moved(len(admitted), ahead)
-        return admitted
-
     def _give_up(self) -> bool:
         """Without a worker, withdraw prefetches that no slot can be had for: drafting waits for them, and no slot
         can fall free before it goes on."""
         if self._worker or not (refused := self._queue.prefetches()):
             return False
-        self._cancel(refused)
+        self._desk.cancel(refused)
         return True
-
-    def _note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
-        for order, arrival in zip(run, arrivals, strict=True):
-            self._occupancy.loading[order.expert] = arrival
 
     def _catch_up(self) -> None:
         """On a virtual clock, let the link start what it would have started until now."""
@@ -276,11 +213,11 @@ class ExpertCache:
 
     def _carry(self) -> bool:
         """Start the next transfer in place of a worker; False where no slot can be had."""
-        run = self._admit()
+        run = self._desk.admit()
         if not run:
             return self._give_up()
         slots = [self.slots.of[order.expert] for order in run]
-        self._note(run, self._transport.move(run[0].expert, slots, min(order.asked for order in run)))
+        self._desk.note(run, self._transport.move(run[0].expert, slots, min(order.asked for order in run)))
         return True
 
     def _wait(self) -> None:
@@ -313,11 +250,6 @@ class ExpertCache:
         elif self._idle and len(self._queue):
             self._work.notify()
 
-    def _cancel(self, experts: Sequence[int]) -> None:
-        for expert in experts:
-            self._queue.cancel(expert)
-        self._ledger.cancelled(len(experts))
-
     def _check(self) -> None:
         if self._failure is not None:
             raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
@@ -344,7 +276,7 @@ class ExpertCache:
     def _await_any(self, experts: set[int]) -> int:
         """Block until one of the experts may be read; return it. The link is serial: first ordered, first in."""
         with self._lock:
-            while (found := self._first_known(experts)) is None:
+            while (found := self._desk.first_known(experts)) is None:
                 self._check()
                 self._wait()
         expert, arrival = found
@@ -353,18 +285,11 @@ class ExpertCache:
             del self._occupancy.loading[expert]
         return expert
 
-    def _first_known(self, experts: set[int]) -> tuple[int, Arrival] | None:
-        """Return the first of the experts on their way whose arrival is known."""
-        for expert, arrival in self._occupancy.loading.items():
-            if expert in experts and arrival is not None:
-                return expert, arrival
-        return None
-
     def _settle(self, experts: Sequence[int]) -> None:
         """Block until none of the experts is queued or on its way."""
         for expert in experts:
             with self._lock:
-                while expert in self._queue or self._occupancy.loading.get(expert, self) is None:
+                while self._desk.unknown(expert):
                     self._check()
                     self._wait()
                 arrival = self._occupancy.loading.get(expert)
