@@ -11,6 +11,7 @@ from harness.metrics import (
     stall,
     step_time,
     target_efficiency,
+    theta,
     throughput,
     tpot,
     ttft,
@@ -19,7 +20,7 @@ from harness.metrics.base import Cell, Value
 
 FAMILIES = (
     ttft, tpot, step_time, throughput, acceptance, experts, stall, breakdown, correctness, memory,
-    target_efficiency,
+    target_efficiency, theta,
 )  # fmt: skip
 
 

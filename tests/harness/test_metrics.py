@@ -15,6 +15,7 @@ from harness.metrics import (
     stall,
     step_time,
     target_efficiency,
+    theta,
     throughput,
     tpot,
     ttft,
@@ -238,3 +239,11 @@ def test_every_number_carries_unit_definition_and_no_unknown_is_zero() -> None:
         assert entry.keys() >= {"value", "unit", "low", "high", "n", "definition"}
         assert "@" in value.definition, id
         assert (value.value is None) == ("reason" in entry), id
+
+
+def test_theta_keeps_draft_lengths_apart() -> None:
+    """Two steps of 2 drafts: 2 + 3 tokens in 30 ms; one of 4: 5 tokens in 50 ms."""
+    steps = [step(2, 1, seconds=0.01), step(4, 4, seconds=0.05), step(2, 2, seconds=0.02)]
+    values = theta.measure(cell(generation(row("a"), steps=steps)))
+    assert {name: round(value.value or 0) for name, value in values.items()} == {"theta_2": 167, "theta_4": 100}
+    assert theta.measure(cell(generation(row("a"), steps=[step(0, 0)]))) == {}

@@ -1,0 +1,32 @@
+"""Tokens per second of steps by their draft length: what MoE-SpeQ's governor predicts and maximises (theta of k).
+
+Prevents judging a governor by its average: a roofline that is wrong where it is not used still chooses wrongly.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from harness.generation import Generation
+from harness.metrics.base import Cell, Definition, Value
+
+THETA = Definition(
+    "theta@1",
+    "tokens/s",
+    "higher",
+    "tokens committed in steps that drafted k tokens / seconds of those steps",
+)
+
+
+def measure(cell: Cell) -> dict[str, Value]:
+    """One value per draft length that occurred; none where nothing was drafted."""
+    lengths = {max(step.drafted, default=0) for generation in cell.generations for step in generation.steps} - {0}
+    return {
+        f"theta_{length}": THETA.ratio(cell, partial(_parts, length), "no step drafted so many")
+        for length in sorted(lengths)
+    }
+
+
+def _parts(length: int, generation: Generation) -> tuple[float, float]:
+    steps = [step for step in generation.steps if max(step.drafted, default=0) == length]
+    return sum(accepted + 1 for step in steps for accepted in step.accepted), sum(step.seconds for step in steps)
