@@ -100,6 +100,16 @@ def bench_config(composed: Plain, folders: Sequence[Path], overrides: Sequence[s
     return schema.parse(BenchConfig, values, "")
 
 
+def listed_systems(listed: Sequence[Any], folders: Sequence[Path]) -> dict[str, SystemConfig]:
+    """Read the systems of a list by label; see `bench_config`.
+
+    Raises:
+        BadInput: unknown systems, duplicate labels.
+    """
+    systems = _listed(listed, {}, folders, ())
+    return {label: schema.parse(SystemConfig, system, f"system({label})") for label, system in systems.items()}
+
+
 def _listed(listed: Sequence[Any], own: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> dict[str, Plain]:
     keys = _keys(overrides)
     if "system" in keys:

@@ -150,6 +150,18 @@ class BenchConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def size_bytes(key: str, text: str) -> int:
+    """Return the bytes of a size such as `24MiB`.
+
+    Raises:
+        BadInput: it is none.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)", text.strip())
+    if match is None or match[2].upper() not in _UNITS:
+        raise BadInput(f"`{key}` is {text!r}; a size such as 24MiB or 12GB is needed")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
 def parse_budget(budget: float | str) -> float | int:
     """Return a share in (0, 1] as float, or bytes as int.
 

@@ -49,8 +49,8 @@ def verdict(rows: Iterable[Row]) -> int:
     return FAILURE if any(row["status"] in FAILING for row in rows) else OK
 
 
-def launch(task: Callable[[T], None], read: Read[T]) -> int:
-    """Compose each job's config with Hydra, `read` it and hand it to `task`; return the exit code."""
+def launch(task: Callable[[T], None], read: Read[T], root: str = "config") -> int:
+    """Compose each job's config from `conf/ROOT.yaml`, `read` it and hand it to `task`; return the exit code."""
     # Before transformers and datasets are imported: nothing may be fetched, nor wait for a network.
     for name in OFFLINE:
         os.environ.setdefault(name, "1")
@@ -58,7 +58,7 @@ def launch(task: Callable[[T], None], read: Read[T]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     problems: list[str] = []
     try:
-        _hydra(task, read, problems)
+        _hydra(task, read, problems, root)
     except KeyboardInterrupt:
         return _report("interrupted; the same command measures what is missing", 128 + signal.SIGINT)
     except Terminated:
@@ -66,7 +66,7 @@ def launch(task: Callable[[T], None], read: Read[T]) -> int:
     return USAGE if problems else OK
 
 
-def _hydra(task: Callable[[T], None], read: Read[T], problems: list[str]) -> None:
+def _hydra(task: Callable[[T], None], read: Read[T], problems: list[str], root: str) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
@@ -85,7 +85,7 @@ def _hydra(task: Callable[[T], None], read: Read[T], problems: list[str]) -> Non
             _report(problems[-1], USAGE)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name=root)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         problems.append(explain(error))
         _report(problems[-1], USAGE)

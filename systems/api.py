@@ -278,6 +278,53 @@ class SystemConfig:
     engine: Mapping[str, Any] = field(default_factory=lambda: {"part": "composed"})
 
 
+@dataclass(frozen=True, slots=True)
+class DraftShape:
+    """A draft in numbers: weights in bytes (0: those of the target in INT4), layers, and how well it foretells.
+
+    `recall` is the share of a token's experts that it names, `acceptance` the chance that its next token is right.
+    """
+
+    recall: float
+    acceptance: float
+    bytes: int = 0
+    layers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """`conf/shape/*.yaml`: a model in numbers, for predictions without weights; 16 bits per weight.
+
+    `other_bytes` are all weights but routed experts and the draft. `statistics` are those of the routing: `skew`,
+    `reuse` and `ahead` of `systems.replay.synthetic.Statistics`.
+    """
+
+    name: str
+    source: str
+    layers: int
+    moe_layers: int
+    experts: int
+    top_k: int
+    hidden: int
+    intermediate: int
+    other_bytes: int
+    statistics: Mapping[str, Any]
+    draft: DraftShape
+    self_draft: DraftShape
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "moe_layers", "experts", "top_k", "hidden", "intermediate", "other_bytes"):
+            if getattr(self, name) <= 0:
+                raise BadInput(f"`shape.{name}` is {getattr(self, name)}; a positive number is needed")
+        if self.top_k > self.experts or self.moe_layers > self.layers:
+            raise BadInput("`shape.top_k` and `shape.moe_layers` must not exceed `shape.experts` and `shape.layers`")
+
+    @property
+    def expert_bytes(self) -> int:
+        """Bytes of one expert."""
+        return 3 * self.hidden * self.intermediate * 2
+
+
 def load_pair(config: ModelConfig, root: Path) -> ModelPair:
     """Load target, draft and tokenizer.
 
@@ -335,6 +382,19 @@ def load_traces(folder: Path) -> Traces:
     from systems.replay.store import TraceFolder
 
     return TraceFolder(folder)
+
+
+def imagine_traces(
+    shape: ModelShape, costs: Costs, draft_length: int, requests: int, prompt_tokens: int, new_tokens: int, seed: int
+) -> tuple[Traces, list[Request]]:
+    """Generate a recording of a model that is not at hand, with its requests; computations take what `costs` says.
+
+    Raises:
+        BadInput: statistics that cannot be.
+    """
+    from systems.replay.imagined import imagine
+
+    return imagine(shape, costs, draft_length, requests, prompt_tokens, new_tokens, seed)
 
 
 def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: LinkSpec, costs: Costs) -> System:
