@@ -47,7 +47,7 @@ format: $(READY) ## Apply style
 typecheck: $(READY) ## Check types, strictly
 	$(BIN)/mypy
 
-models: $(READY) ## Train the reference pair again (about 45 minutes on two cores)
+models: $(READY) ## Train the reference pair again (about 80 minutes on two idle cores)
 	$(BIN)/python -m models.train $(ARGS)
 	$(BIN)/python -m models.publish
 

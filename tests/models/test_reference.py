@@ -23,11 +23,14 @@ def test_the_pair_is_layer_aligned_and_within_its_size() -> None:
     assert sum(path.stat().st_size for path in PAIR.rglob("*.safetensors")) <= 64 * 2**20
 
 
-def test_the_tokenizer_reads_indentation_in_one_token() -> None:
+def test_a_prompts_tokens_stay_when_the_solution_follows() -> None:
+    """Prompts end in a newline; were it merged with what follows, the model would meet a token it never saw there."""
     tokenizer = AutoTokenizer.from_pretrained(PAIR)
     assert tokenizer.eos_token_id == tokenizer.pad_token_id is not None
-    for indent in (4, 8, 12):
-        assert len(tokenizer.encode("\n" + " " * indent + "return x")) == 3
+    assert len(tokenizer.encode("\n        return x")) == 4
+    for exercise in generate("held_out", 50, 99):
+        prompt = tokenizer.encode(exercise.prompt)
+        assert tokenizer.encode(solved(exercise))[: len(prompt)] == prompt
 
 
 def test_both_models_have_learned_exercises_and_agree() -> None:
