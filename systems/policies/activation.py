@@ -62,19 +62,23 @@ class ActivationMatrices:
         self.collecting = False
         """Whether finished sequences are kept as traces."""
         self._finished: list[Matrix] = []
+        self._scores: list[float] | None = None
 
     def begin(self, rows: int) -> None:
         """A batch of so many sequences starts."""
         self.matrices = [np.zeros((self._shape.layers, self._shape.experts)) for _ in range(rows)]
         self._finished = list(self.matrices)
+        self._scores = None
 
     def count(self, row: int, layer: int, experts: Sequence[int]) -> None:
         """Tokens of a sequence were routed to these experts, with repetition."""
         np.add.at(self.matrices[row][layer], experts, 1.0)
+        self._scores = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""
         self.matrices = [self.matrices[row] for row in rows]
+        self._scores = None
 
     def end(self) -> None:
         """The batch is over: keep its matrices, if they are collected."""
@@ -103,16 +107,17 @@ class ActivationMatrices:
             if priority[i] > 0
         ]
 
-    def scores(self) -> Matrix:
-        """How much each expert deserves its slot: activation ratio so far, earlier layers first.
+    def scores(self) -> list[float]:
+        """How much each expert (by id) deserves its slot: activation ratio so far, earlier layers first.
 
         Earlier layers have less time to be prefetched, so the ratio is weighed by `1 - layer / layers`.
         """
-        shape = (self._shape.layers, self._shape.experts)
-        total = np.sum(self.matrices, axis=0) if self.matrices else np.zeros(shape)
-        weight = 1 - np.arange(self._shape.layers)[:, None] / self._shape.layers
-        scores: Matrix = (_ratios(total) + EPSILON) * weight
-        return scores
+        if self._scores is None:
+            shape = (self._shape.layers, self._shape.experts)
+            total = np.sum(self.matrices, axis=0) if self.matrices else np.zeros(shape)
+            weight = 1 - np.arange(self._shape.layers)[:, None] / self._shape.layers
+            self._scores = ((_ratios(total) + EPSILON) * weight).ravel().tolist()
+        return self._scores
 
 
 class ActivationAware(Residency):
@@ -122,7 +127,7 @@ class ActivationAware(Residency):
     weighed by layers, so they compare.
     """
 
-    def __init__(self, shape: Shape, scores: Callable[[], Matrix]) -> None:
+    def __init__(self, shape: Shape, scores: Callable[[], list[float]]) -> None:
         self._experts, self._scores = shape.experts, scores
         self._resident: dict[int, None] = {}
 
@@ -136,12 +141,12 @@ class ActivationAware(Residency):
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the evictable expert with the lowest score, None for a prefetch of lower priority."""
-        flat = self._scores().ravel()
+        scores = self._scores()
         free = [expert for expert in self._resident if expert not in held and evictable(expert)]
         if not free and order.kind == DEMAND:
             free = [expert for expert in self._resident if evictable(expert)]
-        least = min(free, key=flat.__getitem__, default=None)
-        if least is None or order.kind == DEMAND or flat[least] < 1.0 - order.urgency:
+        least = min(free, key=scores.__getitem__, default=None)
+        if least is None or order.kind == DEMAND or scores[least] < 1.0 - order.urgency:
             return least
         return None
 
