@@ -32,7 +32,8 @@ def generated(name: str, pair: Pair, slots: int, batch: Sequence[Request], **cha
     config = dataclasses.replace(SYSTEMS[name], **changes)
     system = build_system(config, pair, copies(config, pair) + slots * pair.record_bytes, FAST, COSTS)
     meter = Widths([r.max_new_tokens for r in batch])
-    system.calibrate(requests(3, 16, seed=50))
+    for warm_up in (requests(2, 16, seed=50), requests(1, 16, seed=51)):
+        system.calibrate(warm_up)
     system.rehearse(batch)
     system.generate(batch, meter)
     facts = system.describe()
