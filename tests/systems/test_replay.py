@@ -94,7 +94,7 @@ def test_other_draft_lengths_and_cutoffs_need_no_new_trace(
 
 def test_a_trace_says_what_it_cannot_replay(pair: Pair, traces: Traces, tmp_path: Path) -> None:
     trace = traces.of("model")
-    with pytest.raises(BadInput, match="recorded with drafter.part=model"):
+    with pytest.raises(BadInput, match=r"recorded with drafter\.part=model"):
         ReplayedSystem(SYSTEMS["moe_speq"], trace, 10**9, LINK, COSTS)
     longer = dataclasses.replace(SYSTEMS["sd_offload"], drafter={"part": "model", "draft_length": 9})
     with pytest.raises(BadInput, match="beyond the 4 of the trace"):
