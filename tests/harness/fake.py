@@ -164,6 +164,9 @@ class FakeSystem:
     def _needs(missing: int, late: int) -> LayerNeeds:
         return LayerNeeds(needed=5, resident=4 - missing, on_time=1, late=late, demand=missing - late)
 
+    def now_ns(self) -> int:
+        return time.perf_counter_ns()
+
     def rehearse(self, requests: Sequence[Request]) -> None:
         if self.fault == "forgets":
             raise RuntimeError("no rehearsal")

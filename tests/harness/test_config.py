@@ -56,7 +56,7 @@ def test_files_are_named_after_what_they_hold() -> None:
 def test_the_command_line_is_frozen() -> None:
     """What users type. Changing this is a breaking change: say so in the changelog."""
     assert set(compose().identity()) == {
-        "systems", "model", "dataset", "hardware", "measure", "budget", "reference",
+        "systems", "model", "dataset", "hardware", "measure", "budget", "replay", "reference",
     }  # fmt: skip
     assert {"offload", "resident", "sd_offload", "sp_moe"} <= set(_options("system"))
     assert {"coarse", "fine_grained", "local"} <= set(_options("hardware"))
@@ -78,7 +78,7 @@ def test_make_bench_all_is_every_system_in_both_profiles() -> None:
     fine, coarse = suite_configs(plain("experiment=bench_all"), [CONF], ["experiment=bench_all"])
     assert (fine.hardware.name, coarse.hardware.name) == ("fine_grained", "coarse")
     assert set(fine.systems) == set(coarse.systems) == set(_options("system"))
-    assert (fine.dataset.name, fine.dataset.limit, fine.measure.max_new_tokens) == ("humaneval", 16, 64)
+    assert (fine.dataset.name, fine.dataset.limit, fine.measure.max_new_tokens) == ("humaneval", 10, 64)
     assert fine.measure.repeats == coarse.measure.repeats == 1
     assert fine.output == coarse.output == "results/bench-all"
     assert {fine.systems[name].residency["part"] for name in fine.baselines} & {

@@ -97,7 +97,6 @@ def test_the_section_is_read_whole() -> None:
         None,
         "systems/policies/fifo.py",
         'systems/parts.py, PARTS["residency"]',
-        "systems/assembly.py, Assembly._residency",
         "conf/system/offload_fifo.yaml",
         None,
     ]
