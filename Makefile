@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all cutoff overhead test lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all cutoff overhead test test-nightly lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,6 +35,9 @@ overhead: $(READY) ## Cost of measuring, and of our loop against transformers' g
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+test-nightly: $(READY) ## Run the tests that take long
+	$(BIN)/python -m pytest -m nightly $(ARGS)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .
