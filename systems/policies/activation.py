@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systems.policies.orders import DEMAND, Hint, Order, Shape
-from systems.policies.residency import Evictable, Residency
+from systems.policies.residency import Evictable, Roster
 
 Matrix = NDArray[np.float64]
 CAPACITY = 1000
@@ -120,31 +120,23 @@ class ActivationMatrices:
         return self._scores
 
 
-class ActivationAware(Residency):
+class ActivationAware(Roster):
     """Evicts the expert with the lowest score; what is hinted goes last, and for a demand only.
 
     A prefetch takes the slot only of an expert that deserves it less than what is prefetched: both are ratios
     weighed by layers, so they compare.
     """
 
-    def __init__(self, shape: Shape, scores: Callable[[], list[float]]) -> None:
-        self._experts, self._scores = shape.experts, scores
-        self._resident: dict[int, None] = {}
-
-    def admitted(self, expert: int) -> None:
-        """Note the expert."""
-        self._resident[expert] = None
-
-    def evicted(self, expert: int) -> None:
-        """Forget the expert."""
-        del self._resident[expert]
+    def __init__(self, scores: Callable[[], list[float]]) -> None:
+        super().__init__()
+        self._scores = scores
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the evictable expert with the lowest score, None for a prefetch of lower priority."""
         scores = self._scores()
-        free = [expert for expert in self._resident if expert not in held and evictable(expert)]
+        free = [expert for expert in self._order if expert not in held and evictable(expert)]
         if not free and order.kind == DEMAND:
-            free = [expert for expert in self._resident if evictable(expert)]
+            free = [expert for expert in self._order if evictable(expert)]
         least = min(free, key=scores.__getitem__, default=None)
         if least is None or order.kind == DEMAND or scores[least] < 1.0 - order.urgency:
             return least

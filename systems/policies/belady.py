@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from systems.policies.orders import DEMAND, Hint, Order, Shape
-from systems.policies.residency import Evictable, Residency
+from systems.policies.residency import Evictable, Roster
 
 NEVER = float("inf")
 
@@ -127,25 +127,17 @@ class Future:
         )
 
 
-class Belady(Residency):
+class Belady(Roster):
     """Evicts as scheduled. What the schedule did not foresee evicts the farthest use, if that is later than its own."""
 
     def __init__(self, future: Future) -> None:
+        super().__init__()
         self._future = future
-        self._resident: dict[int, None] = {}
-
-    def admitted(self, expert: int) -> None:
-        """Note the expert."""
-        self._resident[expert] = None
-
-    def evicted(self, expert: int) -> None:
-        """Forget the expert."""
-        del self._resident[expert]
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the scheduled victim once it may go, else the farthest use that may."""
         planned = self._future.planned_victim(order.expert)
-        if planned is not None and planned in self._resident:
+        if planned is not None and planned in self._order:
             if evictable(planned):
                 return planned
             if order.kind != DEMAND:
@@ -153,7 +145,7 @@ class Belady(Residency):
         found, farthest = None, -1.0
         if order.kind != DEMAND:
             farthest = self._future.next_use(order.expert, self._future.now)
-        for expert in self._resident:
+        for expert in self._order:
             use = self._future.next_use(expert, self._future.now)
             if use > farthest and evictable(expert):
                 found, farthest = expert, use

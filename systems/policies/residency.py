@@ -59,23 +59,27 @@ def spare_hinted(
     return hinted if order.kind == DEMAND else None
 
 
-class Lru(Residency):
-    """Least recently used, one recency order over all layers."""
+class Roster(Residency):
+    """Knows who is resident, in the order of arrival."""
 
     def __init__(self) -> None:
         self._order: OrderedDict[int, None] = OrderedDict()
 
     def admitted(self, expert: int) -> None:
-        """Enter as most recent."""
+        """Enter last."""
         self._order[expert] = None
+
+    def evicted(self, expert: int) -> None:
+        """Leave."""
+        del self._order[expert]
+
+
+class Lru(Roster):
+    """Least recently used, one recency order over all layers."""
 
     def used(self, expert: int) -> None:
         """Become most recent."""
         self._order.move_to_end(expert)
-
-    def evicted(self, expert: int) -> None:
-        """Leave the order."""
-        del self._order[expert]
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the least recent expert that may go, hinted ones last and for a demand only."""

@@ -86,7 +86,7 @@ def test_the_least_active_goes_and_of_equals_the_deepest() -> None:
     matrices.begin(1)
     matrices.count(0, 0, [0])
     matrices.count(0, 1, [0, 1])
-    policy = ActivationAware(SHAPE, matrices.scores)
+    policy = ActivationAware(matrices.scores)
     for expert in (0, 1, 3, 6):  # (0,0) used, (0,1) unused, (1,0) used, (2,0) unused
         policy.admitted(expert)
     demand = Order(DEMAND, 0, 0.0, 8, 2)
