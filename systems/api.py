@@ -167,6 +167,20 @@ class System(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Overheads:
+    """What a live run adds to the times of its layers and transfers; fitted to one by `harness.calibrate`.
+
+    `scale` multiplies computing times. `fetch` and `hint` are seconds that computing takes longer for every record
+    that crosses the link beside it (a copy by another core, the bookkeeping, a cold cache) and for every time that a
+    predictor is asked. They hold on a virtual clock only: on the machine's they are there by themselves.
+    """
+
+    scale: float = 1.0
+    fetch: float = 0.0
+    hint: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """Times measured on this machine, in seconds, that analytic policies are fed with.
 
@@ -178,6 +192,7 @@ class Costs:
     draft_layer: Mapping[int, float]
     transfer: float
     call: float
+    overheads: Overheads = Overheads()
 
     @staticmethod
     def at(table: Mapping[int, float], width: int) -> float:

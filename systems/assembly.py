@@ -63,7 +63,7 @@ class Assembly(ABC):
         self, options: Options, model: Model, shape: Shape, link: LinkSpec | None, costs: Costs, virtual: bool
     ) -> None:
         self.options, self.model, self.shape, self.link, self.costs = options, model, shape, link, costs
-        self.clock: Clock = VirtualClock() if virtual else WallClock()
+        self.clock: Clock = VirtualClock(costs.overheads) if virtual else WallClock()
         self.pace = Pace(self.clock, costs)
         self._future = Future(shape)
         self._matrices = ActivationMatrices(shape)

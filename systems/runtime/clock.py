@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from systems.api import Costs
+from systems.api import Costs, Overheads
 
 
 class Clock(Protocol):
@@ -22,6 +22,12 @@ class Clock(Protocol):
 
     def spend(self, seconds: float) -> None:
         """Computation that takes so long on the machine that the clock belongs to is about to run."""
+
+    def carried(self, records: int) -> None:
+        """So many records have set out over the link."""
+
+    def hinted(self) -> None:
+        """A predictor was asked."""
 
 
 class WallClock:
@@ -41,7 +47,15 @@ class WallClock:
 
     @staticmethod
     def spend(seconds: float) -> None:
-        """Nothing: the computation itself takes the time."""
+        """Nothing: the computation itself takes the time, and so with the others."""
+
+    @staticmethod
+    def carried(records: int) -> None:
+        """Nothing."""
+
+    @staticmethod
+    def hinted() -> None:
+        """Nothing."""
 
 
 class VirtualClock:
@@ -49,8 +63,10 @@ class VirtualClock:
 
     virtual = True
 
-    def __init__(self) -> None:
+    def __init__(self, overheads: Overheads | None = None) -> None:
+        self._overheads = overheads or Overheads()
         self._now = 0.0
+        self._owed = 0.0
 
     def now(self) -> float:
         """The virtual time."""
@@ -61,8 +77,17 @@ class VirtualClock:
         self._now = max(self._now, until)
 
     def spend(self, seconds: float) -> None:
-        """Let so many seconds pass."""
-        self._now += seconds
+        """Let so many seconds of computing pass, and what it is slowed by."""
+        self._now += seconds * self._overheads.scale + self._owed
+        self._owed = 0.0
+
+    def carried(self, records: int) -> None:
+        """So many records have set out over the link: the computation beside it slows."""
+        self._owed += records * self._overheads.fetch
+
+    def hinted(self) -> None:
+        """A predictor was asked: the computation waits for it."""
+        self._owed += self._overheads.hint
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,7 @@ class ExpertCache:
     def _order(self, hints: Sequence[Hint]) -> int:
         """Queue the hinted experts that are neither here nor queued; hold them all."""
         with self._lock:
+            self.clock.hinted()
             self._catch_up()
             self._check()
             missing = self._desk.hint(hints, self.clock.now())
@@ -217,6 +218,7 @@ class ExpertCache:
         if not run:
             return self._give_up()
         slots = [self.slots.of[order.expert] for order in run]
+        self.clock.carried(len(run))
         self._desk.note(run, self._transport.move(run[0].expert, slots, min(order.asked for order in run)))
         return True
 

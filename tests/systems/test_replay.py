@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from systems.api import BadInput, LinkSpec, Request, SystemConfig, build_system
+from systems.api import BadInput, LinkSpec, Overheads, Request, SystemConfig, build_system
 from systems.replay.record import record
 from systems.replay.system import ReplayedSystem
 from systems.replay.trace import Trace
 from systems.runtime.pair import Pair
 from tests.systems.test_exactness import Checked, copies
-from tests.systems.tiny import COSTS, LOSSLESS, SYSTEMS, requests
+from tests.systems.tiny import COSTS as PLAIN_COSTS
+from tests.systems.tiny import LOSSLESS, SYSTEMS, requests
 
+COSTS = dataclasses.replace(PLAIN_COSTS, overheads=Overheads(scale=1.1, fetch=3e-4, hint=2e-4))
 LINK = LinkSpec(bandwidth=20e6, latency=2e-5, remote_token=2e-4, virtual=True)
 WARM_UP = [dataclasses.replace(request, id=f"warm-{request.id}") for request in requests(2, 8, seed=77)]
 

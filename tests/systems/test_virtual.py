@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from systems.api import LinkSpec, Request, build_system
+from systems.api import LinkSpec, Overheads, Request, build_system
+from systems.runtime.clock import VirtualClock
 from systems.runtime.pair import Pair
 from tests.systems.test_exactness import Checked, copies, plain, reference  # noqa: F401
 from tests.systems.tiny import COSTS, LOSSLESS, SYSTEMS, requests
@@ -49,3 +50,14 @@ def test_time_is_what_the_table_and_the_link_say(pair: Pair) -> None:
     _, _, long = counts("no_cache", pair, requests(1, 6))
     transfer = VIRTUAL.latency + pair.record_bytes / VIRTUAL.bandwidth
     assert (long - short) / 1e9 == pytest.approx(4 * (1e-3 + 2 * transfer), rel=1e-3)
+
+
+def test_overheads_slow_the_computation_that_follows() -> None:
+    clock = VirtualClock(Overheads(scale=2.0, fetch=0.25, hint=0.125))
+    clock.spend(1.0)
+    clock.carried(3)
+    clock.hinted()
+    assert clock.now() == 2.0
+    clock.spend(1.0)
+    clock.spend(1.0)
+    assert clock.now() == 2.0 + 2.0 + 3 * 0.25 + 0.125 + 2.0
