@@ -9,6 +9,11 @@ Chosen = Sequence[Sequence[int]]
 """Experts per token, best first; tokens are rows x positions, rows first."""
 
 
+def distinct(chosen: Chosen) -> list[int]:
+    """Distinct experts in the order of first mention."""
+    return list(dict.fromkeys(expert for token in chosen for expert in token))
+
+
 class Listener:
     """Hears a generation; a part overrides what it cares about. Called by the computing thread, so be quick."""
 
@@ -42,48 +47,16 @@ class Listener:
         """The warm-up begins or ends; what is learned from it is fixed when it ends."""
 
 
-class Listeners(Listener):
-    """Several listeners as one."""
+class PhaseListener(Listener):
+    """Knows whether a prompt is being read, which streams past the slots and is none of most predictors' business."""
 
-    def __init__(self, members: Sequence[Listener]) -> None:
-        self._members = tuple(members)
-
-    def begin(self, rows: int) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.begin(rows)
+    def __init__(self) -> None:
+        self._prefill = True
 
     def reading(self, row: int) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.reading(row)
+        """A prompt."""
+        self._prefill = True
 
     def decoding(self) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.decoding()
-
-    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.routed(layer, hidden, chosen)
-
-    def end_step(self) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.end_step()
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.keep(rows)
-
-    def end(self) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.end()
-
-    def learn(self, on: bool) -> None:
-        """Tell all."""
-        for member in self._members:
-            member.learn(on)
+        """No prompts any more."""
+        self._prefill = False

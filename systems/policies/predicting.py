@@ -9,14 +9,14 @@ from systems.policies.activation import ActivationMatrices
 from systems.policies.allocation import allocate, expected_loads, lru_misses
 from systems.policies.belady import Future, Need
 from systems.policies.hinting import Hinting
-from systems.policies.listening import Chosen, Listener
+from systems.policies.listening import Chosen, Listener, PhaseListener, distinct
 from systems.policies.orders import Shape
 from systems.policies.residency import LayeredLru
 
 Predict = Callable[[int, Any], Chosen]
 
 
-class NextGate(Listener):
+class NextGate(PhaseListener):
     """AdapMoE's predictor (arXiv 2408.10284): the next layer's gate reads the current layer's hidden state.
 
     The released code does so for single-token forwards only and fetches only the first missing expert; here every
@@ -32,25 +32,17 @@ class NextGate(Listener):
     def __init__(
         self, predict: Predict, hinting: Hinting, shape: Shape, depth: int, residency: LayeredLru | None
     ) -> None:
+        super().__init__()
         self._predict, self._hinting, self._shape, self._depth = predict, hinting, shape, depth
         self._residency = residency
         self._needs: list[list[list[int]]] = [[] for _ in range(shape.layers)]
         self._named: list[list[int]] = [[] for _ in range(shape.layers)]
         self._predicted, self._met = [0] * shape.layers, [0] * shape.layers
         self._profiling = False
-        self._reading = True
-
-    def reading(self, row: int) -> None:
-        """A prompt streams past the slots; nothing is predicted."""
-        self._reading = True
-
-    def decoding(self) -> None:
-        """Predict from now on."""
-        self._reading = False
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Predict the next layers."""
-        if self._reading:
+        if self._prefill:
             return
         if self._profiling:
             self._profile(layer, sorted(set(distinct(chosen))))
@@ -139,7 +131,7 @@ class ActivationMatching(Listener):
             self._hinting.plan(self._matrices.hints(layer, self._most))
 
 
-class Foresight(Listener):
+class Foresight(PhaseListener):
     """The oracle: follows a rehearsed future and orders what its schedule has next.
 
     Args:
@@ -148,10 +140,11 @@ class Foresight(Listener):
     """
 
     def __init__(self, future: Future, hinting: Hinting, residents: Sequence[int], window: int = 24) -> None:
+        super().__init__()
         self._future, self._hinting, self._window = future, hinting, window
         self._residents = residents
         self._recorded: list[Need] = []
-        self._recording = self._following = self._reading = False
+        self._recording = self._following = False
 
     def rehearse(self) -> None:
         """Record the next generation."""
@@ -161,20 +154,16 @@ class Foresight(Listener):
         """Follow what was recorded in the next generation."""
         self._recording, self._following = False, True
 
-    def reading(self, row: int) -> None:
-        """Prompts stream past the slots."""
-        self._reading = True
-
     def decoding(self) -> None:
         """Decoding starts: schedule all of it, and order what comes first."""
-        self._reading = False
+        super().decoding()
         if self._following:
             self._future.foresee(self._recorded, [owner for owner in self._residents if owner >= 0])
         self._plan()
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Record a need, or meet it and order what follows."""
-        if self._reading or not (self._recording or self._following):
+        if self._prefill or not (self._recording or self._following):
             return
         experts = sorted(set(distinct(chosen)))
         if self._recording:
@@ -194,8 +183,3 @@ class Foresight(Listener):
     def _plan(self) -> None:
         if self._following:
             self._hinting.plan(self._future.hints(self._window))
-
-
-def distinct(chosen: Chosen) -> list[int]:
-    """Distinct experts in the order of first mention."""
-    return list(dict.fromkeys(expert for token in chosen for expert in token))

@@ -7,8 +7,7 @@ from typing import Any, cast
 
 from systems.api import Meter
 from systems.composed import Parts
-from systems.policies.listening import Chosen
-from systems.policies.predicting import distinct
+from systems.policies.listening import Chosen, distinct
 from systems.replay.assembly import Ahead, ReplayedDrafter
 from systems.replay.trace import NOTHING, Header, Record
 from systems.runtime.clock import Pace

@@ -15,7 +15,7 @@ from systems.drafters.model import ModelDrafter
 from systems.drafters.quantised_self import QuantisedSelf
 from systems.live import LiveAssembly
 from systems.parts import Options
-from systems.policies.listening import Chosen, Listener
+from systems.policies.listening import Chosen, PhaseListener
 from systems.policies.orders import Shape
 from systems.replay.trace import NOTHING, Header, Record, Trace
 from systems.runtime.experts import CachedExperts
@@ -80,14 +80,14 @@ class _OneByOne(Chooser):
         return [answers[:1]]
 
 
-class _Recorder(Listener):
+class _Recorder(PhaseListener):
     """Hears one request."""
 
     def __init__(self, pair: Pair, parts: Parts, request: Request) -> None:
+        super().__init__()
         self._pair, self._parts, self._request = pair, parts, request
         layers = pair.target.get_decoder().layers
         self._gates = [layers[layer].mlp.gate for layer in pair.store.shape.layers]
-        self._reading = True
         self._prompt: list[Chosen] = []
         self._routed: list[list[Chosen]] = [[]]
         self._ahead: list[list[list[Chosen]]] = [[]]
@@ -105,17 +105,9 @@ class _Recorder(Listener):
         generate(self._pair.target, drafter, parts.cache, self, [request], meter, _OneByOne)
         return self._packed(meter.tokens[0][0], _OneByOne.steps)
 
-    def reading(self, row: int) -> None:
-        """The prompt."""
-        self._reading = True
-
-    def decoding(self) -> None:
-        """Positions from now on."""
-        self._reading = False
-
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Keep the routing, and what the next gates say."""
-        if self._reading:
+        if self._prefill:
             self._prompt.append(chosen)
             return
         self._routed[-1].append(chosen)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from systems.api import BadInput
+from systems.policies.listening import distinct
 from systems.runtime.pair import Pair
 
 Prefetch = Callable[[int, list[int]], object]
@@ -42,7 +43,7 @@ class DraftAttention:
         if ordinal is None or ordinal >= self._depth():
             return
         chosen = self._routers[layer](hidden)[2].tolist()
-        self._prefetch(ordinal, list(dict.fromkeys(expert for row in chosen for expert in row)))
+        self._prefetch(ordinal, distinct(chosen))
 
 
 def _check_alignment(pair: Pair) -> None:

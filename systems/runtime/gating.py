@@ -35,10 +35,11 @@ class AdaptiveGating:
         total = weights.sum(-1, keepdim=True)
         shares = weights / total
         out = shares < self.thresholds[layer]
-        out.scatter_(1, shares.argmax(-1, keepdim=True), False)
+        best = shares.argmax(-1, keepdim=True)
+        out.scatter_(1, best, False)
         if self._profiling:
             self._squares[layer] += float(shares.masked_fill(~out, 0.0).square().sum(-1).mean())
-        first = chosen.gather(1, shares.argmax(-1, keepdim=True))
+        first = chosen.gather(1, best)
         kept = shares.masked_fill(out, 0.0)
         kept = kept / kept.sum(-1, keepdim=True) * total
         return self._mixer(layer, hidden, torch.where(out, first, chosen), kept.to(weights.dtype), activation)
