@@ -16,10 +16,9 @@ from systems.policies.lookahead import LookaheadScheduler
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
 from systems.replay.trace import Header
-from systems.runtime.clock import Clock
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.slot_table import SlotTable
-from systems.runtime.transport import Arrival, Due, Transport
+from systems.runtime.transport import PacedLink, Transport
 
 
 class Source:
@@ -59,37 +58,6 @@ class ReplayedDrafter:
     """Seconds of a layer of a self-draft."""
 
 
-class VirtualTransport:
-    """A paced link that moves nothing: records arrive on the virtual clock alone."""
-
-    def __init__(self, record_bytes: int, link: LinkSpec, clock: Clock) -> None:
-        self._bytes, self._link, self.clock = record_bytes, link, clock
-        self._free_at = 0.0
-        self._busy = 0.0
-
-    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
-        """See `systems.runtime.transport.HostTransport`."""
-        start = max(asked, self._free_at)
-        ready, arrivals = start + self._link.latency, list[Arrival]()
-        for _ in into:
-            ready += self._bytes / self._link.bandwidth
-            arrivals.append(Due(ready, self.clock))
-        self._free_at = ready
-        self._busy += ready - start
-        return arrivals
-
-    def released(self, slots: Sequence[int]) -> None:
-        """Nobody reads."""
-
-    def next_start(self) -> float:
-        """When the link is free again."""
-        return self._free_at
-
-    def busy_seconds(self) -> float:
-        """Sum of transfer durations (s)."""
-        return self._busy
-
-
 class ReplayAssembly(Assembly):
     """A system over a trace; see `Assembly`."""
 
@@ -105,7 +73,7 @@ class ReplayAssembly(Assembly):
 
     def transport(self, slots: SlotTable) -> Transport:
         """A link in name."""
-        return VirtualTransport(self._header.record_bytes, self._link_spec, self.clock)
+        return PacedLink(self._link_spec, self._header.record_bytes, self.clock)
 
     def annex(self, slots: SlotTable) -> None:
         """Nothing is read."""

@@ -68,45 +68,75 @@ class Transport(Protocol):
         """Time the link has spent moving records."""
 
 
-class HostTransport:
-    """Copies into host slots; with a `LinkSpec`, records arrive on a virtual clock of that bandwidth.
+class PacedLink:
+    """A link of a given bandwidth, on which records of one size arrive by a clock; moves nothing itself.
 
-    A transfer of n bytes starts at `max(ordered, link free)` and its records arrive at
-    `start + latency + bytes so far / bandwidth`. Deadlines derive from deadlines, not from when this thread
-    woke up, so that sleeping errors never add up. A copy that is slower than the pace pushes the clock back, unless
-    the clock is virtual: then only the pace counts.
+    A transfer of n records starts at `max(asked, link free)` and its records arrive at
+    `start + latency + bytes so far / bandwidth`. Deadlines derive from deadlines, not from when a thread woke up, so
+    that sleeping errors never add up.
     """
 
-    def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None, clock: Clock) -> None:
-        self._store, self._raw = store, slots.raw
+    def __init__(self, link: LinkSpec, record_bytes: int, clock: Clock) -> None:
         self.clock = clock
-        self._link = link
+        self._latency, self._record = link.latency, record_bytes / link.bandwidth
         self._free_at = 0.0
         self._busy = 0.0
 
     def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
-        """Copy now; the returned arrivals lie on the virtual clock."""
-        start = max(asked, self._free_at) if self._link else self.clock.now()
-        self._store.read(first, [self._raw[slot] for slot in into])
-        copied = start if self.clock.virtual else self.clock.now()
-        if self._link is None:
-            self._busy += copied - start
-            return [Due(copied, self.clock)] * len(into)
-        ready, arrivals = start + self._link.latency, list[Arrival]()
-        for slot in into:
-            ready += self._raw[slot].nbytes / self._link.bandwidth
+        """Arrive by the clock alone; see `Transport`."""
+        return self.carry(len(into), asked)
+
+    def carry(self, records: int, asked: float, copied: float = 0.0) -> list[Arrival]:
+        """Return when records arrive whose copies had ended at `copied` (s): later ones push the link back."""
+        start = max(asked, self._free_at)
+        ready, arrivals = start + self._latency, list[Arrival]()
+        for _ in range(records):
+            ready += self._record
             arrivals.append(Due(max(ready, copied), self.clock))
         self._free_at = max(ready, copied)
         self._busy += self._free_at - start
         return arrivals
 
     def released(self, slots: Sequence[int]) -> None:
-        """Nothing to note: on the host, computation has ended when it returns."""
+        """Nothing to note."""
 
     def next_start(self) -> float:
-        """When the paced link is free again."""
+        """When the link is free again."""
         return self._free_at
 
     def busy_seconds(self) -> float:
         """Sum of transfer durations (s)."""
         return self._busy
+
+
+class HostTransport:
+    """Copies into host slots; with a `LinkSpec`, records arrive when a link of that bandwidth would have brought them.
+
+    A copy that is slower than the pace pushes the link back, unless the clock is virtual: then only the pace counts.
+    """
+
+    def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None, clock: Clock) -> None:
+        self._store, self._raw, self.clock = store, slots.raw, clock
+        self._paced = PacedLink(link, store.shape.record_bytes(store.dtype), clock) if link is not None else None
+        self._busy = 0.0
+
+    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
+        """Copy now; paced arrivals lie ahead."""
+        start = self.clock.now()
+        self._store.read(first, [self._raw[slot] for slot in into])
+        copied = self.clock.now()
+        if self._paced is not None:
+            return self._paced.carry(len(into), asked, 0.0 if self.clock.virtual else copied)
+        self._busy += copied - start
+        return [Due(copied, self.clock)] * len(into)
+
+    def released(self, slots: Sequence[int]) -> None:
+        """Nothing to note: on the host, computation has ended when it returns."""
+
+    def next_start(self) -> float:
+        """When a paced link is free again."""
+        return self._paced.next_start() if self._paced is not None else 0.0
+
+    def busy_seconds(self) -> float:
+        """Sum of transfer durations (s)."""
+        return self._paced.busy_seconds() if self._paced is not None else self._busy
