@@ -165,12 +165,7 @@ def _provenance(
         "link": None if measured.link is None else asdict(measured.link),
         "emulated": config.hardware.emulate is not None,
         "hardware": asdict(config.hardware),
-        "costs": {
-            "target_layer": {str(width): time for width, time in measured.costs.target_layer.items()},
-            "draft_layer": {str(width): time for width, time in measured.costs.draft_layer.items()},
-            "transfer": measured.costs.transfer,
-            "call": measured.costs.call,
-        },
+        "costs": api.plain_costs(measured.costs),
         "seeds": {
             "measure": config.measure.seed,
             "sampling": config.measure.sampling.seed,

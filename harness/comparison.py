@@ -46,8 +46,11 @@ class Measured:
 OnGeneration = Callable[[Contender, Generation, Sequence[Request], Measured], None]
 
 
-def prepare(config: BenchConfig, pair: api.ModelPair) -> Measured:
+def prepare(config: BenchConfig, pair: api.ModelPair, traces: api.Traces | None = None) -> Measured:
     """Set threads, calibrate the machine and build every system that fits.
+
+    Args:
+        traces: what `config.replay` names, when it is read already.
 
     Raises:
         BadInput: a system's config is wrong.
@@ -58,7 +61,7 @@ def prepare(config: BenchConfig, pair: api.ModelPair) -> Measured:
         link, costs = calibrate(config.hardware, pair, widths(config))
         compose = partial(api.build_system, pair=pair, budget_bytes=budget, link=link, costs=costs)
     else:
-        traces = api.load_traces(Path(config.replay))
+        traces = traces or api.load_traces(Path(config.replay))
         link, costs = predict(config.hardware, pair, traces)
         compose = partial(api.build_replay, traces=traces, budget_bytes=budget, link=link, costs=costs)
     contenders = [Contender(label, system) for label, system in config.systems.items()]

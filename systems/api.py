@@ -399,6 +399,31 @@ def load_traces(folder: Path) -> Traces:
     return TraceFolder(folder)
 
 
+def write_costs(folder: Path, costs: Costs, **facts: Any) -> None:
+    """Put costs into a recording, in place of those measured with it; `facts` say where they are from."""
+    from systems.replay.costs import write
+
+    write(folder, costs, **facts)
+
+
+def plain_costs(costs: Costs) -> dict[str, Any]:
+    """Return costs as JSON values."""
+    from systems.replay.costs import plain
+
+    return plain(costs)
+
+
+def read_costs(facts: dict[str, Any]) -> Costs:
+    """Return costs from their JSON values.
+
+    Raises:
+        KeyError, TypeError, ValueError: a number is missing or not positive.
+    """
+    from systems.replay.costs import costs_of
+
+    return costs_of(facts)
+
+
 def imagine_traces(
     shape: ModelShape, costs: Costs, draft_length: int, requests: int, prompt_tokens: int, new_tokens: int, seed: int
 ) -> tuple[Traces, list[Request]]:

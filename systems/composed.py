@@ -120,7 +120,8 @@ class ComposedSystem:
             self.generate(requests, self._unmeasured(requests))
             return
         if self._statistics is None:
-            self._statistics = StepStatistics(self._pair.num_layers, self.drafter.draft_length)
+            stop = self._pair.stop_tokens
+            self._statistics = StepStatistics(self._pair.num_layers, self.drafter.draft_length, stop)
         self._statistics.begin(requests)
         depth.layers, self._parts.hinting.on_order = self._pair.num_layers, self._statistics.hint
         self.generate(requests, self._statistics)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from systems.api import BadInput, Costs, Request, SystemConfig
+from systems.replay import costs
 from systems.replay.trace import Trace
 from systems.runtime.pair import Pair
-
-COSTS = "costs.json"
 
 
 class TraceFolder:
@@ -22,16 +20,8 @@ class TraceFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / COSTS).is_file():
-            raise BadInput(
-                f"`replay` {folder} holds no recording; make one with python -m harness.record replay={folder}"
-            )
+        self.costs = costs.read(folder)
         self._folder = folder
-        found = json.loads((folder / COSTS).read_text(encoding="utf-8"))
-        target, draft = (
-            {int(width): time for width, time in found[name].items()} for name in ("target_layer", "draft_layer")
-        )
-        self.costs = Costs(target, draft, found["transfer"], found["call"])
         self._read: dict[str, Trace] = {}
 
     def of(self, drafter: str) -> Trace:
@@ -64,7 +54,7 @@ def longest_drafters(systems: Sequence[SystemConfig]) -> list[Mapping[str, Any]]
 
 
 def record_folder(
-    pair: Pair, drafters: Sequence[Mapping[str, Any]], requests: Sequence[Request], costs: Costs, folder: Path
+    pair: Pair, drafters: Sequence[Mapping[str, Any]], requests: Sequence[Request], measured: Costs, folder: Path
 ) -> None:
     """Record a trace per drafter and keep the costs; the folder is complete once the costs are there."""
     from systems.replay.record import record
@@ -72,12 +62,4 @@ def record_folder(
     folder.mkdir(parents=True, exist_ok=True)
     for drafter in drafters:
         record(pair, dict(drafter), requests).save(folder / f"{drafter['part']}.npz")
-    facts = {
-        "target_layer": costs.target_layer,
-        "draft_layer": costs.draft_layer,
-        "transfer": costs.transfer,
-        "call": costs.call,
-    }
-    temporary = folder / f".{COSTS}.partial"
-    temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / COSTS)
+    costs.write(folder, measured)

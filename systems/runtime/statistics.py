@@ -11,8 +11,9 @@ from systems.policies.cutoff import StepProfile
 class StepStatistics(NullMeter):
     """Averages needs, misses and hints over the steps of an unmeasured run with prefetch at every layer."""
 
-    def __init__(self, layers: int, draft_length: int) -> None:
-        super().__init__([])
+    def __init__(self, layers: int, draft_length: int, stop_tokens: frozenset[int]) -> None:
+        super().__init__([], stop_tokens)
+        self._stop_tokens = stop_tokens
         self._needed, self._missed, self._predicted = [0] * layers, [0] * layers, [0] * layers
         self._hinted = [[0] * layers for _ in range(draft_length)]
         self._steps = 0
@@ -20,7 +21,7 @@ class StepStatistics(NullMeter):
 
     def begin(self, requests: Sequence[Request]) -> None:
         """Go on with another batch; averages run over all of them."""
-        super().__init__([request.max_new_tokens for request in requests])
+        super().__init__([request.max_new_tokens for request in requests], self._stop_tokens)
 
     def hint(self, layer: int, ordered: int) -> None:
         """A draft forward has reached `layer` and ordered experts for it; layers come in order."""

@@ -1,0 +1,178 @@
+"""Fit what a live run adds to the times of its layers, from one live cell, into a recording.
+
+    python -m harness.calibrate results/runs/KEY/sp_moe traces/all
+
+The recording's layer times become those that the live run was measured with. Three numbers are then fitted by least
+squares to the draft and verification time of every step of that one cell: a scale of computing times, and what a
+transfer and a question to a predictor cost the computation beside it (`systems.api.Overheads`). All other systems,
+budgets, links and draft lengths are predictions; `python -m harness.fidelity` compares them with live runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness import comparison, datasets, provenance, schema
+from harness.config import BenchConfig
+from harness.generation import Generation
+from harness.progress import Display
+from harness.run import FAILURE, OK, USAGE
+from systems import api
+from systems.api import BadInput, Overheads, SystemConfig
+
+TYPICAL = (1.0, 1e-4, 1e-4)
+"""Sizes of scale, fetch and hint that the fit steps by."""
+START = (1.0, 1.0, 1.0)
+Step = tuple[float, float]
+"""Seconds of drafting, and of verification with the transfers that it waited for."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out: `before` and `after` are mean absolute errors of a step's time, as shares."""
+
+    overheads: Overheads
+    before: float
+    after: float
+    steps: int
+
+
+def steps_of(lines: Sequence[dict[str, Any]]) -> list[Step]:
+    """Return the decode steps of a `steps.jsonl`, in its order."""
+    spans = [line["spans"] for line in lines if line["phase"] == "decode" and line["step"] is not None]
+    return [(span["draft"], span["verify"] + span["transfer"]) for span in spans]
+
+
+def fit(measured: Sequence[Step], predict: Callable[[Overheads], Sequence[Step]]) -> Fitted:
+    """Find the overheads with which `predict` comes closest to what was measured.
+
+    Steps are weighed alike and outliers little (soft L1): a disturbed machine must not decide.
+
+    Raises:
+        BadInput: predicted and measured steps are not the same ones.
+    """
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    live = np.array(measured)
+    typical = live.sum(axis=1).mean()
+
+    def off(sizes: Any) -> Any:
+        found = np.array(predict(Overheads(*(float(size) for size in sizes * TYPICAL))))
+        if found.shape != live.shape:
+            raise BadInput(
+                f"the live run has {len(live)} steps and its replay {len(found)}; record again, same prompts"
+            )
+        return (found - live) / typical
+
+    def error(sizes: Any) -> float:
+        return float(np.abs(off(sizes).sum(axis=1)).mean())
+
+    best = least_squares(
+        lambda sizes: off(sizes).ravel(), START, bounds=(0.0, np.inf), diff_step=0.05, loss="soft_l1", f_scale=0.1
+    )
+    sizes = best.x * TYPICAL
+    return Fitted(
+        Overheads(*(float(size) for size in sizes)), error(np.array([1.0, 0.0, 0.0])), error(best.x), len(live)
+    )
+
+
+def main() -> int:
+    """Command line; 0, or 2 for what the user can mend."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("live", type=Path, help="folder of a finished live cell, results/runs/KEY/SYSTEM")
+    parser.add_argument("traces", type=Path, help="folder that python -m harness.record wrote")
+    arguments = parser.parse_args()
+    try:
+        fitted = calibrate(arguments.live, arguments.traces)
+    except BadInput as error:
+        sys.stderr.write(f"error: {error}\n")
+        return USAGE
+    _show(fitted, Console())
+    return OK if fitted.after <= fitted.before else FAILURE
+
+
+def calibrate(live: Path, folder: Path) -> Fitted:
+    """Fit to a live cell and write costs with overheads into the recording.
+
+    Raises:
+        BadInput: one of the two is not what it should be, or they do not belong together.
+    """
+    label, config, facts, lines = _read(live)
+    config = replace(config, replay=str(folder))
+    traces, costs = api.load_traces(folder), api.read_costs(facts["costs"])
+    pair = api.load_pair(config.model, provenance.ROOT)
+    try:
+        selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
+
+        def predict(overheads: Overheads) -> list[Step]:
+            traces.costs = replace(costs, overheads=overheads)
+            return _replayed(config, pair, selection, traces)
+
+        fitted = fit(steps_of(lines), predict)
+    finally:
+        pair.close()
+    api.write_costs(
+        folder,
+        replace(costs, overheads=fitted.overheads),
+        calibrated_on=f"{live.parent.name}/{label}",
+        fit=asdict(fitted),
+    )
+    return fitted
+
+
+def _replayed(
+    config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection, traces: api.Traces
+) -> list[Step]:
+    steps: list[Step] = []
+
+    def keep(contender: Any, generation: Generation, *_: Any) -> None:
+        spans = [step.spans for step in generation.steps]
+        steps.extend((span["draft"], span["verify"] + span["transfer"]) for span in spans)
+
+    measured = comparison.prepare(config, pair, traces)
+    quiet = Console(quiet=True)
+    with Display(quiet, comparison.generations_planned(config, selection)) as display:
+        comparison.measure(config, pair, selection, measured, display, keep)
+    if error := measured.contenders[0].error:
+        raise BadInput(f"the replay failed:\n{error}")
+    return steps
+
+
+def _read(live: Path) -> tuple[str, BenchConfig, dict[str, Any], list[dict[str, Any]]]:
+    from omegaconf import OmegaConf
+
+    needed = ("config.yaml", "provenance.json", "steps.jsonl", "summary.json")
+    if missing := [name for name in needed if not (live / name).is_file()]:
+        raise BadInput(f"{live} has no {missing[0]}; give the folder of a finished cell, results/runs/KEY/SYSTEM")
+    plain: Any = OmegaConf.to_container(OmegaConf.load(live / "config.yaml"))
+    label = plain.pop("cell")
+    plain["systems"] = {label: schema.parse(SystemConfig, plain["systems"][label], f"system({label})")}
+    plain["reference"] = None
+    config = schema.parse(BenchConfig, plain, "")
+    if config.replay is not None:
+        raise BadInput(f"{live} is a replay itself; give the folder of a live cell")
+    lines = [json.loads(line) for line in (live / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    return label, config, json.loads((live / "provenance.json").read_text(encoding="utf-8")), lines
+
+
+def _show(fitted: Fitted, console: Console) -> None:
+    found = fitted.overheads
+    console.print(
+        f"computing times x {found.scale:.3f}, {found.fetch * 1e3:.3f} ms per record moved, {found.hint * 1e3:.3f} ms "
+        f"per question to a predictor; a step's time is off by {fitted.after:.1%} on average ({fitted.before:.1%} "
+        f"without), {fitted.steps} steps",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
