@@ -156,10 +156,10 @@ def size_bytes(key: str, text: str) -> int:
     Raises:
         BadInput: it is none.
     """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)", text.strip())
-    if match is None or match[2].upper() not in _UNITS:
+    size = _bytes(text)
+    if size is None:
         raise BadInput(f"`{key}` is {text!r}; a size such as 24MiB or 12GB is needed")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return size
 
 
 def parse_budget(budget: float | str) -> float | int:
@@ -169,17 +169,23 @@ def parse_budget(budget: float | str) -> float | int:
         BadInput: neither.
     """
     text = str(budget).strip()
-    match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text)
+    if size := _bytes(text):
+        return size
     try:
-        number = float(match[1]) if match else -1.0
+        share = float(text)
     except ValueError:
-        number = -1.0
-    unit = match[2].upper() if match else ""
-    if not unit and 0 < number <= 1:
-        return number
-    if number > 0 and unit in _UNITS:
-        return int(number * _UNITS[unit])
+        share = 0.0
+    if 0 < share <= 1:
+        return share
     raise BadInput(f"`budget` is {text!r}; a share of the expert bytes in (0, 1] or e.g. 24MiB is needed")
+
+
+def _bytes(text: str) -> int | None:
+    """Return the bytes that a number with a unit stands for, None where it has none."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([A-Za-z]+)", text.strip())
+    if match is None or match[2].upper() not in _UNITS:
+        return None
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def budget_bytes(budget: float | str, pair: ModelPair) -> int:
