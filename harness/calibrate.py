@@ -1,6 +1,6 @@
 """Fit what a live run adds to the times of its layers, from one live cell, into a recording.
 
-    python -m harness.calibrate results/runs/KEY/sp_moe traces/all
+    python -m harness.calibrate results/fidelity/live traces/fidelity --profile calibration --system sp_moe
 
 The recording's layer times become those that the live run was measured with. Three numbers are then fitted by least
 squares to the draft and verification time of every step of that one cell: a scale of computing times, and what a
@@ -88,16 +88,37 @@ def fit(measured: Sequence[Step], predict: Callable[[Overheads], Sequence[Step]]
 def main() -> int:
     """Command line; 0, or 2 for what the user can mend."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("live", type=Path, help="folder of a finished live cell, results/runs/KEY/SYSTEM")
+    parser.add_argument("live", type=Path, help="folder of a live run: results/NAME, or results/runs/KEY")
     parser.add_argument("traces", type=Path, help="folder that python -m harness.record wrote")
+    parser.add_argument("--system", default="sp_moe", help="the one system of the run that is fitted to")
+    parser.add_argument("--profile", help="the run's profile, where it is a suite")
+    parser.add_argument("--runs", type=Path, default=Path("results/runs"), help="where the cells' records are")
     arguments = parser.parse_args()
     try:
-        fitted = calibrate(arguments.live, arguments.traces)
+        cell = cell_of(arguments.live, arguments.profile, arguments.system, arguments.runs)
+        fitted = calibrate(cell, arguments.traces)
     except BadInput as error:
         sys.stderr.write(f"error: {error}\n")
         return USAGE
     _show(fitted, Console())
     return OK if fitted.after <= fitted.before else FAILURE
+
+
+def cell_of(live: Path, profile: str | None, system: str, runs: Path) -> Path:
+    """Return the folder of a cell of a published run.
+
+    Raises:
+        BadInput: there is no such run or profile.
+    """
+    path = live / "provenance.json"
+    if not path.is_file():
+        raise BadInput(f"{path} is missing; give the folder that a live run was published in")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if "key" not in facts:
+        if profile not in facts:
+            raise BadInput(f"--profile is {profile}; {live} has {', '.join(facts)}")
+        facts = facts[profile]
+    return runs / str(facts["key"]) / system
 
 
 def calibrate(live: Path, folder: Path) -> Fitted:
@@ -107,6 +128,7 @@ def calibrate(live: Path, folder: Path) -> Fitted:
         BadInput: one of the two is not what it should be, or they do not belong together.
     """
     label, config, facts, lines = _read(live)
+    row = json.loads((live / "summary.json").read_text(encoding="utf-8"))["rows"][0]
     config = replace(config, replay=str(folder))
     traces, costs = api.load_traces(folder), api.read_costs(facts["costs"])
     pair = api.load_pair(config.model, provenance.ROOT)
@@ -120,12 +142,9 @@ def calibrate(live: Path, folder: Path) -> Fitted:
         fitted = fit(steps_of(lines), predict)
     finally:
         pair.close()
-    api.write_costs(
-        folder,
-        replace(costs, overheads=fitted.overheads),
-        calibrated_on=f"{live.parent.name}/{label}",
-        fit=asdict(fitted),
-    )
+    where = {"system": label, "hardware": row["hardware"], "budget_bytes": row["budget_bytes"]}
+    found = replace(costs, overheads=fitted.overheads)
+    api.write_costs(folder, found, calibrated_on=where, fit=asdict(fitted))
     return fitted
 
 
@@ -152,7 +171,7 @@ def _read(live: Path) -> tuple[str, BenchConfig, dict[str, Any], list[dict[str, 
 
     needed = ("config.yaml", "provenance.json", "steps.jsonl", "summary.json")
     if missing := [name for name in needed if not (live / name).is_file()]:
-        raise BadInput(f"{live} has no {missing[0]}; give the folder of a finished cell, results/runs/KEY/SYSTEM")
+        raise BadInput(f"{live} has no {missing[0]}; such a cell is not finished")
     plain: Any = OmegaConf.to_container(OmegaConf.load(live / "config.yaml"))
     label = plain.pop("cell")
     plain["systems"] = {label: schema.parse(SystemConfig, plain["systems"][label], f"system({label})")}

@@ -49,14 +49,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Profile:
-    """One item of `profiles`: a hardware file, and what else differs under it."""
+    """One item of `profiles`: a hardware file, what else differs under it, and a label where one file serves twice."""
 
     hardware: str
+    label: str | None = None
     override: Mapping[str, Any] = field(default_factory=dict)
 
 
-def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> list[BenchConfig]:
-    """Check a composed config once per item of `profiles`; arguments are those of `bench_config`.
+def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> dict[str, BenchConfig]:
+    """Check a composed config once per item of `profiles`, and return them by label; arguments as of `bench_config`.
 
     What is typed on the command line wins: a key of its own over a profile's, `hardware=NAME` over all profiles.
 
@@ -65,7 +66,8 @@ def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[
     """
     typed, listed = _keys(overrides), composed.get("profiles") or []
     if "hardware" in typed:
-        return [bench_config(composed, folders, overrides)]
+        config = bench_config(composed, folders, overrides)
+        return {config.hardware.name: config}
     if mine := next((key for key in typed if key.startswith("hardware.")), None):
         raise BadInput(f"`{mine}` belongs to one profile; choose it with hardware=NAME")
     if not listed:
@@ -74,11 +76,13 @@ def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[
     for index, item in enumerate(listed):
         profile = schema.parse(Profile, {"hardware": item} if isinstance(item, str) else item, f"profiles[{index}]")
         changed = _merge(composed, _without(profile.override, typed))
-        changed["hardware"] = _read("hardware", profile.hardware, folders)
-        if profile.hardware in configs:
-            raise BadInput(f"`profiles` has {profile.hardware} twice; one table cannot tell them apart")
-        configs[profile.hardware] = bench_config(changed, folders, overrides)
-    return list(configs.values())
+        mine = profile.override.get("hardware", {})
+        changed["hardware"] = _merge(_read("hardware", profile.hardware, folders), mine)
+        label = profile.label or profile.hardware
+        if label in configs:
+            raise BadInput(f"`profiles` has {label} twice; give each a `label` of its own")
+        configs[label] = bench_config(changed, folders, overrides)
+    return configs
 
 
 def bench_config(composed: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> BenchConfig:

@@ -1,9 +1,11 @@
 """How well a replay predicted: its rows beside those of the live run, every miss listed.
 
-    python -m harness.fidelity results/bench-all results/replay
+    python -m harness.fidelity results/fidelity/live results/fidelity/replayed
 
-Rows are matched by system, hardware and budget. Times are judged by their mean absolute percentage error and by the
-order of the systems (Kendall's tau within each hardware profile); counts are shown, since threads make live ones vary.
+Rows are matched by system, hardware and budget; the one that the recording was calibrated on is left out. Times are
+judged by their mean absolute percentage error and by the order of the systems within each hardware and budget
+(Kendall's tau over all pairs, and over those that the live intervals tell apart); counts are shown, since threads make
+live ones vary.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from harness import table
+from harness.columns import Section
 from harness.files import dump, write_text
 from harness.records import Row
 
@@ -29,12 +32,15 @@ MISS = 0.15
 
 @dataclass(frozen=True)
 class Match:
-    """A system in both runs; TPOT in seconds, bytes per token, hit rates."""
+    """A system in both runs; TPOT in seconds with the live interval, bytes per token, hit rates."""
 
     system: str
     hardware: str
+    budget_bytes: int
     measured: float
     predicted: float
+    low: float
+    high: float
     bytes_measured: float | None
     bytes_predicted: float | None
     hits_measured: float | None
@@ -45,11 +51,16 @@ class Match:
         """Relative error of the predicted TPOT."""
         return self.predicted / self.measured - 1
 
+    @property
+    def profile(self) -> str:
+        """What systems are ordered within."""
+        return f"{self.hardware}, {self.budget_bytes / 2**20:.1f} MiB"
 
-def matches(live: Sequence[Row], replayed: Sequence[Row]) -> list[Match]:
-    """Pair the rows that both runs timed."""
+
+def matches(live: Sequence[Row], replayed: Sequence[Row], calibrated: Row | None = None) -> list[Match]:
+    """Pair the rows that both runs timed, less the one that was calibrated on."""
     known = {_key(row): row for row in replayed}
-    pairs = [(row, known[_key(row)]) for row in live if _key(row) in known]
+    pairs = [(row, known[_key(row)]) for row in live if _key(row) in known and not _same(row, calibrated)]
     return [_match(*pair) for pair in pairs if all(_value(row, "tpot") for row in pair)]
 
 
@@ -58,28 +69,40 @@ def mape(found: Sequence[Match]) -> float:
     return sum(abs(match.error) for match in found) / len(found)
 
 
-def kendall_tau(found: Sequence[Match]) -> float:
-    """Agreement of the two orders: pairs in the same order less those in the other, over all pairs."""
-    signs = [(a.measured - b.measured) * (a.predicted - b.predicted) for a, b in combinations(found, 2)]
-    return sum((sign > 0) - (sign < 0) for sign in signs) / len(signs) if signs else 1.0
+def kendall_tau(found: Sequence[Match], apart: bool = False) -> float | None:
+    """Agreement of the two orders: pairs in the same order less those in the other, over all pairs.
+
+    Args:
+        apart: leave out pairs whose live intervals overlap: which of them is faster was not measured.
+
+    Returns:
+        None where there is no pair.
+    """
+    signs = [
+        (a.measured - b.measured) * (a.predicted - b.predicted)
+        for a, b in combinations(found, 2)
+        if a.profile == b.profile and not (apart and a.low <= b.high and b.low <= a.high)
+    ]
+    return sum((sign > 0) - (sign < 0) for sign in signs) / len(signs) if signs else None
 
 
 def report(found: Sequence[Match]) -> dict[str, Any]:
-    """Everything as plain data, per hardware profile and over all."""
-    profiles = sorted({match.hardware for match in found})
+    """Everything as plain data, per profile and over all."""
+    profiles = dict.fromkeys(match.profile for match in found)
     return {
-        "schema": "spmoe-bench/fidelity/1",
+        "schema": "spmoe-bench/fidelity/2",
+        **_judged(found),
+        "profiles": {name: _judged([match for match in found if match.profile == name]) for name in profiles},
+        "rows": [{**asdict(match), "error": match.error} for match in found],
+    }
+
+
+def _judged(found: Sequence[Match]) -> dict[str, Any]:
+    return {
         "mape": mape(found),
-        "profiles": {
-            name: {
-                "mape": mape(here),
-                "kendall_tau": kendall_tau(here),
-                "misses": [match.system for match in here if abs(match.error) > MISS],
-            }
-            for name in profiles
-            if (here := [match for match in found if match.hardware == name])
-        },
-        "rows": [{**vars(match), "error": match.error} for match in found],
+        "kendall_tau": kendall_tau(found),
+        "kendall_tau_apart": kendall_tau(found, apart=True),
+        "misses": [f"{match.system} ({match.profile})" for match in found if abs(match.error) > MISS],
     }
 
 
@@ -88,32 +111,54 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("live", type=Path, help="folder with the summary.json of a live run")
     parser.add_argument("replayed", type=Path, help="folder with the summary.json of its replay")
+    parser.add_argument("--traces", type=Path, help="the recording, whose calibrated row is then left out")
     arguments = parser.parse_args()
-    found = matches(_rows(arguments.live), _rows(arguments.replayed))
+    calibrated = _calibrated(arguments.traces) if arguments.traces else None
+    found = matches(_rows(arguments.live), _rows(arguments.replayed), calibrated)
     if not found:
         parser.error("no system was timed in both runs; replay with the systems of the live one")
     facts = report(found)
     write_text(arguments.replayed / "fidelity.json", dump(facts, indent=1))
-    _show(found, facts, Console())
+    sections = [_section(found, name) for name in facts["profiles"]]
+    verdicts = [_verdict(name, judged) for name, judged in [*facts["profiles"].items(), ("all", facts)]]
+    write_text(arguments.replayed / "fidelity.md", table.as_markdown(sections, verdicts))
+    table.draw(sections, console := Console())
+    table.say(verdicts, console)
     return 0
 
 
-def _show(found: Sequence[Match], facts: dict[str, Any], console: Console) -> None:
-    table = Table(title="TPOT measured and predicted by replay")
-    for heading in ("hardware", "system", "measured ms", "predicted ms", "error", "MiB/token", "hit rate"):
-        table.add_column(heading, justify="left" if heading in ("hardware", "system") else "right")
-    for match in found:
-        table.add_row(
-            match.hardware, match.system, f"{match.measured * 1e3:.2f}", f"{match.predicted * 1e3:.2f}",
-            f"{match.error:+.1%}", _both(match.bytes_measured, match.bytes_predicted, 2**-20, 2),
+def _section(found: Sequence[Match], profile: str) -> Section:
+    lines: list[tuple[str, ...]] = [
+        (
+            match.system, f"{match.measured * 1e3:.2f}",
+            f"{match.predicted * 1e3:.2f}", f"{match.error:+.1%}",
+            _both(match.bytes_measured, match.bytes_predicted, 2**-20, 2),
             _both(match.hits_measured, match.hits_predicted, 1.0, 3),
-        )  # fmt: skip
-    console.print(table)
-    for name, profile in facts["profiles"].items():
-        missed = f"; beyond {MISS:.0%}: {', '.join(profile['misses'])}" if profile["misses"] else ""
-        console.print(
-            f"{name}: MAPE {profile['mape']:.1%}, Kendall's tau {profile['kendall_tau']:.2f}{missed}", highlight=False
         )
+        for match in found if match.profile == profile
+    ]  # fmt: skip
+    headings = ("system", "measured ms", "predicted ms", "error", "MiB/token", "hit rate")
+    return Section(f"TPOT measured and predicted by replay, {profile}", headings, (), lines, len(lines))
+
+
+def _verdict(name: str, judged: dict[str, Any]) -> str:
+    taus = [judged["kendall_tau"], judged["kendall_tau_apart"]]
+    said = " / ".join("-" if tau is None else f"{tau:.2f}" for tau in taus)
+    missed = f"; beyond {MISS:.0%}: {', '.join(judged['misses'])}" if judged["misses"] else ""
+    return f"{name}: MAPE {judged['mape']:.1%}, Kendall's tau of all pairs / of those told apart {said}{missed}"
+
+
+def _calibrated(traces: Path) -> Row:
+    path = traces / "costs.json"
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing; give the folder of the recording")
+    row: Row = json.loads(path.read_text(encoding="utf-8")).get("calibrated_on", {})
+    return row
+
+
+def _same(row: Row, other: Row | None) -> bool:
+    """Whether `other` names this row."""
+    return other is not None and all(row[name] == other.get(name) for name in ("system", "hardware", "budget_bytes"))
 
 
 def _both(measured: float | None, predicted: float | None, scale: float, digits: int) -> str:
@@ -138,7 +183,8 @@ def _match(live: Row, replayed: Row) -> Match:
     tpot = [float(_value(row, "tpot") or 0.0) for row in both]
     moved = [_value(row, "bytes_per_token") for row in both]
     hits = [_value(row, "hit_rate") for row in both]
-    return Match(live["system"], live["hardware"], *tpot, *moved, *hits)
+    interval = [float(live["metrics"]["tpot"].get(end) or tpot[0]) for end in ("low", "high")]
+    return Match(live["system"], live["hardware"], live["budget_bytes"], *tpot, *interval, *moved, *hits)
 
 
 def _value(row: Row, id: str) -> float | None:

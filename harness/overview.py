@@ -30,9 +30,9 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def blocks(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows by hardware profile."""
-    names = dict.fromkeys(row["hardware"] for row in rows)
-    return [[row for row in rows if row["hardware"] == name] for name in names]
+    """Return the rows by what they share, one profile each."""
+    names = dict.fromkeys(columns.setting([row]) for row in rows)
+    return [[row for row in rows if columns.setting([row]) == name] for name in names]
 
 
 def _whole(rows: Sequence[Row]) -> Section:

@@ -1,4 +1,4 @@
-"""One comparison per hardware profile, published and shown as one.
+"""One comparison per profile (a hardware, or another setting of it), published and shown as one.
 
     python -m harness.suite experiment=bench_all
 
@@ -8,7 +8,7 @@ Each comparison has its own records and is resumed on its own; see `profiles` in
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -22,42 +22,46 @@ from harness.run import launch, verdict
 
 def main() -> int:
     """Run the suite for `sys.argv`; exit codes are those of `harness.run.main`."""
-    outcomes: list[Outcome] = []
-    code = launch(lambda configs: outcomes.extend(_run(configs)), compose.suite_configs)
-    return code or verdict(row for outcome in outcomes for row in outcome.rows)
+    outcomes: dict[str, Outcome] = {}
+    code = launch(lambda configs: outcomes.update(_run(configs)), compose.suite_configs)
+    return code or verdict(_rows(outcomes))
 
 
-def publish(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """Write the summary of all rows, the table, and each comparison's provenance by hardware profile.
+def publish(outcomes: Mapping[str, Outcome], folder: Path) -> None:
+    """Write the summary of all rows, the table, and each comparison's provenance by profile.
 
     Raises:
         CannotWrite: the disk is full or the folder read-only.
     """
     ensure_writable(folder)
-    rows = [row for outcome in outcomes for row in outcome.rows]
-    origins = {outcome.config.hardware.name: bench.origin(outcome) for outcome in outcomes}
+    rows = _rows(outcomes)
+    origins = {label: bench.origin(outcome) for label, outcome in outcomes.items()}
     write_text(folder / "summary.json", dump(records.summary(_key(outcomes), rows), indent=1))
     write_text(folder / "table.md", overview.markdown(rows))
     write_text(folder / "provenance.json", dump(origins, indent=1))
 
 
-def _run(configs: Sequence[BenchConfig]) -> list[Outcome]:
-    console = Console()
-    outcomes = []
-    for config in configs:
-        console.print(f"hardware {config.hardware.name}: {config.hardware.source}", highlight=False)
-        outcomes.append(bench.run(config, console))
-        bench.publish(outcomes[-1], Path(config.runs) / outcomes[-1].key)
-        bench.mirror(outcomes[-1], console)
-    home = Path(configs[0].output or Path(configs[0].runs) / _key(outcomes))
+def _run(configs: Mapping[str, BenchConfig]) -> dict[str, Outcome]:
+    console, outcomes = Console(), dict[str, Outcome]()
+    for label, config in configs.items():
+        console.print(f"{label}: {config.hardware.source}", highlight=False)
+        outcome = outcomes[label] = bench.run(config, console)
+        bench.publish(outcome, Path(config.runs) / outcome.key)
+        bench.mirror(outcome, console)
+    first = next(iter(configs.values()))
+    home = Path(first.output or Path(first.runs) / _key(outcomes))
     publish(outcomes, home)
-    overview.show([row for outcome in outcomes for row in outcome.rows], console)
-    console.print(f"records: {configs[0].runs}, summary: {home / 'summary.json'}", highlight=False)
+    overview.show(_rows(outcomes), console)
+    console.print(f"records: {first.runs}, summary: {home / 'summary.json'}", highlight=False)
     return outcomes
 
 
-def _key(outcomes: Sequence[Outcome]) -> str:
-    return "+".join(outcome.key for outcome in outcomes)
+def _rows(outcomes: Mapping[str, Outcome]) -> list[records.Row]:
+    return [row for outcome in outcomes.values() for row in outcome.rows]
+
+
+def _key(outcomes: Mapping[str, Outcome]) -> str:
+    return "+".join(outcome.key for outcome in outcomes.values())
 
 
 if __name__ == "__main__":

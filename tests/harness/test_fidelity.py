@@ -11,11 +11,13 @@ from harness import fidelity
 
 
 def row(system: str, tpot: float | None, hardware: str = "fine", **others: Any) -> dict[str, Any]:
-    metrics = {"tpot": {"value": tpot}, "bytes_per_token": {"value": 2**20}, "hit_rate": {"value": 0.5}}
+    spread = 0.003 if tpot is None or tpot < 0.02 else 0.006
+    interval = {"value": tpot, "low": tpot and tpot - spread, "high": tpot and tpot + spread}
+    metrics = {"tpot": interval, "bytes_per_token": {"value": 2**20}, "hit_rate": {"value": 0.5}}
     return {
         "system": system,
         "hardware": hardware,
-        "budget_bytes": 9,
+        "budget_bytes": 2**20,
         "batch": 1,
         "dataset": "d",
         "metrics": metrics,
@@ -27,7 +29,10 @@ REPLAYED = [row("a", 0.011), row("b", 0.016), row("c", 0.015), row("a", 0.1, "co
 
 
 def test_errors_order_and_misses_by_hand() -> None:
-    """Errors +10 %, -20 %, -50 % and 0; of the pairs a-b, a-c, b-c the last is turned round: tau = 1/3."""
+    """Errors +10 %, -20 %, -50 % and 0; of the pairs a-b, a-c, b-c the last is turned round: tau = 1/3.
+
+    Intervals tell a from the others but not b from c: of the pairs told apart all are in order.
+    """
     found = fidelity.matches(LIVE, REPLAYED)
     assert [(match.system, match.hardware) for match in found] == [
         ("a", "fine"),
@@ -36,11 +41,25 @@ def test_errors_order_and_misses_by_hand() -> None:
         ("a", "coarse"),
     ]
     facts = fidelity.report(found)
+    fine, coarse = facts["profiles"]["fine, 1.0 MiB"], facts["profiles"]["coarse, 1.0 MiB"]
     assert facts["mape"] == pytest.approx(0.2)
-    assert facts["profiles"]["fine"]["mape"] == pytest.approx(0.8 / 3)
-    assert facts["profiles"]["fine"]["kendall_tau"] == pytest.approx(1 / 3)
-    assert facts["profiles"]["fine"]["misses"] == ["b", "c"]
-    assert facts["profiles"]["coarse"] == {"mape": 0.0, "kendall_tau": 1.0, "misses": []}
+    assert fine["mape"] == pytest.approx(0.8 / 3)
+    assert fine["kendall_tau"] == facts["kendall_tau"] == pytest.approx(1 / 3)
+    assert fine["kendall_tau_apart"] == 1.0
+    assert fine["misses"] == ["b (fine, 1.0 MiB)", "c (fine, 1.0 MiB)"]
+    assert coarse == {"mape": 0.0, "kendall_tau": None, "kendall_tau_apart": None, "misses": []}
+
+
+def test_systems_are_ordered_within_a_budget_only() -> None:
+    """The larger budget is predicted slower than the smaller one, which is not an order of systems."""
+    live = [row("a", 0.02), row("a", 0.01, budget_bytes=2**21)]
+    replayed = [row("a", 0.01), row("a", 0.02, budget_bytes=2**21)]
+    assert fidelity.report(fidelity.matches(live, replayed))["kendall_tau"] is None
+
+
+def test_what_was_calibrated_on_is_left_out() -> None:
+    calibrated = {"system": "b", "hardware": "fine", "budget_bytes": 2**20}
+    assert [match.system for match in fidelity.matches(LIVE, REPLAYED, calibrated)] == ["a", "c", "a"]
 
 
 def test_other_budgets_are_not_compared() -> None:
@@ -53,7 +72,8 @@ def test_the_command_writes_beside_the_replay(tmp_path: Path, monkeypatch: pytes
         (tmp_path / name / "summary.json").write_text(json.dumps({"rows": rows}))
     monkeypatch.setattr(sys, "argv", ["fidelity", str(tmp_path / "live"), str(tmp_path / "replayed")])
     assert fidelity.main() == 0
-    assert "beyond 15%: b, c" in capsys.readouterr().out
+    assert "beyond 15%: b (fine, 1.0 MiB), c (fine, 1.0 MiB)" in " ".join(capsys.readouterr().out.split())
+    assert "| b | 20.00 | 16.00 | -20.0% |" in (tmp_path / "replayed" / "fidelity.md").read_text()
     assert json.loads((tmp_path / "replayed" / "fidelity.json").read_text())["mape"] == pytest.approx(0.2)
     monkeypatch.setattr(sys, "argv", ["fidelity", str(tmp_path / "live"), str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="is missing"):
