@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all cutoff overhead test test-nightly lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all cutoff overhead fidelity test test-nightly lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,13 @@ cutoff: $(READY) ## TPOT over the cutoff layer, the model's choice beside it (re
 overhead: $(READY) ## Cost of measuring, and of our loop against transformers' generate (results/overhead)
 	$(BIN)/python -m harness experiment=overhead $(ARGS)
 	$(BIN)/python -m harness.overhead experiment=overhead $(ARGS)
+
+fidelity: $(READY) ## How well a replay predicts this machine, calibrated on one live system (results/fidelity)
+	$(BIN)/python -m harness.record experiment=fidelity replay=traces/fidelity $(ARGS)
+	$(BIN)/python -m harness.suite experiment=fidelity $(ARGS)
+	$(BIN)/python -m harness.calibrate results/fidelity/live traces/fidelity --profile calibration
+	$(BIN)/python -m harness.suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
+	$(BIN)/python -m harness.fidelity results/fidelity/live results/fidelity/replayed --traces traces/fidelity
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
