@@ -1,30 +1,74 @@
-"""Prompts: one small file per dataset."""
+"""Datasets: one small file each, with its pinned source, prompt, stop rules and scorer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from harness.config import DatasetConfig
-from harness.datasets import exercises, humaneval, jsonl
+from harness.datasets import (
+    alpaca,
+    apps,
+    c4,
+    cnn_dailymail,
+    exercises,
+    gsm8k,
+    humaneval,
+    jsonl,
+    mbpp,
+    mmlu,
+    mt_bench,
+    wikitext2,
+)
 from harness.datasets.base import Prompt, Selection, fingerprint, select
+from harness.datasets.reading import read
+from harness.datasets.sources import locate
+from harness.datasets.spec import Generated, Located, Spec
 from harness.schema import suggest
 from systems.api import BadInput
 
-__all__ = ["Prompt", "Selection", "fingerprint", "load", "select"]
+__all__ = ["SPECS", "Prompt", "Selection", "fingerprint", "load", "select", "spec_of"]
 
-LOADERS: dict[str, Callable[[DatasetConfig], list[Prompt]]] = {
-    "humaneval": humaneval.load,
-    "exercises": exercises.load,
-    "jsonl": jsonl.load,
-}
+SPECS: dict[str, Spec] = {
+    module.SPEC.name: module.SPEC
+    for module in (
+        humaneval, exercises, mbpp, apps, gsm8k, mmlu, mt_bench, alpaca, cnn_dailymail, wikitext2, c4, jsonl,
+    )
+}  # fmt: skip
+
+
+def spec_of(config: DatasetConfig) -> Spec:
+    """Return the description of the configured dataset.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if config.name not in SPECS:
+        raise BadInput(f"no dataset `{config.name}`; {suggest(config.name, SPECS)}")
+    return SPECS[config.name]
 
 
 def load(config: DatasetConfig) -> list[Prompt]:
     """Return all prompts of the configured dataset, in its own order.
 
     Raises:
-        BadInput: an unknown dataset, or one that cannot be read.
+        BadInput: an unknown dataset, one that is not here, or a file with a row that cannot be used.
     """
-    if config.name not in LOADERS:
-        raise BadInput(f"no dataset `{config.name}`; {suggest(config.name, LOADERS)}")
-    return LOADERS[config.name](config)
+    spec = spec_of(config)
+    if isinstance(spec.source, Generated) and config.path is None:
+        return _prompts(spec, ((spec.name, row) for row in spec.source.make(config)), spec.name)
+    path = locate(spec, config.path)
+    return _prompts(spec, read(path, spec.columns), str(path))
+
+
+def _prompts(spec: Spec, rows: Iterable[Located], origin: str) -> list[Prompt]:
+    prompts: list[Prompt] = []
+    places: dict[str, str] = {}
+    for number, (where, row) in enumerate(spec.problems(rows)):
+        id = spec.id(row, number)
+        if id in places:
+            raise BadInput(f"{where}: id {id!r} is that of {places[id].removeprefix(f'{origin}, ')} too")
+        places[id] = where
+        prompts.append(Prompt(id, spec.prompt(row), {name: row[name] for name in spec.columns}))
+    if not prompts:
+        raise BadInput(f"{origin} holds no problems; rows with {', '.join(f'`{name}`' for name in spec.columns)} do")
+    return prompts

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from harness.config import DatasetConfig, MeasureConfig
 from systems.api import BadInput, ModelPair, Request
 
 
 class Prompt(NamedTuple):
-    """A text to continue."""
+    """A text to continue, and the columns of the dataset that its scorer needs."""
 
     id: str
     text: str
+    row: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

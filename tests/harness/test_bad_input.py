@@ -70,15 +70,15 @@ def test_a_sweep_goes_on_after_a_job_with_bad_input(app: App) -> None:
 
 JSONL = {
     "bad_json": (b'{"prompt": "a"}\n{"prompt": \n', "line 2: not JSON"),
-    "no_prompt": (b'{"id": 3}\n', "line 1: an object with a text under `prompt` is needed"),
-    "not_text": (b'{"prompt": 3}\n', "line 1: an object with a text"),
-    "list": (b"[1]\n", "line 1: an object"),
+    "no_prompt": (b'{"id": 3}\n', "line 1: no column `prompt`; there are: id"),
+    "not_text": (b'{"prompt": 3}\n', "line 1: `prompt` is 3; a text is needed"),
+    "list": (b"[1]\n", "line 1: one JSON object a line is needed"),
     "duplicate": (
         b'{"id": "x", "prompt": "a"}\n\n{"id": "x", "prompt": "b"}\n',
         "line 3: id 'x' is that of line 1",
     ),
     "latin": ('{"prompt": "caf\xe9"}\n'.encode("latin-1"), "line 1: not UTF-8"),
-    "empty": (b"\n\n", "holds no prompts"),
+    "empty": (b"\n\n", "holds no problems; rows with `prompt` do"),
     "blank": (b'{"id": "q", "prompt": "  "}\n', "prompt 'q' is empty"),
     "long": (b'{"id": "q", "prompt": "' + b"x" * 700 + b'"}\n', "prompt 'q' has 700 tokens"),
 }
