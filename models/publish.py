@@ -94,7 +94,7 @@ def plot(records: dict[str, Any], path: Path) -> None:
         axes.plot(tokens, [entry["loss"] for entry in record["log"]], label=labels[name], linewidth=1)
         offset += record["log"][-1]["tokens"]
     axes.set_xlabel("training tokens (millions)")
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel("weighted loss (nats per token)")
     axes.set_ylim(0, 6)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

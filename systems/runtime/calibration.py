@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,8 @@ from systems.runtime.pair import Pair
 _SECONDS = 1.5
 """How long each time is sampled: longer than the disturbances of a shared machine."""
 _CONTEXT = 128
+_INPUTS = 64
+"""Different inputs, taken in turn: one again and again would find its few experts in the processor's cache."""
 
 
 def measure(pair: ModelPair, link: LinkSpec | None, widths: Sequence[int]) -> Costs:
@@ -50,12 +53,13 @@ def _layer_time(model: Any, width: int) -> float:
     """Median time (s) of a forward of `width` positions behind a short context, per layer."""
     decoder = Decoder(model, 1, _CONTEXT + width)
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(model.config.vocab_size, (_CONTEXT + width,), generator=generator)
-    decoder.prefill(0, tokens[:_CONTEXT].tolist())
-    step = tokens[None, _CONTEXT:].to(decoder.device)
+    context = torch.randint(model.config.vocab_size, (_CONTEXT,), generator=generator)
+    decoder.prefill(0, context.tolist())
+    inputs = torch.randint(model.config.vocab_size, (_INPUTS, 1, width), generator=generator).to(decoder.device)
+    turns = cycle(inputs)
 
     def forward() -> None:
-        decoder.forward(step, [_CONTEXT])[0, -1, 0].item()
+        decoder.forward(next(turns), [_CONTEXT])[0, -1, 0].item()
 
     layers: int = model.config.num_hidden_layers
     return _median(forward) / layers
