@@ -37,7 +37,7 @@ def collect() -> dict[str, Any]:
         "lock": {
             path.name: file_hash(path) for path in sorted(ROOT.glob("*requirements*.txt")) + sorted(ROOT.glob("*.lock"))
         },
-        "command": scrub(" ".join(["python -m harness", *sys.argv[1:]])),
+        "command": scrub(" ".join([_module(), *sys.argv[1:]])),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "system": platform.system(),
@@ -95,6 +95,12 @@ def _prefixes() -> list[tuple[str, str]]:
     known = {str(ROOT): ".", str(Path.cwd()): ".", sys.prefix: "<env>", sys.base_prefix: "<python>"}
     known |= {tempfile.gettempdir(): "<tmp>", str(Path.home()): "~"}
     return sorted(((path, name) for path, name in known.items() if path != "/"), key=lambda item: -len(item[0]))
+
+
+def _module() -> str:
+    """The command in progress, without its arguments: `python -m harness`, or one of its submodules."""
+    name = Path(sys.argv[0]).stem
+    return "python -m harness" + ("" if name in ("__main__", "harness") else f".{name}")
 
 
 def _git(*arguments: str) -> str | None:

@@ -7,7 +7,7 @@ that our systems and other people's are measured by the same code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -448,3 +448,29 @@ def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: 
 
     trace = cast("Any", traces).of(config.drafter["part"])
     return ReplayedSystem(config, trace, budget_bytes, link, costs)
+
+
+def attention_kernels() -> Mapping[str, Callable[[Any], Any]]:
+    """Return the kernels that compute attention of drafted tokens on the host, by name, `chunked` among them.
+
+    Each takes what `attention_work` makes.
+    """
+    from systems.runtime.attention_kernels import KERNELS
+
+    return KERNELS
+
+
+def attention_work(
+    rows: int, heads: int, key_heads: int, dim: int, prefix: int, drafted: int, seed: int, dtype: str
+) -> Any:
+    """Draw queries, keys and values of one layer: `rows` requests, `drafted` tokens behind `prefix` positions."""
+    from systems.runtime.attention_kernels import make_work
+
+    return make_work(rows, heads, key_heads, dim, prefix, drafted, seed, dtype)
+
+
+def attention_error(work: Any, kernel: str) -> float:
+    """Return the greatest difference between a kernel's result and the same in double precision."""
+    from systems.runtime.attention_kernels import KERNELS, error
+
+    return error(work, KERNELS[kernel])
