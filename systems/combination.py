@@ -54,6 +54,11 @@ def check_combination(config: SystemConfig, options: Options) -> None:
     acting = ACTS_ON[type(options.predictor)]
     if not isinstance(options.prefetch, acting):
         raise BadInput(f"predictor.part={predictor} needs prefetch.part={_name('prefetch', acting)}, and the reverse")
+    if isinstance(options.residency, NoPart) and not isinstance(options.predictor, NoPart):
+        raise BadInput(
+            f"residency.part=none keeps nothing, so predictor.part={predictor} has no slot to fetch into; "
+            "set residency.part=lru, or predictor.part=none and prefetch.part=none"
+        )
     if isinstance(options.residency, BeladyOptions) != isinstance(options.predictor, RehearsalOptions):
         raise BadInput("residency.part=belady and predictor.part=rehearsal go together: set both, or neither")
 

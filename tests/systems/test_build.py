@@ -25,6 +25,7 @@ from tests.systems.tiny import COSTS, SYSTEMS, save_draft, save_target, save_tok
         ({"drafter": {"part": "none"}}, "listens to the drafter; set drafter.part=model"),
         ({"prefetch": {"part": "none"}}, "needs prefetch.part=cutoff"),
         ({"residency": {"part": "belady"}}, "go together"),
+        ({"residency": {"part": "none"}}, r"residency.part=none keeps nothing, so predictor.part=draft_attention"),
     ],
 )
 def test_wrong_parts_are_named(changes: dict[str, Any], message: str, pair: Pair) -> None:
