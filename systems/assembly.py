@@ -36,7 +36,6 @@ from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import Mixer
 from systems.runtime.ledger import Ledger
-from systems.runtime.link import Link, NoThread
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.transport import Transport
@@ -72,12 +71,10 @@ class Assembly(ABC):
         """Make everything and start the link."""
         residency = self._residency()
         slots = self.slots()
-        transport = self.transport(slots)
-        cache = self._cache(slots, transport, residency)
+        cache = self._cache(slots, self.transport(slots), residency)
         hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
         listener = self._listener(hinting, residency, slots)
-        link = NoThread() if self.clock.virtual else Link(cache, transport)
-        parts = Parts(cache, link, hinting, self.mixer(cache, listener), residency, listener or Listener())
+        parts = Parts(cache, hinting, self.mixer(cache, listener), residency, listener or Listener())
         if isinstance(listener, Foresight):
             parts.foresight = listener
         if isinstance(self.options.residency, AllResidentOptions):

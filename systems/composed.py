@@ -17,7 +17,6 @@ from systems.runtime.decoder import Decoder
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import Mixer
 from systems.runtime.gating import AdaptiveGating
-from systems.runtime.link import Link, NoThread
 from systems.runtime.loop import generate
 from systems.runtime.statistics import StepStatistics
 
@@ -40,7 +39,6 @@ class Parts:
     is set last, since it may need the others."""
 
     cache: ExpertCache
-    link: Link | NoThread
     hinting: Hinting
     mixer: Mixer
     residency: Residency
@@ -111,7 +109,7 @@ class ComposedSystem:
 
     def close(self) -> None:
         """Stop the transfer thread."""
-        self._parts.link.close()
+        self.cache.close()
 
     def _warm_up(self, requests: Sequence[Request]) -> None:
         """Generate unmeasured; with an `auto` cutoff let the latency model choose it."""

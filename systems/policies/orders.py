@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 DEMAND = 0
 PREFETCH = 1
@@ -20,8 +21,7 @@ class Shape:
     slots: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """An expert that will probably be needed; a smaller `urgency` is fetched sooner."""
 
     urgency: float
@@ -29,8 +29,7 @@ class Hint:
     expert: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Order:
+class Order(NamedTuple):
     """A transfer not yet started. Smaller sorts first: demand before prefetch, then by urgency, then by age.
 
     `urgency` of a hint is by default the ordinal of the layer that will read the expert, the order in which

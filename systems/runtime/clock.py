@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Protocol
 
 from systems.api import Costs, Overheads
@@ -90,23 +90,36 @@ class VirtualClock:
         self._owed += self._overheads.hint
 
 
-@dataclass(frozen=True, slots=True)
 class Pace:
     """How long computations take on a virtual clock, from a table of costs. On this machine's clock it does nothing."""
 
-    clock: Clock
-    costs: Costs
+    def __init__(self, clock: Clock, costs: Costs) -> None:
+        self.clock = clock
+        self._half_layer = _Times(costs.target_layer, 0.5)
+        self._draft_layer = _Times(costs.draft_layer)
 
     def half_layer(self, tokens: int) -> None:
         """Half of a target layer over so many tokens: one half runs before its experts are asked for, one behind."""
         if self.clock.virtual:
-            self.clock.spend(self.costs.at(self.costs.target_layer, tokens) / 2)
+            self.clock.spend(self._half_layer[tokens])
 
     def draft_layer(self, tokens: int) -> None:
         """A layer of the draft model over so many tokens."""
         if self.clock.virtual:
-            self.clock.spend(self.costs.at(self.costs.draft_layer, tokens))
+            self.clock.spend(self._draft_layer[tokens])
 
     def self_layer(self, seconds: float) -> None:
         """A layer of the target that drafts for itself."""
         self.clock.spend(seconds)
+
+
+class _Times(dict[int, float]):
+    """A share of a table's times by number of tokens, each looked up once."""
+
+    def __init__(self, table: Mapping[int, float], share: float = 1.0) -> None:
+        super().__init__()
+        self._table, self._share = table, share
+
+    def __missing__(self, tokens: int) -> float:
+        self[tokens] = seconds = Costs.at(self._table, tokens) * self._share
+        return seconds

@@ -9,7 +9,7 @@ from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.queue import TransferQueue
-from systems.runtime.transport import Arrival
+from systems.runtime.transport import Arrival, Transport
 
 
 class TransferDesk:
@@ -18,11 +18,13 @@ class TransferDesk:
     Args:
         experts: routed experts per layer.
         batch_io: records that one I/O call of a prefetch may carry.
+        waits: whether the computation waits for prefetches, so that one without a slot has to be withdrawn.
     """
 
-    def __init__(self, occupancy: Occupancy, ledger: Ledger, experts: int, batch_io: int) -> None:
+    def __init__(self, occupancy: Occupancy, ledger: Ledger, experts: int, batch_io: int, waits: bool) -> None:
         self.queue = TransferQueue()
         self._occupancy, self._ledger, self._experts, self._batch_io = occupancy, ledger, experts, batch_io
+        self._waits = waits
 
     def id(self, hint: Hint) -> int:
         """Expert id of a hint."""
@@ -38,43 +40,51 @@ class TransferDesk:
         self._ledger.elsewhere(layer, len(away))
         return away
 
-    def classify(self, layer: int, needed: list[int], now: float) -> tuple[list[int], set[int]]:
+    def classify(self, layer: int, needed: Sequence[int], now: float) -> tuple[list[int], set[int]]:
         """Pin what is ready, order what is not; count each need once. Return both as expert ids."""
+        occupancy, queue = self._occupancy, self.queue
+        slots, pending = occupancy.slots.of, queue.pending
         present, absent = list[int](), set[int]()
+        on_time = late = demand = 0
         for expert in needed:
-            if expert not in self._occupancy.slots.of:
-                self._demand(layer, expert, now)
+            if expert not in slots:
+                # A prefetch that is still queued is upgraded and counts as late.
+                if expert in pending:
+                    late += 1
+                else:
+                    demand += 1
+                queue.push(Order(DEMAND, layer, now, expert, layer))
                 absent.add(expert)
                 continue
-            self._occupancy.pin(expert)
-            first_use = expert in self._occupancy.unused
-            self._occupancy.unused.discard(expert)
-            if not self._occupancy.ready(expert):
-                self._ledger.late(layer)
+            first_use = occupancy.pin(expert)
+            if occupancy.ready(expert):
+                present.append(expert)
+                on_time += first_use
+            else:
                 absent.add(expert)
-                continue
-            present.append(expert)
-            self._ledger.on_time(layer) if first_use else self._ledger.resident(layer)
-        self.cancel(self.queue.prefetches(layer))
+                late += 1
+        self._ledger.met(layer, len(present) - on_time, on_time, late, demand)
+        self.cancel(queue.prefetches(layer))
         return present, absent
 
     def hint(self, hints: Sequence[Hint], now: float) -> list[int]:
         """Queue the hinted experts that have no slot, hold all; return those that were not queued before."""
         missing = list[int]()
-        for hint in hints:
-            expert = self.id(hint)
+        for urgency, layer, local in hints:
+            expert = layer * self._experts + local
             self._occupancy.held.add(expert)
             if expert in self._occupancy.slots.of:
                 continue
-            if expert not in self.queue:
+            if expert not in self.queue.pending:
                 missing.append(expert)
-            self.queue.push(Order(PREFETCH, hint.urgency, now, expert, hint.layer))
+            self.queue.push(Order(PREFETCH, urgency, now, expert, layer))
         return missing
 
     def forget(self, fetch: Iterable[Hint] = (), hold: Iterable[Hint] = ()) -> None:
         """Withdraw what is hinted and not in `fetch`; hold nothing but `hold`."""
-        named = {self.id(hint) for hint in fetch}
-        self.cancel([expert for expert in self.queue.prefetches() if expert not in named])
+        if hinted := self.queue.prefetches():
+            named = {self.id(hint) for hint in fetch}
+            self.cancel([expert for expert in hinted if expert not in named])
         self._occupancy.held.clear()
         self._occupancy.held.update(self.id(hint) for hint in hold)
 
@@ -91,6 +101,20 @@ class TransferDesk:
             self._ledger.moved(len(admitted), ahead)
         return admitted
 
+    def give_up(self) -> bool:
+        """Where the computation waits for prefetches, withdraw those that no slot can be had for, since none can fall
+        free before it goes on; return whether there were any."""
+        if not self._waits or not (refused := self.queue.prefetches()):
+            return False
+        self.cancel(refused)
+        return True
+
+    def move(self, run: Sequence[Order], transport: Transport) -> list[Arrival]:
+        """Hand a run that was admitted to a transport."""
+        slots = self._occupancy.slots.of
+        asked = min([order.asked for order in run])
+        return transport.move(run[0].expert, [slots[order.expert] for order in run], asked)
+
     def note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
         """A run has started; its experts arrive then."""
         for order, arrival in zip(run, arrivals, strict=True):
@@ -105,18 +129,17 @@ class TransferDesk:
 
     def unknown(self, expert: int) -> bool:
         """Whether an expert is queued, or on its way with no known arrival."""
-        return expert in self.queue or self._occupancy.loading.get(expert, self) is None
+        return expert in self.queue.pending or self._occupancy.loading.get(expert, self) is None
 
     def cancel(self, experts: Sequence[int]) -> None:
         """Withdraw prefetches that have not started."""
-        for expert in experts:
-            self.queue.cancel(expert)
-        self._ledger.cancelled(len(experts))
+        if experts:
+            for expert in experts:
+                self.queue.cancel(expert)
+            self._ledger.cancelled(len(experts))
 
-    def _demand(self, layer: int, expert: int, now: float) -> None:
-        """Order a transfer at once; a prefetch that is still queued is upgraded and counts as late."""
-        if expert in self.queue:
-            self._ledger.late(layer)
-        else:
-            self._ledger.demand(layer)
-        self.queue.push(Order(DEMAND, layer, now, expert, layer))
+    def describe(self) -> str:
+        """What is queued, on its way and read, for who finds that nothing moves."""
+        kinds = {DEMAND: "demand", PREFETCH: "prefetch"}
+        orders = [f"{kinds[order.kind]} of {order.expert}" for order in self.queue.pending.values()]
+        return f"queued: {', '.join(orders) or 'nothing'}; {self._occupancy.describe()}"

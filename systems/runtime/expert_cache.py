@@ -1,28 +1,21 @@
-"""Experts in fast memory as the computation sees them: needs and prefetches, served by one link.
-
-Two threads meet here under one lock: the one that computes calls `visit` and `prefetch`, the link's worker
-`next_run` and `publish`. Whoever changes state notifies under the same lock, so that no wake-up is lost.
-
-On a virtual clock there is no worker: whoever calls first lets the link do what it would have done until then, and
-whoever waits moves the clock on. The same calls at the same times then give the same counts, always.
-"""
+"""Experts in fast memory as the computation sees them: needs and prefetches, served by one link."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from systems.api import Meter, NullMeter, Phase, Traffic, WorkerDied
-from systems.policies.orders import Hint, Order
+from systems.api import Meter, NullMeter, Phase, Traffic
+from systems.policies.orders import Hint
 from systems.runtime.desk import TransferDesk
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
+from systems.runtime.link import Link, ThreadedLink, VirtualLink
 from systems.runtime.occupancy import Occupancy
-from systems.runtime.transport import Arrival, Due, Transport
+from systems.runtime.transport import Transport
 
 
 class ExpertCache:
-    """The experts of one system.
+    """The experts of one system. One thread computes and calls; the link works beside it, under the same lock.
 
     Args:
         experts: routed experts per layer.
@@ -41,22 +34,17 @@ class ExpertCache:
         worker: bool = True,
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        self.slots, self.experts = occupancy.slots, experts
-        self._elsewhere = elsewhere
+        self.slots, self.experts, self.clock = occupancy.slots, experts, transport.clock
         self.meter: Meter = NullMeter([])
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
-        self._worker = worker
-        self._desk = TransferDesk(occupancy, ledger, experts, batch_io)
-        self._queue = self._desk.queue
-        self.clock, self._inline = transport.clock, transport.clock.virtual
-        self._idle = False
-        self._closed = False
-        self._failure: BaseException | None = None
-        self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        self._arrived = threading.Condition(self._lock)
-
-    # --- called by the computing thread ---------------------------------------------------------------
+        self._elsewhere, self._worker = elsewhere, worker
+        self._desk = TransferDesk(occupancy, ledger, experts, batch_io, waits=not worker)
+        self._link: Link = (
+            VirtualLink(self._desk, transport, occupancy.loading)
+            if self.clock.virtual
+            else ThreadedLink(self._desk, transport)
+        )
+        self._lock = self._link.lock
 
     def visit(
         self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None = None
@@ -71,17 +59,17 @@ class ExpertCache:
             parts: rows that each expert will compute; decides which are computed where they lie.
         """
         base = layer * self.experts
+        ids, away = [base + expert for expert in needed], list[int]()
         with self._lock:
-            self._catch_up()
-            self._occupancy.needed([base + expert for expert in needed])
-            self._check()
-            self._ledger.needed(layer, len(needed))
-            away: list[int] = []
+            self._link.check()
+            self._link.wake()
+            self._occupancy.needed(ids)
+            self._ledger.needed(layer, len(ids))
             if self._elsewhere is not None and parts is not None:
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, parts)
-            ids = [base + expert for expert in needed if expert not in away]
+                ids = [base + expert for expert in needed if expert not in away]
             present, absent = self._desk.classify(layer, ids, self.clock.now())
-            self._wake()
+            self._link.wake()
         return self._arriving(base, present, away, absent)
 
     def prefetch(self, layer: int, experts: Iterable[int]) -> int:
@@ -99,7 +87,7 @@ class ExpertCache:
             How many experts were neither here nor ordered before.
         """
         with self._lock:
-            self._catch_up()
+            self._link.wake()
             self._desk.forget(fetch, hold)
         return self._order(fetch)
 
@@ -111,7 +99,7 @@ class ExpertCache:
     def end_step(self) -> None:
         """Forget the hints of the verification that has ended."""
         with self._lock:
-            self._catch_up()
+            self._link.wake()
             self._desk.forget()
 
     def end_generation(self) -> None:
@@ -144,127 +132,36 @@ class ExpertCache:
                 arrival.wait()
 
     def close(self) -> None:
-        """Let the worker end."""
-        with self._lock:
-            self._closed = True
-            self._work.notify_all()
-
-    # --- called by the worker -------------------------------------------------------------------------
-
-    def next_run(self) -> list[Order] | None:
-        """Wait for the next transfer and return the orders that share its call; None at the end.
-
-        What crosses the link next is decided when the link is free, not before: a demand overtakes all
-        prefetches that have not started.
-        """
-        with self._lock:
-            while not self._closed:
-                if not len(self._queue):
-                    self._sleep()
-                elif (delay := self._transport.next_start() - self.clock.now()) > 0:
-                    self._work.wait(delay)
-                elif admitted := self._desk.admit():
-                    return admitted
-                elif self._give_up():
-                    self._arrived.notify_all()
-                else:
-                    self._sleep()
-            return None
-
-    def publish(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
-        """Announce when the experts of a run will have arrived."""
-        with self._lock:
-            self._desk.note(run, arrivals)
-            self._arrived.notify_all()
-
-    def fail(self, error: BaseException) -> None:
-        """Make every present and future wait raise: a dead worker must not hang the run."""
-        with self._lock:
-            self._failure = error
-            self._arrived.notify_all()
-
-    # --- under the lock -------------------------------------------------------------------------------
+        """End the link. Idempotent."""
+        self._link.close()
 
     def _order(self, hints: Sequence[Hint]) -> int:
-        """Queue the hinted experts that are neither here nor queued; hold them all."""
+        """Queue the hinted experts that are neither here nor queued; hold them all.
+
+        While experts are streamed nothing is ordered ahead: only a reader vacates a staging slot, so that a prefetch
+        that nobody reads would keep it from those who wait.
+        """
         with self._lock:
+            self._link.check()
+            if self._occupancy.streaming:
+                return 0
             self.clock.hinted()
-            self._catch_up()
-            self._check()
+            self._link.wake()
             missing = self._desk.hint(hints, self.clock.now())
-            self._wake()
+            self._link.wake()
         if missing and not self._worker:
             with self.meter.span("transfer"):
                 self._settle(missing)
         return len(missing)
 
-    def _give_up(self) -> bool:
-        """Without a worker, withdraw prefetches that no slot can be had for: drafting waits for them, and no slot
-        can fall free before it goes on."""
-        if self._worker or not (refused := self._queue.prefetches()):
-            return False
-        self._desk.cancel(refused)
-        return True
-
-    def _catch_up(self) -> None:
-        """On a virtual clock, let the link start what it would have started until now."""
-        while self._inline and len(self._queue) and self._transport.next_start() <= self.clock.now():
-            if not self._carry():
-                return
-
-    def _carry(self) -> bool:
-        """Start the next transfer in place of a worker; False where no slot can be had."""
-        run = self._desk.admit()
-        if not run:
-            return self._give_up()
-        slots = [self.slots.of[order.expert] for order in run]
-        self.clock.carried(len(run))
-        self._desk.note(run, self._transport.move(run[0].expert, slots, min(order.asked for order in run)))
-        return True
-
-    def _wait(self) -> None:
-        """Wait for the link; on a virtual clock, move on to what it does next."""
-        if not self._inline:
-            self._arrived.wait()
-            return
-        self.clock.wait(self._transport.next_start())
-        if not self._carry():
-            arrivals = [arrival.at for arrival in self._occupancy.loading.values() if isinstance(arrival, Due)]
-            later = [at for at in arrivals if at > self.clock.now()]
-            if not later:
-                raise RuntimeError("nothing can move: every slot is being read")
-            self.clock.wait(min(later))
-
-    def _sleep(self) -> None:
-        """Let the worker sleep until there is an order or a slot for it."""
-        self._idle = True
-        self._work.wait()
-        self._idle = False
-
-    def _wake(self) -> None:
-        """Wake the worker if there is something for it and it does not wait for the link.
-
-        A wake-up takes the interpreter lock from the computation, as long as several of its operators need;
-        a worker that waits for the link looks at the queue anyway when the link is free.
-        """
-        if self._inline:
-            self._catch_up()
-        elif self._idle and len(self._queue):
-            self._work.notify()
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
-
-    # --- waiting --------------------------------------------------------------------------------------
-
     def _arriving(
         self, base: int, present: list[int], away: Sequence[int], absent: set[int]
     ) -> Iterator[tuple[int, int]]:
         """Yield what is there, then what is computed elsewhere, then what arrives."""
+        slot_of = self.slots.of
         if present:
             for expert in present:
-                yield expert - base, self.slots.of[expert]
+                yield expert - base, slot_of[expert]
             self._unpin(present)
         if self._elsewhere is not None:
             yield from self._elsewhere.visit(base, away)
@@ -272,19 +169,17 @@ class ExpertCache:
             with self.meter.span("transfer"):
                 expert = self._await_any(absent)
             absent.discard(expert)
-            yield expert - base, self.slots.of[expert]
-            self._unpin([expert])
+            yield expert - base, slot_of[expert]
+            self._unpin((expert,))
 
     def _await_any(self, experts: set[int]) -> int:
         """Block until one of the experts may be read; return it. The link is serial: first ordered, first in."""
         with self._lock:
             while (found := self._desk.first_known(experts)) is None:
-                self._check()
-                self._wait()
-        expert, arrival = found
+                self._link.wait()
+            expert, arrival = found
+            del self._occupancy.loading[expert]  # it is pinned: nobody else asks whether it has come
         arrival.wait()
-        with self._lock:  # it is pinned, so nobody else has noticed its arrival
-            del self._occupancy.loading[expert]
         return expert
 
     def _settle(self, experts: Sequence[int]) -> None:
@@ -292,8 +187,7 @@ class ExpertCache:
         for expert in experts:
             with self._lock:
                 while self._desk.unknown(expert):
-                    self._check()
-                    self._wait()
+                    self._link.wait()
                 arrival = self._occupancy.loading.get(expert)
             if arrival is not None:
                 arrival.wait()
@@ -302,7 +196,5 @@ class ExpertCache:
 
     def _unpin(self, experts: Sequence[int]) -> None:
         with self._lock:
-            self._transport.released([self.slots.of[expert] for expert in experts])
-            for expert in experts:
-                self._occupancy.unpin(expert)
-            self._wake()
+            self._transport.released([self._occupancy.unpin(expert) for expert in experts])
+            self._link.wake()

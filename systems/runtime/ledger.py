@@ -28,37 +28,34 @@ class Ledger:
         report.link_busy, self._busy_seen = link_busy - self._busy_seen, link_busy
         return report
 
-    def moved(self, records: int, prefetched: int) -> None:
-        """Records handed to the transport, `prefetched` of them not (yet) asked for by a layer."""
-        self.now.moved_bytes += records * self._record
-        self.now.prefetched += prefetched
+    def needed(self, layer: int, count: int) -> None:
+        """The router of `layer` named `count` distinct experts."""
+        self.now.layers[layer].needed += count
 
-    def resident(self, layer: int) -> None:
-        """A need was met by an expert that had been used before."""
-        self.now.layers[layer].resident += 1
-
-    def on_time(self, layer: int) -> None:
-        """A need was met by a prefetch that had arrived."""
-        self.now.layers[layer].on_time += 1
-        self.now.useful_bytes += self._record
-
-    def late(self, layer: int) -> None:
-        """A need found its prefetch queued or on the way."""
-        self.now.layers[layer].late += 1
-        self.now.late_bytes += self._record
-
-    def demand(self, layer: int) -> None:
-        """A need had to order its own transfer."""
-        self.now.layers[layer].demand += 1
-        self.now.demand_bytes += self._record
+    def met(self, layer: int, resident: int, on_time: int, late: int, demand: int) -> None:
+        """How needs were met: by experts that had been used before, by prefetches that had arrived, by ones that were
+        queued or on their way, by transfers of their own."""
+        now, needs = self.now, self.now.layers[layer]
+        needs.resident += resident
+        needs.on_time += on_time
+        needs.late += late
+        needs.demand += demand
+        now.useful_bytes += on_time * self._record
+        now.late_bytes += late * self._record
+        now.demand_bytes += demand * self._record
 
     def elsewhere(self, layer: int, count: int) -> None:
         """Needs that were computed in slow memory."""
         self.now.layers[layer].elsewhere += count
 
-    def needed(self, layer: int, count: int) -> None:
-        """The router of `layer` named `count` distinct experts."""
-        self.now.layers[layer].needed += count
+    def moved(self, records: int, prefetched: int) -> None:
+        """Records handed to the transport, `prefetched` of them not (yet) asked for by a layer."""
+        self.now.moved_bytes += records * self._record
+        self.now.prefetched += prefetched
+
+    def evicted(self) -> None:
+        """An expert gave its slot to another."""
+        self.now.evictions += 1
 
     def cancelled(self, orders: int) -> None:
         """Prefetches withdrawn before they started; they cost no bytes."""

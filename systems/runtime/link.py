@@ -1,41 +1,184 @@
-"""The thread that keeps the link busy."""
+"""What keeps the link busy: a thread beside the computation, or on a virtual clock whoever calls.
+
+Both serve the orders of one desk under one lock. On a virtual clock the link does, whenever it is looked at, what it
+would have done until then, and whoever waits moves the clock on: the same calls at the same times give the same
+counts, always.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import Protocol
 
-from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.transport import Transport
+from systems.api import WorkerDied
+from systems.policies.orders import Order
+from systems.runtime.clock import Clock
+from systems.runtime.desk import TransferDesk
+from systems.runtime.transport import Arrival, Due, Transport
+
+PATIENCE = 30.0
+"""Seconds without any transfer after which a wait for one is given up: far more than a record takes on any link."""
 
 
-class NoThread:
-    """The link of a virtual clock, which the cache itself moves."""
+class Stuck(RuntimeError):
+    """A wait that cannot end; the message holds the state."""
+
+
+class Link(Protocol):
+    """Carries orders. Its methods, but for `close`, are called by the computing thread that holds the lock."""
+
+    lock: threading.Lock
+
+    def wake(self) -> None:
+        """Look for something to carry: there may be an order, a slot for one, or time may have passed."""
+
+    def wait(self) -> None:
+        """Block until something has moved.
+
+        Raises:
+            WorkerDied: the thread failed; its error is the cause.
+            Stuck: nothing can move, or nothing does.
+        """
+
+    def check(self) -> None:
+        """Raise `WorkerDied` if nothing will be carried any more."""
+
+    def close(self) -> None:
+        """End; idempotent."""
+
+
+class VirtualLink:
+    """Moved by whoever calls, on a clock that only moves when it is told to."""
+
+    def __init__(self, desk: TransferDesk, transport: Transport, loading: dict[int, Arrival | None]) -> None:
+        self.lock = threading.Lock()
+        self._desk, self._transport, self._loading = desk, transport, loading
+        self._clock, self._pending = transport.clock, desk.queue.pending
+
+    def wake(self) -> None:
+        """Start what the link would have started until now."""
+        while self._pending and self._transport.next_start() <= self._clock.now():
+            if not self._carry():
+                return
+
+    def wait(self) -> None:
+        """Move on to what the link does next, or to the next arrival where no slot can be had before."""
+        self._clock.wait(self._transport.next_start())
+        if self._carry():
+            return
+        arrivals = [arrival.at for arrival in self._loading.values() if isinstance(arrival, Due)]
+        later = [at for at in arrivals if at > self._clock.now()]
+        if not later:
+            raise Stuck(f"nothing can move: {self._desk.describe()}")
+        self._clock.wait(min(later))
+
+    def check(self) -> None:
+        """Nobody to die."""
 
     def close(self) -> None:
         """Nothing to end."""
 
+    def _carry(self) -> bool:
+        """Start the next transfer; False where no slot can be had."""
+        run = self._desk.admit()
+        if not run:
+            return self._desk.give_up()
+        self._clock.carried(len(run))
+        self._desk.note(run, self._desk.move(run, self._transport))
+        return True
 
-class Link:
-    """Carries the orders of an expert cache, one I/O call at a time, until closed.
 
-    The thread only blocks in calls that release the interpreter lock (waits and copies); a polling one would
-    slow the computation on the other core several times over.
+class ThreadedLink:
+    """A thread that carries one I/O call at a time, until closed.
+
+    It only blocks in calls that release the interpreter lock (waits and copies); a polling one would slow the
+    computation on the other core several times over. Whoever changes state notifies under the same lock, so that no
+    wake-up is lost.
     """
 
-    def __init__(self, cache: ExpertCache, transport: Transport) -> None:
-        self._cache, self._transport = cache, transport
-        self._thread = threading.Thread(target=self._carry, name="expert-link", daemon=True)
+    def __init__(self, desk: TransferDesk, transport: Transport) -> None:
+        self.lock = threading.Lock()
+        self._desk, self._transport = desk, transport
+        self._clock: Clock = transport.clock
+        self._pending = desk.queue.pending
+        self._work = threading.Condition(self.lock)
+        self._moved = threading.Condition(self.lock)
+        self._idle = self._closed = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._serve, name="expert-link", daemon=True)
         self._thread.start()
 
+    def wake(self) -> None:
+        """Wake the thread if there is something for it and it does not wait for the link.
+
+        A wake-up takes the interpreter lock from the computation, as long as several of its operators need;
+        a thread that waits for the link looks at the queue anyway when the link is free.
+        """
+        if self._idle and self._pending:
+            self._idle = False
+            self._work.notify()
+
+    def wait(self) -> None:
+        """Block until a transfer has started or was withdrawn.
+
+        The only readers of slots belong to the thread that waits here: where orders are left and the link sleeps,
+        since it can have no slot, none will fall free.
+        """
+        self.check()
+        if self._idle and self._pending:
+            raise Stuck(f"nothing can move: {self._desk.describe()}")
+        if not self._moved.wait(PATIENCE):
+            raise Stuck(f"nothing has moved for {PATIENCE:.0f} s: {self._desk.describe()}")
+
+    def check(self) -> None:
+        """Raise if the thread has ended."""
+        if self._failure is not None:
+            raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
+        if self._closed:
+            raise WorkerDied("the transfer worker has ended: the system is closed")
+
     def close(self) -> None:
-        """End the thread; idempotent."""
-        self._cache.close()
+        """End the thread."""
+        with self.lock:
+            self._closed = True
+            self._work.notify_all()
         self._thread.join()
 
-    def _carry(self) -> None:
+    def _serve(self) -> None:
         try:
-            while (run := self._cache.next_run()) is not None:
-                slots = [self._cache.slots.of[order.expert] for order in run]
-                self._cache.publish(run, self._transport.move(run[0].expert, slots, min(o.asked for o in run)))
+            while (run := self._next_run()) is not None:
+                arrivals = self._desk.move(run, self._transport)
+                with self.lock:
+                    self._desk.note(run, arrivals)
+                    self._moved.notify_all()
         except BaseException as error:
-            self._cache.fail(error)
+            with self.lock:
+                self._failure = error
+                self._moved.notify_all()
+
+    def _next_run(self) -> Sequence[Order] | None:
+        """Wait for the next transfer and return the orders that share its call; None at the end.
+
+        What crosses the link next is decided when the link is free, not before: a demand overtakes all
+        prefetches that have not started.
+        """
+        with self.lock:
+            while not self._closed:
+                if not self._pending:
+                    self._sleep()
+                elif (delay := self._transport.next_start() - self._clock.now()) > 0:
+                    self._work.wait(delay)
+                elif run := self._desk.admit():
+                    return run
+                else:
+                    self._moved.notify_all()  # whoever waits looks whether that can end
+                    if not self._desk.give_up():
+                        self._sleep()
+            return None
+
+    def _sleep(self) -> None:
+        """Sleep until there is an order, or a slot for one."""
+        self._idle = True
+        self._work.wait()
+        self._idle = False

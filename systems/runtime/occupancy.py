@@ -24,6 +24,7 @@ class Occupancy:
         loading: experts on their way in the order of their transfers, with the arrival once it is known.
         unused: prefetched experts that no layer has read yet.
         held: experts that the hints of the current step name; residency policies spare them.
+        streaming: whether experts pass through the staging slots, which only readers vacate.
     """
 
     def __init__(self, slots: SlotTable, residency: Residency, ledger: Ledger, keeps: bool = True) -> None:
@@ -36,7 +37,7 @@ class Occupancy:
         self._free = list(range(len(slots)))[::-1]
         self._staging: list[int] = []
         self._streamed: set[int] = set()
-        self._streaming = False
+        self.streaming = False
 
     def install(self, experts: Sequence[int]) -> list[tuple[int, int]]:
         """Let the slots hold these experts and nothing else; return `(expert, slot)` pairs to load. Not counted."""
@@ -57,39 +58,39 @@ class Occupancy:
 
     def needed(self, experts: Iterable[int]) -> None:
         """A layer needs these experts."""
-        if not self._streaming:
+        if not self.streaming:
             self._residency.needed(experts)
 
     def begin_streaming(self) -> None:
         """Until `end_streaming`, admit to a few staging slots only; they are vacated when first needed."""
-        self._streaming = True
+        self.streaming = True
 
     def end_streaming(self) -> None:
         """Return the staging slots to the pool."""
         if not self._keeps:
             return
-        self._streaming = False
+        self.streaming = False
         self._free += self._staging
         self._staging.clear()
 
     def admit(self, order: Order) -> bool:
         """Give the expert of an order a slot, LOADING; a demanded one is pinned for who waits for it."""
-        urgent = order.kind == DEMAND
-        slot = self._staging_slot(order) if self._streaming else self._vacate(order)
+        slot = self._staging_slot(order) if self.streaming else self._vacate(order)
         if slot is None:
             return False
-        self.slots.assign(slot, order.expert)
-        self.loading[order.expert] = None
-        if self._streaming:
-            self._streamed.add(order.expert)
+        expert, urgent = order.expert, order.kind == DEMAND
+        self.slots.assign(slot, expert)
+        self.loading[expert] = None
+        if self.streaming:
+            self._streamed.add(expert)
         else:
-            self._residency.admitted(order.expert)
+            self._residency.admitted(expert)
         if urgent:
             self.slots.pins[slot] += 1
-            if not self._streaming:
-                self._residency.used(order.expert)
+            if not self.streaming:
+                self._residency.used(expert)
         else:
-            self.unused.add(order.expert)
+            self.unused.add(expert)
         return True
 
     def ready(self, expert: int) -> bool:
@@ -102,26 +103,38 @@ class Occupancy:
         del self.loading[expert]
         return True
 
-    def pin(self, expert: int) -> None:
-        """Keep a slotted expert for a reader, as the most recently used one."""
+    def pin(self, expert: int) -> bool:
+        """Keep a slotted expert for a reader, as the most recently used one; return whether it was prefetched and is
+        read for the first time."""
         self.slots.pins[self.slots.of[expert]] += 1
-        self.held.discard(expert)
-        if not self._streaming:
+        if not self.streaming:
             self._residency.used(expert)
+        self.held.discard(expert)
+        if expert not in self.unused:
+            return False
+        self.unused.remove(expert)
+        return True
 
-    def unpin(self, expert: int) -> None:
-        """End a reading; an expert that was streamed gives its slot back at once."""
+    def unpin(self, expert: int) -> int:
+        """End a reading and return the slot; an expert that was streamed gives it back at once."""
         slot = self.slots.of[expert]
         self.slots.pins[slot] -= 1
         if expert in self._streamed:
             self._streamed.remove(expert)
             self.slots.release(slot)
             self._staging.append(slot)
+        return slot
 
     def write_off(self) -> None:
         """Count prefetches that were never used as wasted; they stay, as residents."""
         self._ledger.wasted(len(self.unused))
         self.unused.clear()
+
+    def describe(self) -> str:
+        """What is on its way and how many slots are read, for who finds that nothing moves."""
+        read = sum(pins > 0 for pins in self.slots.pins)
+        phase = "streaming" if self.streaming else "decoding"
+        return f"on their way: {list(self.loading) or 'none'}; {read} of {len(self.slots)} slots are read; {phase}"
 
     def _staging_slot(self, order: Order) -> int | None:
         if self._staging:
@@ -143,7 +156,7 @@ class Occupancy:
         self.slots.release(slot)
         self._residency.evicted(expert)
         self.held.discard(expert)
-        self._ledger.now.evictions += 1
+        self._ledger.evicted()
         if expert in self.unused:
             self.unused.remove(expert)
             self._ledger.wasted()

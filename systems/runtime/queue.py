@@ -8,42 +8,49 @@ from systems.policies.orders import DEMAND, PREFETCH, Order
 
 
 class TransferQueue:
-    """A priority queue whose entries can be upgraded and cancelled. Not thread-safe; its owner holds a lock."""
+    """A priority queue whose entries can be upgraded and cancelled. Not thread-safe; its owner holds a lock.
+
+    Attributes:
+        pending: orders by expert.
+    """
 
     def __init__(self) -> None:
+        self.pending: dict[int, Order] = {}
         self._heap: list[Order] = []
-        self._pending: dict[int, Order] = {}
-
-    def __contains__(self, expert: int) -> bool:
-        return expert in self._pending
-
-    def __len__(self) -> int:
-        return len(self._pending)
+        self._ahead = 0
+        """How many of the pending are prefetches."""
 
     def push(self, order: Order) -> None:
         """Add an order, or replace the pending one of the same expert; a prefetch never replaces a demand."""
-        known = self._pending.get(order.expert)
-        if known is None or known.kind == PREFETCH:
-            self._pending[order.expert] = order
-            heapq.heappush(self._heap, order)
+        known = self.pending.get(order.expert)
+        if known is not None:
+            if known.kind == DEMAND:
+                return
+            self._ahead -= 1
+        self._ahead += order.kind == PREFETCH
+        self.pending[order.expert] = order
+        heapq.heappush(self._heap, order)
 
     def cancel(self, expert: int) -> None:
         """Withdraw the order of an expert; it must be pending."""
-        del self._pending[expert]
+        self._ahead -= self.pending.pop(expert).kind == PREFETCH
 
     def prefetches(self, layer: int | None = None) -> list[int]:
         """Experts with a pending prefetch, of one layer or of all."""
+        if not self._ahead:
+            return []
         return [
             order.expert
-            for order in self._pending.values()
+            for order in self.pending.values()
             if order.kind == PREFETCH and (layer is None or order.layer == layer)
         ]
 
     def peek(self) -> Order | None:
         """Return the most urgent order, None if the queue is empty."""
-        while self._heap and self._pending.get(self._heap[0].expert) is not self._heap[0]:
-            heapq.heappop(self._heap)
-        return self._heap[0] if self._heap else None
+        heap, pending = self._heap, self.pending
+        while heap and pending.get(heap[0].expert) is not heap[0]:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
 
     def run(self, batch: int) -> list[Order]:
         """Return the most urgent order with up to `batch - 1` neighbours that can share its I/O call.
@@ -52,7 +59,7 @@ class TransferQueue:
         none waits for another's bytes. In ascending order; nothing is removed.
         """
         first = self.peek()
-        if first is None or first.kind == DEMAND:
+        if first is None or first.kind == DEMAND or batch == 1:
             return [first] if first else []
         lowest = highest = first
         while highest.expert - lowest.expert + 1 < batch:
@@ -62,8 +69,8 @@ class TransferQueue:
                 lowest = before
             else:
                 break
-        return [self._pending[expert] for expert in range(lowest.expert, highest.expert + 1)]
+        return [self.pending[expert] for expert in range(lowest.expert, highest.expert + 1)]
 
     def _mate(self, first: Order, expert: int) -> Order | None:
-        order = self._pending.get(expert)
+        order = self.pending.get(expert)
         return order if order and (order.kind, order.layer) == (first.kind, first.layer) else None

@@ -1,5 +1,6 @@
 """Transfers between threads: pacing, order, lateness, and a worker that dies."""
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -7,12 +8,14 @@ import pytest
 import torch
 
 from systems.api import LinkSpec, WorkerDied
+from systems.policies.orders import Hint
 from systems.policies.residency import Lru
+from systems.runtime import link
 from systems.runtime.checkpoint import ExpertShape
 from systems.runtime.clock import WallClock
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
-from systems.runtime.link import Link
+from systems.runtime.link import Stuck
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slots import Slots
 from systems.runtime.transport import Due, HostTransport
@@ -51,7 +54,6 @@ class Rig:
         transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0), CLOCK)
         self.ledger = Ledger(3, RECORD)
         self.cache = ExpertCache(Occupancy(self.slots, Lru(), self.ledger), transport, self.ledger, 4, batch_io, worker)
-        self.link = Link(self.cache, transport)
 
     def visit(self, layer: int, experts: list[int]) -> list[int]:
         order = []
@@ -71,7 +73,7 @@ def rigs() -> object:
 
     yield make
     for rig in made:
-        rig.link.close()
+        rig.cache.close()
 
 
 def test_needs_are_classified(rigs: type[Rig]) -> None:
@@ -168,6 +170,41 @@ def test_a_dead_worker_raises_instead_of_hanging(rigs: type[Rig]) -> None:
     assert isinstance(caught.value.__cause__, OSError)
     with pytest.raises(WorkerDied):
         rig.cache.prefetch(0, [1])
+
+
+def test_a_closed_system_is_refused(rigs: type[Rig]) -> None:
+    rig = rigs(slots=2)
+    rig.cache.close()
+    with pytest.raises(WorkerDied, match="the system is closed"):
+        rig.visit(0, [0])
+
+
+def test_a_wait_for_a_slot_that_nobody_vacates_raises(rigs: type[Rig]) -> None:
+    """Half a layer is read by someone who never reads on: a demand cannot be served, and the state says why."""
+    rig = rigs(slots=2, milliseconds=1)
+    reading = rig.cache.visit(0, [0, 1])
+    next(reading)
+    with pytest.raises(Stuck, match=r"nothing can move: queued: demand of 4; .* 2 of 2 slots are read"):
+        rig.visit(1, [0])
+
+
+def test_a_transfer_that_never_ends_raises(rigs: type[Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "PATIENCE", 0.2)
+    rig, ended = rigs(slots=2), threading.Event()
+    read = rig.store.read
+    monkeypatch.setattr(rig.store, "read", lambda *call: ended.wait(10) and read(*call))
+    with pytest.raises(Stuck, match=r"nothing has moved for .* on their way: \[0\]"):
+        rig.visit(0, [0])
+    ended.set()
+
+
+def test_prompts_stream_whatever_is_hinted(rigs: type[Rig]) -> None:
+    """Only readers vacate staging slots: a prefetch that nobody reads must not take one."""
+    rig = rigs(slots=2, milliseconds=1)
+    rig.cache.enter("prefill")
+    assert rig.cache.prefetch(2, [0, 1]) == 0
+    assert rig.cache.plan([Hint(0, 2, 0), Hint(0, 2, 1)]) == 0
+    assert sorted(rig.visit(0, [0, 1, 2])) == [0, 1, 2]
 
 
 def test_due_is_never_early_and_not_late_by_a_transfer() -> None:
