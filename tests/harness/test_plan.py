@@ -11,71 +11,96 @@ import pytest
 
 from harness import plan
 from harness.compose import CONF
+from harness.machine import costs
 from systems.api import BadInput
 
 SHAPE = {
     "name": "Toy", "source": "none", "layers": 2, "moe_layers": 2, "experts": 4, "top_k": 2, "hidden": 128,
-    "intermediate": 128, "other_bytes": 1_000_000, "statistics": {"skew": 0.0, "reuse": 0.6, "ahead": [0.9, 0.8]},
-    "draft": {"bytes": 100_000, "layers": 2, "recall": 0.9, "acceptance": 0.9},
+    "intermediate": 128, "other_bytes": 1_000_000,
+    "statistics": {"skew": 0.0, "request_skew": 0.0, "reuse": 0.6, "ahead": [0.9, 0.8]},
+    "draft": {"bytes": 150_000, "active_bytes": 100_000, "layers": 2, "recall": 0.9, "acceptance": 0.9},
     "self_draft": {"recall": 0.9, "acceptance": 0.9},
 }  # fmt: skip
+LINK = {"name": "wire", "source": "none", "bandwidth": 1e8, "latency": 1e-5}
 MACHINE = {
-    "name": "Box", "source": "none", "memory": 3e6, "memory_bandwidth": 1e9, "layer_floor": 1e-3,
-    "link": {"name": "wire", "bandwidth": 1e8, "latency": 1e-5}, "remote_token_share": 0.1,
+    "name": "Box", "source": "none", "memory": 3e6, "memory_bandwidth": 1e9, "compute": 1e12, "layer_floor": 1e-3,
+    "link": LINK, "remote_token_share": 0.1,
 }  # fmt: skip
 
 
 def config(**changes: Any) -> plan.PlanConfig:
     values = {
         "shape": SHAPE, "machine": MACHINE, "systems": ["offload", "adapmoe", "sd_offload", "sp_moe", "oracle"],
-        "memory": None, "reserve": "1MB", "draft_lengths": [1, 2], "prompts": 1, "prompt_tokens": 4, "new_tokens": 12,
-        "seed": 0, "runs": "runs", "output": "out",
+        "memory": None, "reserve": "1MB", "draft_lengths": [1, 2],
+        "text": {"prompts": 1, "prompt_tokens": 4, "new_tokens": 12, "seed": 0}, "runs": "runs", "output": "out",
     }  # fmt: skip
     return plan._read(values | changes, [CONF], [])
 
 
 def test_a_layer_reads_its_weights_and_takes_its_launch_time() -> None:
     """98,304 bytes an expert; half a megabyte of other weights a layer; 2 experts at one token, 3 at two."""
-    found = plan.costs(config().shape, config().machine, [1, 2])
+    made = config()
+    found = costs(made.shape, made.machine, [1, 2])
     assert found.target_layer[1] == pytest.approx(1e-3 + (500_000 + 2 * 98_304) / 1e9)
     assert found.target_layer[2] == pytest.approx(1e-3 + (500_000 + 3 * 98_304) / 1e9)
     assert found.draft_layer[1] == pytest.approx(1e-3 + 50_000 / 1e9)
     assert found.transfer == pytest.approx(1e-5 + 98_304 / 1e8)
 
 
+def test_where_computing_is_slow_a_layer_multiplies_instead() -> None:
+    """As many operations as bytes, per token: 2 tokens, half a megabyte of other weights and 2 experts for each."""
+    made = config(machine=MACHINE | {"compute": 1e8})
+    found = costs(made.shape, made.machine, [2])
+    assert found.target_layer[2] == pytest.approx(1e-3 + 2 * (500_000 + 2 * 98_304) / 1e8)
+
+
 def test_a_plan_names_the_fastest_and_nothing_passes_the_oracle() -> None:
-    rows = plan.predict(config())
-    times = [row["tpot"] for row in rows]
+    choices = plan.predict(config())
+    times = [choice.forecast.tpot for choice in choices]
     assert times == sorted(times)
-    found = {(row["system"], row["draft_length"]): row for row in rows}
+    found = {(choice.system, choice.draft_length): choice.forecast for choice in choices}
     assert set(found) == {
         ("offload", 0), ("adapmoe", 0), ("oracle", 0),
         ("sd_offload", 1), ("sd_offload", 2), ("sp_moe", 1), ("sp_moe", 2),
     }  # fmt: skip
-    best = min(found["offload", 0]["tpot"], found["adapmoe", 0]["tpot"])
-    assert found["oracle", 0]["tpot"] <= best * (1 + 1e-6)
-    assert found["offload", 0]["slots"] == 8, "a megabyte is enough for all eight experts"
+    best = min(found["offload", 0].tpot, found["adapmoe", 0].tpot)
+    assert found["oracle", 0].tpot <= best * (1 + 1e-6)
+    assert found["offload", 0].slots == 8, "a megabyte is enough for all eight experts"
+    said = plan.answer(choices)
+    assert said.startswith(f"fastest: {choices[0].name}")
+    assert f"{times[0] * 1e3:.1f} ms per token" in said
 
 
 def test_less_memory_is_slower_and_too_little_is_said() -> None:
     tight = plan.predict(config(memory="2.35MB"))
     roomy = plan.predict(config(memory="3MB"))
-    by_name = [{row["system"]: row for row in rows} for rows in (tight, roomy)]
-    assert by_name[0]["offload"]["tpot"] > by_name[1]["offload"]["tpot"]
-    assert "is below" in plan.predict(config(memory="2.15MB"))[-1]["reason"]
-    with pytest.raises(BadInput, match=r"keeps 0\.0 GB beside its experts"):
-        _ = config(memory="1.5MB").budget
+    by_name = [{choice.system: choice.forecast for choice in choices} for choices in (tight, roomy)]
+    assert by_name[0]["offload"].tpot > by_name[1]["offload"].tpot
+    least = plan.predict(config(memory="2.15MB"))
+    assert "is below" in least[-1].forecast.reason
+    assert "speculates" not in plan.answer([choice for choice in least if choice.forecast.reason])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"machine": MACHINE | {"memory_bandwidth": 0.0}}, r"machine\.memory_bandwidth"),
-        ({"machine": {k: v for k, v in MACHINE.items() if k != "link"}}, r"machine\.link. is missing"),
-        ({"shape": SHAPE | {"experts": -1}}, r"shape\.experts"),
-        ({"shape": SHAPE | {"top_k": 9}}, r"shape\.top_k"),
+        ({"machine": MACHINE | {"memory_bandwidth": 0.0}}, r"`machine\.memory_bandwidth` is 0\.0"),
+        ({"machine": MACHINE | {"layer_floor": -1e-3}}, r"`machine\.layer_floor` is -0\.001"),
+        ({"machine": MACHINE | {"compute": float("nan")}}, r"`machine\.compute` is nan"),
+        ({"machine": MACHINE | {"link": LINK | {"latency": 0.0}}}, r"`machine\.link\.latency` is 0\.0"),
+        ({"machine": MACHINE | {"link": {k: v for k, v in LINK.items() if k != "bandwidth"}}}, "bandwidth. is missing"),
+        ({"machine": {k: v for k, v in MACHINE.items() if k != "memory"}}, r"`machine\.memory` is missing"),
+        ({"shape": SHAPE | {"experts": -1}}, r"`shape\.experts` is -1"),
+        ({"shape": SHAPE | {"top_k": 9}}, r"`shape\.top_k`"),
+        ({"shape": {k: v for k, v in SHAPE.items() if k != "other_bytes"}}, r"`shape\.other_bytes` is missing"),
+        ({"shape": SHAPE | {"draft": SHAPE["draft"] | {"bytes": -1}}}, r"draft\.bytes` is -1"),
+        ({"shape": SHAPE | {"draft": SHAPE["draft"] | {"acceptance": 1.5}}}, r"draft\.acceptance` is 1\.5"),
+        ({"shape": SHAPE | {"statistics": {"luck": 1.0}}}, "has skew, request_skew, reuse and ahead"),
         ({"memory": "lots"}, "a size such as"),
+        ({"memory": "1.5MB"}, r"`memory` is 0\.0 GB, and Toy keeps 0\.0 GB beside its experts"),
         ({"systems": ["offlaod"]}, "offload"),
+        ({"draft_lengths": []}, r"`draft_lengths` is \[\]"),
+        ({"text": {"prompts": 0, "prompt_tokens": 4, "new_tokens": 12, "seed": 0}}, r"`text\.prompts` is 0"),
     ],
 )
 def test_bad_input_is_named(changes: dict[str, Any], message: str) -> None:
@@ -83,20 +108,33 @@ def test_bad_input_is_named(changes: dict[str, Any], message: str) -> None:
         plan.predict(config(**changes))
 
 
-def test_every_shape_and_machine_that_ships_can_be_planned() -> None:
+def read(group: str) -> list[dict[str, Any]]:
     from omegaconf import OmegaConf
 
-    def read(group: str) -> list[Any]:
-        return [OmegaConf.to_container(OmegaConf.load(file)) for file in sorted((CONF / group).glob("*.yaml"))]
+    return [OmegaConf.to_container(OmegaConf.load(file)) for file in sorted((CONF / group).glob("*.yaml"))]
 
+
+def test_every_shape_and_machine_that_ships_can_be_planned() -> None:
     for shape, machine in product(read("shape"), read("machine")):
         made = config(shape=shape, machine=machine)
-        found = plan.costs(made.shape, made.machine, [1, 3])
+        found = costs(made.shape, made.machine, [1, 3])
         assert 0 < found.target_layer[1] < found.target_layer[3] < 0.01
         assert found.transfer < 0.1
+
+
+def test_shapes_add_up_to_the_published_sizes() -> None:
+    """Billions of weights, sixteen bits each."""
+    published = {
+        "Mixtral-8x7B": 46.70, "Phi-3.5-MoE": 41.87, "DeepSeek-V2-Lite": 15.71, "Qwen1.5-MoE-A2.7B": 14.32,
+        "Qwen2-57B-A14B": 57.41, "Qwen3-30B-A3B": 30.53, "OLMoE-1B-7B": 6.92,
+    }  # fmt: skip
+    shapes = [config(shape=shape).shape for shape in read("shape")]
+    found = {s.name: (s.other_bytes + s.moe_layers * s.experts * s.expert_bytes) / 2e9 for s in shapes}
+    assert found == pytest.approx(published, rel=2e-3)
 
 
 def test_the_table_and_the_picture(tmp_path: Path) -> None:
     plan._plan(replace(config(), output=str(tmp_path), systems=config(systems=["offload", "sp_moe"]).systems))
     assert (tmp_path / "plan.png").stat().st_size > 1000
-    assert '"schema": "spmoe-bench/plan/1"' in (tmp_path / "plan.json").read_text()
+    assert f'"schema": "{plan.SCHEMA}"' in (tmp_path / "plan.json").read_text()
+    assert "| sp_moe | 2 |" in (tmp_path / "plan.md").read_text()

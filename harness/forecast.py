@@ -1,0 +1,114 @@
+"""Predictions for a model and a machine that need not be at hand: systems replayed from a generated trace.
+
+The trace shows the model's published statistics; the virtual clock runs on the machine's constants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness import machine as machines
+from harness.machine import MachineConfig
+from harness.meter import RecordingMeter
+from harness.metrics import acceptance, experts, tpot
+from harness.metrics.base import Cell
+from systems import api
+from systems.api import BadInput, ModelShape, SystemConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """The generated text: measured prompts (one more warms up), their length, tokens decoded, and the seed."""
+
+    prompts: int
+    prompt_tokens: int
+    new_tokens: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("prompts", 1), ("prompt_tokens", 1), ("new_tokens", 2)):
+            if getattr(self, name) < least:
+                raise BadInput(f"`text.{name}` is {getattr(self, name)}; at least {least} is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is predicted of a system: TPOT (s), share of needs met without waiting, bytes and tokens per step, and what
+    it has chosen; or the reason why it does not fit."""
+
+    tpot: float | None = None
+    hit_rate: float | None = None
+    bytes_per_token: float | None = None
+    acceptance_length: float | None = None
+    slots: int | None = None
+    cutoff: int | None = None
+    reason: str | None = None
+
+
+class Forecaster:
+    """Predicts systems on one model and one machine.
+
+    Args:
+        draft_length: the longest draft that will be asked about.
+
+    Raises:
+        BadInput: statistics that cannot be.
+    """
+
+    def __init__(self, shape: ModelShape, machine: MachineConfig, text: TextConfig, draft_length: int) -> None:
+        self._costs = machines.costs(shape, machine, range(1, draft_length + 2))
+        self._link = machines.link(machine, self._costs.transfer)
+        self._traces = api.imagine_traces(
+            shape, self._costs, draft_length, text.prompts + 1, text.prompt_tokens, text.new_tokens, text.seed
+        )
+
+    def draft_bytes(self, system: SystemConfig) -> int:
+        """Fast memory of a system's draft."""
+        return self._traces.draft_bytes(system.drafter["part"])
+
+    def __call__(self, system: SystemConfig, budget: int) -> Forecast:
+        """Predict a system within a budget of bytes for experts and draft.
+
+        Raises:
+            BadInput: from the system.
+        """
+        try:
+            built = api.build_replay(system, self._traces, budget, self._link, self._costs)
+        except api.DidNotFit as error:
+            return Forecast(reason=str(error))
+        warm_up, *measured = self._traces.requests
+        built.calibrate([warm_up])
+        generations = []
+        for number, request in enumerate(measured):
+            built.rehearse([request])
+            meter = RecordingMeter([request.id], [request.max_new_tokens], frozenset(), built.now_ns)
+            built.generate([request], meter)
+            generations.append(meter.finish(0, number, 0))
+        facts = built.describe()
+        built.close()
+        cell = Cell(generations, no_reference="a generated trace", fast_bytes=built.fast_bytes)
+        values = tpot.measure(cell) | experts.measure(cell) | acceptance.measure(cell)
+        found = {id: values[id].value for id in ("tpot", "hit_rate", "bytes_per_token", "acceptance_length")}
+        return Forecast(**found, slots=facts["slots"], cutoff=facts.get("cutoff"))
+
+
+def room(shape: ModelShape, memory: int, reserve: int) -> int:
+    """Bytes that fast memory has for experts and draft beside the model's other weights and a reserve.
+
+    Raises:
+        BadInput: memory that does not even hold those.
+    """
+    kept = shape.other_bytes + reserve
+    if memory <= kept:
+        raise BadInput(
+            f"`memory` is {memory / 1e9:.1f} GB, and {shape.name} keeps {kept / 1e9:.1f} GB beside its experts: "
+            f"{shape.other_bytes / 1e9:.1f} GB of other weights and `reserve`"
+        )
+    return memory - kept
+
+
+def with_draft_length(system: SystemConfig, length: int) -> SystemConfig:
+    """The same system drafting `length` tokens; one that drafts nothing as it is."""
+    if system.drafter["part"] == "none":
+        return system
+    return replace(system, drafter={**system.drafter, "draft_length": length})

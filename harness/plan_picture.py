@@ -1,0 +1,44 @@
+"""The picture of a plan: TPOT of every system, and of every draft length that was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.figures import style
+from harness.plan import Choice
+
+
+def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
+    """Draw a row per system, the fastest on top, a dot per draft length with the length beside it."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    fitting = [choice for choice in choices if choice.forecast.tpot is not None]
+    names = list(dict.fromkeys(choice.system for choice in fitting))
+    with matplotlib.rc_context(style.SETTINGS):
+        canvas = Figure(figsize=(8, 0.42 * len(names) + 1.3), layout="constrained")
+        axes = canvas.subplots()
+        for place, name in enumerate(names):
+            found = [choice for choice in fitting if choice.system == name]
+            times = [1e3 * (choice.forecast.tpot or 0.0) for choice in found]
+            colour = style.FAMILIES[style.kind(name)]
+            axes.plot([min(times), max(times)], [place, place], color=colour, linewidth=1.2)
+            axes.plot(times[1:], [place] * (len(times) - 1), "o", color=colour, markerfacecolor="white", markersize=6)
+            axes.plot(times[:1], [place], "o", color=colour, markersize=7)
+            for choice, time in zip(found, times, strict=True):
+                if choice.draft_length:
+                    axes.annotate(
+                        str(choice.draft_length), (time, place), (0, 6), textcoords="offset points", ha="center",
+                        fontsize=7,
+                    )  # fmt: skip
+            axes.annotate(
+                f"{times[0]:.0f} ms", (max(times), place), (9, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        style.names_on(axes, names)
+        axes.set_xlim(left=0)
+        axes.margins(x=0.1)
+        axes.set_xlabel("predicted TPOT (ms per token); numbers above dots are draft lengths, the best is filled")
+        axes.set_title(title)
+        style.key_of_kinds(axes, names, loc="lower right")
+        canvas.savefig(path, dpi=120)
