@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from harness.config import BenchConfig, budget_bytes
+from harness.config import BenchConfig, budget_bytes, size_bytes
 from harness.contender import Contender, frozen
 from harness.datasets import Selection
 from harness.generation import Generation
@@ -84,11 +84,12 @@ def measure(
     on_generation: OnGeneration,
 ) -> None:
     """Run reference, warm-up and all repeats; `on_generation` stores results outside timed sections."""
-    batches = split(selection.requests, config.measure.batch)
+    batches = split(selection.requests, config.measure.batch + config.measure.queue)
     try:
         display.note("reference: plain greedy decoding")
         _run_reference(config, pair, batches, measured)
         for contender in measured.contenders:
+            contender.check_memory(batches, config.measure.batch, kv_bytes(config))
             display.note(f"{contender.label}: warm-up")
             contender.warm_up(split(selection.warmup, config.measure.batch))
         with frozen():
@@ -113,13 +114,20 @@ def close(contenders: Sequence[Contender]) -> None:
 
 def generations_planned(config: BenchConfig, selection: Selection) -> int:
     """Return how many generations a comparison takes when nothing fails."""
-    return len(config.systems) * config.measure.repeats * len(split(selection.requests, config.measure.batch))
+    batches = split(selection.requests, config.measure.batch + config.measure.queue)
+    return len(config.systems) * config.measure.repeats * len(batches)
+
+
+def kv_bytes(config: BenchConfig) -> int | None:
+    """Return what keys and values may take (bytes); None: as much as they need."""
+    return None if config.kv_budget is None else size_bytes("kv_budget", config.kv_budget)
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
     contender: Contender
     requests: tuple[Request, ...]
+    at_once: int
     repeat: int
     batch: int
     order: int
@@ -133,7 +141,7 @@ def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batche
         for batch, requests in enumerate(batches):
             shift = (repeat * len(batches) + batch) % len(order)
             for place, contender in enumerate(order[shift:] + order[:shift]):
-                yield _Turn(contender, requests, repeat, batch, place)
+                yield _Turn(contender, requests, config.measure.batch, repeat, batch, place)
 
 
 def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration) -> None:
@@ -142,7 +150,7 @@ def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display
     system = turn.contender.system
     clock = time.perf_counter_ns if system is None else system.now_ns
     start = partial(RecordingMeter, ids, limits, pair.stop_tokens, clock, _synchronize(pair.device))
-    generation = turn.contender.measure(turn.requests, start, turn.repeat, turn.batch, turn.order)
+    generation = turn.contender.measure(turn.requests, turn.at_once, start, turn.repeat, turn.batch, turn.order)
     if generation is None:
         display.advance(f"{turn.contender.label} (out)", 0, 0.0)
         return

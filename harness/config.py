@@ -71,6 +71,7 @@ class HardwareConfig:
 class MeasureConfig:
     """`conf/measure/*.yaml`: how it is measured.
 
+    `batch` requests are decoded at once; `queue` more are handed over with them and join as rows leave.
     `warmup` prompts per system are run unmeasured, and the system fixes what it derives from a profile on
     them. A cell is `noisy` when half its TPOT interval exceeds `noisy_above` times the TPOT.
     """
@@ -78,6 +79,7 @@ class MeasureConfig:
     repeats: int = 1
     warmup: int = 2
     batch: int = 1
+    queue: int = 0
     max_new_tokens: int = 64
     threads: int = 1
     seed: int = 0
@@ -92,8 +94,9 @@ class MeasureConfig:
         for name in ("repeats", "batch", "threads"):
             if getattr(self, name) < 1:
                 raise BadInput(f"`measure.{name}` is {getattr(self, name)}; 1 or more is needed")
-        if self.warmup < 0:
-            raise BadInput(f"`measure.warmup` is {self.warmup}; 0 or more is needed")
+        for name in ("warmup", "queue"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"`measure.{name}` is {getattr(self, name)}; 0 or more is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ class TrackingConfig:
 class BenchConfig:
     """One comparison: systems by label, measured interleaved on the same prompts.
 
-    `budget` is a share of the target's expert bytes in (0, 1] or a size such as `24MiB`. Speedups are over
+    `budget` is a share of the target's expert bytes in (0, 1] or a size such as `24MiB`. `kv_budget` is what keys and
+    values of a batch may take besides, as a size; null: there is no limit. Speedups are over
     the `baselines` that take part, else over the first system. `runs` keeps the records of every cell;
     `output`, when given, receives summary, table and provenance of this comparison. `replay`, when given, is a
     folder of traces that systems are replayed from instead of running.
@@ -123,6 +127,7 @@ class BenchConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     budget: float | str = 1 / 3
+    kv_budget: str | None = None
     baselines: tuple[str, ...] = ("offload", "sd_offload")
     runs: str = "results/runs"
     output: str | None = None
@@ -133,6 +138,8 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         parse_budget(self.budget)
+        if self.kv_budget is not None:
+            size_bytes("kv_budget", self.kv_budget)
         for label in self.systems:
             if not _LABEL.fullmatch(label):
                 raise BadInput(f"system label {label!r} is no file name; use letters, digits and _.@+-")

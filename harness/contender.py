@@ -50,6 +50,23 @@ class Contender:
         except Exception:
             self.fail(traceback.format_exc())
 
+    def check_memory(self, batches: Sequence[Sequence[Request]], at_once: int, limit: int | None) -> None:
+        """Take the system out if keys and values of a batch exceed the limit (bytes); None: there is none."""
+        system = self.system
+        if system is None or limit is None:
+            return
+        for requests in batches:
+            if (needed := system.kv_bytes(requests, at_once)) > limit:
+                largest = limit // (needed // min(at_once, len(requests)))
+                self.did_not_fit = (
+                    f"keys and values of {min(at_once, len(requests))} requests at once take {needed:,} B, and"
+                    f" `kv_budget` is {limit:,} B; `measure.batch` may be {largest} at most"
+                    if largest
+                    else f"keys and values of one request take {needed:,} B, and `kv_budget` is {limit:,} B"
+                )
+                self.close()
+                return
+
     def warm_up(self, batches: Sequence[Sequence[Request]]) -> None:
         """Run the warm-up in batches of the measured size: what is derived from it depends on the size."""
         for requests in batches:
@@ -57,21 +74,28 @@ class Contender:
                 self._guard(partial(system.calibrate, requests))
 
     def measure(
-        self, requests: Sequence[Request], start: Callable[[], RecordingMeter], repeat: int, batch: int, order: int
+        self,
+        requests: Sequence[Request],
+        at_once: int,
+        start: Callable[[], RecordingMeter],
+        repeat: int,
+        batch: int,
+        order: int,
     ) -> Generation | None:
         """Rehearse untimed, then generate for one batch; None when the system failed on it.
 
         Args:
+            at_once: how many of the requests are decoded at once.
             start: makes the meter, whose clock runs from then on: called once all that is untimed is over.
         """
         system = self.system
         if system is None:
             return None
-        if not self._guard(partial(system.rehearse, requests)):
+        if not self._guard(partial(system.rehearse, requests, at_once)):
             return None
         with undisturbed():
             meter = start()
-            whole = self._guard(partial(system.generate, requests, meter))
+            whole = self._guard(partial(system.generate, requests, meter, at_once))
         if not whole:
             return None
         generation = meter.finish(repeat, batch, order)

@@ -36,7 +36,10 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     shape = Shape(pair.num_layers, pair.num_experts, count)
     virtual = link is not None and link.virtual
     parts = LiveAssembly(options, pair, shape, None if everything else link, costs, virtual).parts()
-    return ComposedSystem(pair, parts, costs, count * pair.record_bytes + drafting)
+    position = pair.position_bytes
+    if isinstance(options.drafter, ModelDrafterOptions):
+        position += pair.draft_position_bytes
+    return ComposedSystem(pair, parts, costs, count * pair.record_bytes + drafting, position)
 
 
 def _draft_bytes(options: Any, pair: Pair) -> int:

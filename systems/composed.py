@@ -13,11 +13,11 @@ from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.predicting import Foresight
 from systems.policies.residency import Residency
-from systems.runtime.decoder import Decoder
+from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import Mixer
 from systems.runtime.gating import AdaptiveGating
-from systems.runtime.loop import generate
+from systems.runtime.loop import generate, positions
 from systems.runtime.statistics import StepStatistics
 
 
@@ -47,24 +47,44 @@ class Parts:
     gating: AdaptiveGating | None = None
     foresight: Foresight | None = None
     depth: Depth | None = None
+    decoder: MakeDecoder = Decoder
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     """What parts have chosen, for the record."""
 
 
 class ComposedSystem:
-    """`systems.api.System` made of parts. Built by `systems.build.build`."""
+    """`systems.api.System` made of parts. Built by `systems.build.build`.
 
-    def __init__(self, pair: Any, parts: Parts, costs: Costs, fast_bytes: int) -> None:
+    Args:
+        position_bytes: keys and values of one position of one row, the draft model's included.
+    """
+
+    def __init__(self, pair: Any, parts: Parts, costs: Costs, fast_bytes: int, position_bytes: int = 0) -> None:
         self._pair, self._parts, self._costs = pair, parts, costs
+        self._position_bytes = position_bytes
         self._statistics: StepStatistics | None = None
         self.fast_bytes = fast_bytes
         self.cache, self.drafter = parts.cache, parts.drafter
 
-    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
+    def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         """Generate for a batch; see `systems.api.System`."""
         parts = self._parts
         self._pair.port.mixer = parts.mixer
-        generate(self._pair.target, parts.drafter, parts.cache, parts.listener, requests, meter)
+        generate(
+            self._pair.target,
+            parts.drafter,
+            parts.cache,
+            parts.listener,
+            requests,
+            meter,
+            at_once,
+            decoder=parts.decoder,
+        )
+
+    def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
+        """The target's and the drafter's; see `systems.api.System`."""
+        rows = min(at_once or len(requests), len(requests))
+        return rows * positions(requests, self.drafter.draft_length) * self._position_bytes
 
     def calibrate(self, requests: Sequence[Request]) -> None:
         """Warm the slots up, and let the parts learn what they derive from a profile.
@@ -83,12 +103,12 @@ class ComposedSystem:
         if favourites := parts.residency.favourites():
             self.cache.install(favourites)
 
-    def rehearse(self, requests: Sequence[Request]) -> None:
+    def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
         """Let the oracle record the generation that follows."""
         if (foresight := self._parts.foresight) is None:
             return
         foresight.rehearse()
-        self.generate(requests, self._unmeasured(requests))
+        self.generate(requests, self._unmeasured(requests), at_once)
         foresight.perform()
 
     def now_ns(self) -> int:

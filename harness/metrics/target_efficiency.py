@@ -18,7 +18,7 @@ EFFICIENCY = Definition(
 def measure(cell: Cell) -> dict[str, Value]:
     """Ratio of layer times at one position and at a whole draft, from the start-up calibration."""
     drafted = [d for g in cell.generations for _, d, _ in g.accepted_by_row()]
-    rows = max((len(g.rows) for g in cell.generations), default=0)
+    rows = max((len(step.rows) for g in cell.generations for step in g.steps), default=0)
     longest = max(drafted, default=0)
     if not longest:
         return {"target_efficiency": EFFICIENCY.unknown("nothing was drafted")}

@@ -39,6 +39,9 @@ class Drafter(Protocol):
     def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
         """Read the prompts of a new batch, which `target` has read; rows may grow to its capacity."""
 
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Read the prompts of rows that come behind the present ones; the target has read them."""
+
     def propose(self, chooser: Chooser) -> Draft:
         """Propose up to `draft_length` tokens per row, after the tokens observed so far."""
 
@@ -46,7 +49,7 @@ class Drafter(Protocol):
         """Tokens have become final in a row, the accepted ones of the last proposal among them."""
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows only."""
+        """Go on with these rows, in this order."""
 
     def end(self) -> None:
         """The batch is over."""
@@ -61,6 +64,9 @@ class NoDrafter:
     fast_bytes: int = 0
 
     def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
+        """Nothing to read."""
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Nothing to read."""
 
     def propose(self, chooser: Chooser) -> Draft:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from systems.drafters.base import Draft
 from systems.runtime.clock import Pace
-from systems.runtime.decoder import Decoder
+from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.sampling import Chooser
 
 AttentionListener = Callable[[int, Tensor], None]
@@ -25,6 +25,7 @@ class ModelDrafter:
         model: a transformers causal language model sharing the target's vocabulary.
         listener: told what each layer's attention puts out, while drafting only (not at prompts).
         pace: how long a layer takes on a virtual clock; None: it takes what it takes.
+        decoder: makes what computes the model's forwards.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class ModelDrafter:
         fast_bytes: int,
         listener: AttentionListener | None = None,
         pace: Pace | None = None,
+        decoder: MakeDecoder = Decoder,
     ) -> None:
         self.draft_length, self.fast_bytes = draft_length, fast_bytes
-        self._model, self._listener, self._pace = model, listener, pace
+        self._model, self._listener, self._pace, self._make = model, listener, pace, decoder
         self._decoder: Decoder
         self._read: list[int] = []
         self._pending: list[list[int]] = []
@@ -45,11 +47,17 @@ class ModelDrafter:
 
     def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
         """Read the prompts, then listen."""
-        self._decoder = Decoder(self._model, len(prompts), target.capacity)
-        for row, prompt in enumerate(prompts):
+        self._decoder = self._make(self._model, target.rows, target.capacity)
+        self._read, self._pending = [], []
+        self.join(prompts)
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Read the prompts, and do not listen meanwhile."""
+        self.end()
+        for row, prompt in enumerate(prompts, start=len(self._read)):
             self._decoder.prefill(row, prompt)
-        self._read = [len(prompt) for prompt in prompts]
-        self._pending = [[] for _ in prompts]
+        self._read += [len(prompt) for prompt in prompts]
+        self._pending += [[] for _ in prompts]
         if self._listener is not None or self._pace is not None:
             layers = self._model.get_decoder().layers
             self._hooks = [layer.mlp.register_forward_pre_hook(self._hear(i)) for i, layer in enumerate(layers)]

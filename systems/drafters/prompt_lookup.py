@@ -31,6 +31,10 @@ class PromptLookup:
         """Remember the prompts."""
         self._texts = [list(prompt) for prompt in prompts]
 
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Remember these too."""
+        self._texts += [list(prompt) for prompt in prompts]
+
     def propose(self, chooser: Chooser) -> Draft:
         """Look every row up; shorter proposals are padded."""
         found = [continuation(text, self._longest, self.draft_length) for text in self._texts]
@@ -44,7 +48,7 @@ class PromptLookup:
         self._texts[row] += tokens
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop finished rows."""
+        """Go on with these rows."""
         self._texts = [self._texts[row] for row in rows]
 
     def end(self) -> None:

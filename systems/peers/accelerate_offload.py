@@ -47,10 +47,10 @@ class AccelerateOffload(TransformersGenerate):
         _dispatch(self._model, places, self._folder.name)
         self._watch = _Watch(list(experts.values()), self._resident, self._layer_bytes)
 
-    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
-        """Generate request by request, and report what the hooks moved meanwhile."""
+    def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
+        """Generate, and report what the hooks moved meanwhile."""
         self._watch.open(meter)
-        super().generate(requests, meter)
+        super().generate(requests, meter, at_once)
         for traffic in self._watch.reports.values():
             meter.traffic(traffic)
 
@@ -69,7 +69,7 @@ class AccelerateOffload(TransformersGenerate):
         self._folder.cleanup()
 
     def _begin(self, meter: Meter) -> None:
-        self._watch.begin_request()
+        self._watch.begin_batch()
 
 
 class _Watch:
@@ -92,10 +92,10 @@ class _Watch:
         self._meter = meter
         phases: tuple[Phase, ...] = ("prefill", "decode")
         self.reports = {phase: Traffic(phase, [LayerNeeds() for _ in range(self._layers)]) for phase in phases}
-        self.begin_request()
+        self.begin_batch()
 
-    def begin_request(self) -> None:
-        """The next forward reads a prompt."""
+    def begin_batch(self) -> None:
+        """The next forward reads prompts."""
         self._forwards = 0
 
     def loaded(self) -> None:

@@ -27,9 +27,13 @@ class TransformersAssisted(TransformersGenerate):
     and verification at once: the steps do not add up to the tokens as they do where the prefill commits one token.
     For the same reason its first commit may hold several tokens, of which only the first is outside TPOT.
 
+    transformers assists one request at a time, so a batch runs request by request.
+
     Raises:
         BadInput: the pair has no draft.
     """
+
+    most_rows = 1
 
     def __init__(self, pair: Pair, options: TransformersAssistedOptions) -> None:
         if pair.config.draft is None:
@@ -47,6 +51,7 @@ class TransformersAssisted(TransformersGenerate):
         self._meter: Meter = NullMeter([])
         self._draft_length = options.draft_length
         _GENERATION_LOG.addFilter(_is_for_users)
+        self._position_bytes += pair.draft_position_bytes
         self.fast_bytes = pair.expert_bytes + pair.draft_bytes
 
     def describe(self) -> dict[str, Any]:

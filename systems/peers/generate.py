@@ -10,69 +10,88 @@ from typing import Any
 
 import torch
 
-from systems.api import Meter, NullMeter, Request, Sampling
+from systems.api import BadInput, Meter, NullMeter, Request, Sampling
 from systems.runtime.pair import Pair, load_model
 
 
-class _Enough(Exception):
-    """Raised inside `generate` when the meter wants no more."""
+class _Watcher:
+    """A stopping criterion of `generate` that hands over what each step has settled, and says which rows are done.
 
-
-class _Streamer:
-    """Hands tokens over as `generate` puts them: the prompt first, then what each step has settled.
-
-    The spans change hands with the first token, so that the prompt of a later row is not taken for decoding.
+    The spans change hands with the first tokens, so that the prompts of a later batch are not taken for decoding.
     """
 
-    def __init__(self, meter: Meter, row: int, spans: ExitStack) -> None:
-        self._meter, self._row, self._spans = meter, row, spans
-        self._puts = 0
+    def __init__(self, meter: Meter, rows: Sequence[int], spans: ExitStack, read: int) -> None:
+        self._meter, self._rows, self._spans, self._read = meter, rows, spans, read
+        self._done = [False] * len(rows)
+        self._decoding = False
 
-    def put(self, value: torch.Tensor) -> None:
-        """Receive the prompt, then one or more tokens at a time."""
-        self._puts += 1
-        if self._puts == 1:
-            return
-        if self._meter.commit(self._row, value.reshape(-1).tolist()):
-            raise _Enough
-        if self._puts == 2:
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """Commit what follows the tokens read so far in every unfinished row of `input_ids` `(B, length)`."""
+        for index, tokens in enumerate(input_ids[:, self._read :].tolist()):
+            self._done[index] = self._done[index] or self._meter.commit(self._rows[index], tokens)
+        self._read = input_ids.shape[1]
+        if not self._decoding:
+            self._decoding = True
             self._spans.enter_context(self._meter.span("verify"))
-
-    def end(self) -> None:
-        """Generation has ended."""
+        return torch.tensor(self._done, device=input_ids.device)
 
 
 class TransformersGenerate:
-    """`systems.api.System` around `model.generate`; a batch runs request by request, as streamers require.
+    """`systems.api.System` around `model.generate`, which pads a batch and goes on until its last row has ended.
 
     The model is a second copy of the target, stock experts included. It has no notion of steps or expert
-    traffic, so only its tokens and their times are reported, all of them as verification.
+    traffic, so only its tokens and their times are reported, all of them as verification. Requests that wait begin
+    when the batch before them has ended as a whole. Sampled requests run one by one, since only then each has its seed.
     """
+
+    most_rows: int | None = None
+    """Rows that `generate` takes at once; None: any number."""
 
     def __init__(self, pair: Pair) -> None:
         self._model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device)
         self._arguments: dict[str, Any] = {}
+        self._position_bytes = pair.position_bytes
         self.fast_bytes = pair.expert_bytes
 
     @torch.inference_mode()
-    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
+    def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         """Generate greedily or by sampling, as each request asks."""
-        for row, request in enumerate(requests):
+        if not requests:
+            raise BadInput("the batch is empty; there is nothing to generate")
+        size = self._rows(requests, at_once)
+        for first in range(0, len(requests), size):
             self._begin(meter)
-            prompt = torch.tensor([request.prompt], device=self._model.device)
-            try:
-                with ExitStack() as spans:
-                    spans.enter_context(meter.span("prefill"))
-                    self._model.generate(
-                        prompt,
-                        attention_mask=torch.ones_like(prompt),
-                        max_new_tokens=request.max_new_tokens,
-                        streamer=_Streamer(meter, row, spans),
-                        **_choice(request.sampling),
-                        **self._arguments,
-                    )
-            except _Enough:
-                continue
+            with ExitStack() as spans:
+                spans.enter_context(meter.span("prefill"))
+                self._run(requests[first : first + size], first, meter, spans)
+
+    def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
+        """Those of the longest row for every row; see `systems.api.System`."""
+        longest = max(len(request.prompt) for request in requests) + max(r.max_new_tokens for r in requests)
+        return self._rows(requests, at_once) * longest * self._position_bytes
+
+    def _rows(self, requests: Sequence[Request], at_once: int | None) -> int:
+        sampled = any(request.sampling.temperature for request in requests)
+        limits = (len(requests), at_once, self.most_rows, 1 if sampled else None)
+        return min(limit for limit in limits if limit is not None)
+
+    def _run(self, requests: Sequence[Request], first: int, meter: Meter, spans: ExitStack) -> None:
+        """Generate for a batch whose first request is number `first`, its prompts padded on the left."""
+        longest = max(len(request.prompt) for request in requests)
+        device = self._model.device
+        padding = [longest - len(request.prompt) for request in requests]
+        prompts = [[0] * pad + list(r.prompt) for pad, r in zip(padding, requests, strict=True)]
+        mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
+        rows = range(first, first + len(requests))
+        self._model.generate(
+            torch.tensor(prompts, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            max_new_tokens=max(request.max_new_tokens for request in requests),
+            stopping_criteria=[_Watcher(meter, rows, spans, longest)],
+            pad_token_id=0,
+            **_choice(requests[0].sampling),
+            **self._arguments,
+        )
 
     def calibrate(self, requests: Sequence[Request]) -> None:
         """Warm up."""
@@ -82,7 +101,7 @@ class TransformersGenerate:
         """This machine's time (ns)."""
         return time.perf_counter_ns()
 
-    def rehearse(self, requests: Sequence[Request]) -> None:
+    def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
         """Do nothing: peers know nothing beforehand."""
 
     def describe(self) -> dict[str, Any]:
@@ -94,7 +113,7 @@ class TransformersGenerate:
         self._model = None
 
     def _begin(self, meter: Meter) -> None:
-        """A request is about to start."""
+        """A batch is about to start."""
 
 
 def _choice(sampling: Sampling) -> dict[str, Any]:

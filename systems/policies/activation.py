@@ -61,13 +61,19 @@ class ActivationMatrices:
         self.matrices: list[Matrix] = []
         self.collecting = False
         """Whether finished sequences are kept as traces."""
-        self._finished: list[Matrix] = []
+        self._started: list[Matrix] = []
         self._scores: list[float] | None = None
 
     def begin(self, rows: int) -> None:
         """A batch of so many sequences starts."""
-        self.matrices = [np.zeros((self._shape.layers, self._shape.experts)) for _ in range(rows)]
-        self._finished = list(self.matrices)
+        self.matrices, self._started = [], []
+        self.join(rows)
+
+    def join(self, rows: int) -> None:
+        """So many sequences come behind the present ones."""
+        joining = [np.zeros((self._shape.layers, self._shape.experts)) for _ in range(rows)]
+        self.matrices = [*self.matrices, *joining]
+        self._started += joining
         self._scores = None
 
     def count(self, row: int, layer: int, experts: Sequence[int]) -> None:
@@ -83,7 +89,7 @@ class ActivationMatrices:
     def end(self) -> None:
         """The batch is over: keep its matrices, if they are collected."""
         if self.collecting:
-            for matrix in self._finished:
+            for matrix in self._started:
                 if matrix.any():
                     self.traces.add(matrix)
         self.matrices = []

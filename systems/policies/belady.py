@@ -66,6 +66,11 @@ class Future:
                 self._times.setdefault(expert, []).append(time)
         self._fetches = self._schedule(dict.fromkeys(residents, -1))
 
+    @property
+    def left(self) -> Sequence[Need]:
+        """The needs that have not come yet."""
+        return self._needs[self.now :]
+
     def advance(self, layer: int, experts: Sequence[int]) -> None:
         """The next need has come.
 

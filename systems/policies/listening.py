@@ -20,11 +20,14 @@ class Listener:
     def begin(self, rows: int) -> None:
         """A batch of so many rows starts."""
 
+    def join(self, rows: int) -> None:
+        """So many rows come behind the present ones; `reading`, `routed` and `decoding` follow as for the first."""
+
     def reading(self, row: int) -> None:
         """The prompt of a row is about to be read; `routed` is about it until `decoding`."""
 
     def decoding(self) -> None:
-        """All prompts are read; `routed` is about all rows from now on."""
+        """All prompts are read and all hints forgotten; `routed` is about all rows from now on."""
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """The target's layer (ordinal) has routed; its own experts are ordered and not yet computed.
@@ -38,7 +41,7 @@ class Listener:
         """A draft-verify cycle is over, hints have been forgotten."""
 
     def keep(self, rows: Sequence[int]) -> None:
-        """The batch goes on with these rows only."""
+        """The batch goes on with these rows, in this order."""
 
     def end(self) -> None:
         """The batch is over."""

@@ -90,6 +90,10 @@ class ActivationMatching(Listener):
         """Start empty matrices."""
         self._matrices.begin(rows)
 
+    def join(self, rows: int) -> None:
+        """Start empty matrices for these."""
+        self._matrices.join(rows)
+
     def reading(self, row: int) -> None:
         """Count for this row."""
         self._row = row
@@ -97,6 +101,7 @@ class ActivationMatching(Listener):
     def decoding(self) -> None:
         """Count for all rows, and plan."""
         self._row = None
+        self._plan(-1)
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Count the tokens of a layer and plan for those behind it."""
@@ -153,12 +158,14 @@ class Foresight(PhaseListener):
     def perform(self) -> None:
         """Follow what was recorded in the next generation."""
         self._recording, self._following = False, True
+        self._future.foresee(self._recorded, ())
 
     def decoding(self) -> None:
-        """Decoding starts: schedule all of it, and order what comes first."""
+        """Prompts have been read, and some residents gave way to them: schedule all that is left, and order what
+        comes first."""
         super().decoding()
         if self._following:
-            self._future.foresee(self._recorded, [owner for owner in self._residents if owner >= 0])
+            self._future.foresee(self._future.left, [owner for owner in self._residents if owner >= 0])
         self._plan()
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:

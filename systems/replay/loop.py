@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from systems.policies.listening import Chosen, distinct
 from systems.replay.assembly import Ahead, ReplayedDrafter
 from systems.replay.trace import NOTHING, Header, Record
 from systems.runtime.clock import Pace
+from systems.runtime.seats import seated
 
 
 class _Row:
@@ -34,37 +36,48 @@ class _Row:
 
 
 class Replay:
-    """One batch."""
+    """One batch, of which `seats` rows at most are decoded at once."""
 
-    def __init__(self, parts: Parts, pace: Pace, header: Header, records: Sequence[Record], meter: Meter) -> None:
+    def __init__(
+        self, parts: Parts, pace: Pace, header: Header, records: Sequence[Record], meter: Meter, seats: int
+    ) -> None:
         self._cache, self._listener, self._hinting = parts.cache, parts.listener, parts.hinting
         self._depth, self._drafter = parts.depth, cast("ReplayedDrafter", parts.drafter)
         self._pace, self._header, self._meter = pace, header, meter
-        self._rows = [_Row(place, record) for place, record in enumerate(records)]
+        self._waiting = deque(_Row(place, record) for place, record in enumerate(records))
+        self._seats, self._begun = seats, False
+        self._rows: list[_Row] = []
 
     def run(self) -> None:
         """Replay until the meter wants no more of any row."""
         self._cache.meter = self._meter
         try:
-            self._prefill()
-            while self._rows:
-                self._step()
+            while self._waiting or self._rows:
+                if self._waiting and len(self._rows) < self._seats:
+                    self._admit()
+                else:
+                    self._step()
         finally:
             self._listener.end()
         self._cache.end_generation()
         self._meter.traffic(self._cache.take_traffic())
 
-    def _prefill(self) -> None:
+    def _admit(self) -> None:
+        present = len(self._rows)
+        joining = [self._waiting.popleft() for _ in range(min(self._seats - present, len(self._waiting)))]
         with self._meter.span("prefill"):
+            self._cache.end_step()
             self._cache.enter("prefill")
-            self._listener.begin(len(self._rows))
-            for row in self._rows:
-                self._listener.reading(row.place)
+            self._listener.join(len(joining)) if self._begun else self._listener.begin(len(joining))
+            for place, row in enumerate(joining, start=present):
+                self._listener.reading(place)
                 self._forward(row.lists["prompt_routed"], None)
             self._meter.traffic(self._cache.take_traffic())
             self._cache.enter("decode")
             self._listener.decoding()
-        self._settle([[row.first] for row in self._rows])
+        self._begun = True
+        self._rows += joining
+        self._settle([[] for _ in range(present)] + [[row.first] for row in joining])
 
     def _step(self) -> None:
         length = self._drafter.draft_length
@@ -137,16 +150,17 @@ class Replay:
             self._pace.half_layer(len(chosen))
 
     def _settle(self, committed: Sequence[Sequence[int]]) -> None:
-        """Hand tokens over and drop the rows that are done."""
-        unfinished = [
-            index
-            for index, (row, tokens) in enumerate(zip(self._rows, committed, strict=True))
-            if not self._meter.commit(row.place, tokens)
+        """Hand tokens over, where a row has some, and drop the rows that are done."""
+        going = [
+            not (tokens and self._meter.commit(row.place, tokens))
+            for row, tokens in zip(self._rows, committed, strict=True)
         ]
-        if len(unfinished) < len(self._rows):
-            self._rows = [self._rows[index] for index in unfinished]
-            if unfinished:
-                self._listener.keep(unfinished)
+        if all(going):
+            return
+        kept = seated(going)
+        self._rows = [self._rows[index] for index in kept]
+        if self._rows or self._waiting:
+            self._listener.keep(kept)
 
 
 def _parts(chosen: Chosen) -> dict[int, slice]:

@@ -102,7 +102,7 @@ class _Recorder(PhaseListener):
         drafter = self._tapped(parts.drafter)
         meter = NullMeter([request.max_new_tokens], self._pair.stop_tokens)
         _OneByOne.steps = []
-        generate(self._pair.target, drafter, parts.cache, self, [request], meter, _OneByOne)
+        generate(self._pair.target, drafter, parts.cache, self, [request], meter, chooser=_OneByOne)
         return self._packed(meter.tokens[0][0], _OneByOne.steps)
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:

@@ -40,14 +40,15 @@ class ReplayedSystem(ComposedSystem):
         super().__init__(self._assembly.model, parts, costs, count * header.record_bytes + drafting)
         self._trace = trace
 
-    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
+    def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         """Replay a batch.
 
         Raises:
             BadInput: a request that the trace does not hold.
         """
         records = [self._trace.of(request) for request in requests]
-        Replay(self._parts, self._assembly.pace, self._trace.header, records, meter).run()
+        seats = at_once or len(records)
+        Replay(self._parts, self._assembly.pace, self._trace.header, records, meter, seats).run()
 
 
 def _check(config: SystemConfig, options: Options, header: Header) -> None:

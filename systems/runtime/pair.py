@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from systems.api import BadInput, ModelConfig
 from systems.runtime.checkpoint import checkpoint_files, index_experts, read_header
+from systems.runtime.decoder import position_bytes
 from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
 from systems.runtime.store import ExpertStore, open_store
 
@@ -58,6 +60,17 @@ class Pair:
         if ids is None:
             ids = self.tokenizer.eos_token_id
         return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+    @cached_property
+    def position_bytes(self) -> int:
+        """Keys and values of one position in the target (bytes)."""
+        self.port.mixer = lambda layer, hidden, *_: torch.zeros_like(hidden)
+        return position_bytes(self.target)
+
+    @cached_property
+    def draft_position_bytes(self) -> int:
+        """Keys and values of one position in the draft model (bytes); 0 without one."""
+        return position_bytes(self.draft) if self.draft is not None else 0
 
     def describe(self) -> dict[str, Any]:
         """Identity of what was loaded."""

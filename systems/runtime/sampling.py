@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,9 +43,14 @@ class Chooser:
     def __init__(self, samplings: Sequence[Sampling], device: torch.device) -> None:
         self._samplings = list(samplings)
         self.greedy = all(sampling.temperature == 0 for sampling in samplings)
-        if not self.greedy and any(sampling.temperature == 0 for sampling in samplings):
-            raise ValueError("a batch is either greedy or sampled; split the requests by temperature")
+        _check_alike(sampling.temperature == 0 for sampling in samplings)
         self._generators = [torch.Generator(device).manual_seed(sampling.seed) for sampling in samplings]
+
+    def join(self, others: Chooser) -> None:
+        """Choose for the rows of another chooser too, behind one's own."""
+        _check_alike((self.greedy, others.greedy))
+        self._samplings += others._samplings
+        self._generators += others._generators
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""
@@ -102,6 +107,11 @@ class Chooser:
     def _draw(self, probabilities: Tensor) -> Tensor:
         rows = zip(probabilities, self._generators, strict=True)
         return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
+
+
+def _check_alike(greedy: Iterable[bool]) -> None:
+    if len(set(greedy)) > 1:
+        raise ValueError("a batch is either greedy or sampled; split the requests by temperature")
 
 
 def _match(target: list[list[int]], drafts: list[list[int]]) -> list[list[int]]:

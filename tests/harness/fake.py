@@ -87,7 +87,7 @@ class FakeSystem:
         self.fast_bytes = 16 * RECORD if self.resident else budget + (1 if self.fault == "greedy" else 0)
         self.calls = 0
 
-    def generate(self, requests: Sequence[Request], meter: Meter) -> None:
+    def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         self.calls += 1
         if self.fault == "crash" and not isinstance(meter, NullMeter):
             raise RuntimeError(f"link worker died at {Path.cwd()}/systems/link.py")
@@ -167,7 +167,10 @@ class FakeSystem:
     def now_ns(self) -> int:
         return time.perf_counter_ns()
 
-    def rehearse(self, requests: Sequence[Request]) -> None:
+    def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
+        return (at_once or len(requests)) * max(len(r.prompt) + r.max_new_tokens for r in requests)
+
+    def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
         if self.fault == "forgets":
             raise RuntimeError("no rehearsal")
         if self.fault == "rehearses":

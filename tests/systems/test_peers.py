@@ -95,7 +95,23 @@ def test_peers_emit_plain_greedy_decoding_and_stop_when_told(name: str, pair: Pa
     expected = [plain(reference, request)[:limit] for request, limit in zip(group, limits, strict=True)]
     assert meter.tokens == expected
     assert meter.open == 0
-    assert [row for row, _ in meter.commits] == sorted(row for row, _ in meter.commits), "row by row"
+    in_turn = [row for row, _ in meter.commits] == sorted(row for row, _ in meter.commits)
+    assert in_turn == (name == "transformers_assisted"), "it alone takes one row at a time"
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_requests_that_wait_begin_when_the_batch_before_them_has_ended(
+    name: str, pair: Pair, reference: Any
+) -> None:
+    group = requests(5, 9, seed=4)
+    system = build_system(PEERS[name], pair, layer_bytes(pair), None, COSTS)
+    limits = [2, 9, 1, 5, 7]
+    meter = Recorder(limits)
+    system.generate(group, meter, at_once=2)
+    system.close()
+    expected = [plain(reference, request)[:limit] for request, limit in zip(group, limits, strict=True)]
+    assert meter.tokens == expected
+    assert meter.spans.count("prefill") == (5 if name == "transformers_assisted" else 3)
 
 
 def test_peers_agree_with_our_upper_bound(pair: Pair) -> None:
@@ -124,7 +140,8 @@ def test_the_configs_run_and_what_is_reported_adds_up(name: str, pair: Pair) -> 
     assert generation.window["verify"] > 0
     assert (generation.window["draft"] > 0) == (name == "transformers_assisted")
     assert (generation.window["transfer"] > 0) == (name == "accelerate_offload")
-    assert generation.window["prefill"] > 0, "the second prompt lies between the batch's first and last commit"
+    later = generation.window["prefill"] > generation.window_time / 50
+    assert later == (name == "transformers_assisted"), "its second prompt lies between its first and last commit"
 
 
 def test_a_prompt_is_prefill_and_the_rest_is_verification(pair: Pair) -> None:
@@ -132,7 +149,7 @@ def test_a_prompt_is_prefill_and_the_rest_is_verification(pair: Pair) -> None:
     meter = Recorder([3, 3])
     system.generate(requests(2, 3), meter)
     system.close()
-    assert meter.spans == ["prefill", "verify"] * 2
+    assert meter.spans == ["prefill", "verify"]
 
 
 @pytest.mark.parametrize("draft_length", [1, 2, 5])
