@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from harness import comparison, datasets, provenance, records, rows, standing, table, tracking
+from harness.accuracy import consent, grading
 from harness.comparison import Measured
 from harness.config import BenchConfig
 from harness.contender import Contender
@@ -50,6 +51,7 @@ def run(config: BenchConfig, console: Console) -> Outcome:
         provenance.folder_fingerprint(filter(None, (config.model.target, config.model.draft, config.replay))),
         datasets.fingerprint(prompts),
     )
+    refusal = consent.refusal(config, console)  # asked before measuring, so that nobody waits
     folders = {label: Path(config.runs) / key / label for label in config.systems}
     found = [records.finished_row(folder) for folder in folders.values()] if config.resume else [None]
     if all(found):
@@ -57,7 +59,8 @@ def run(config: BenchConfig, console: Console) -> Outcome:
         done = [row for row in found if row is not None]
     else:
         done = _measure(config, key, folders, prompts, console)
-    return Outcome(config, key, _among_others(config, done, folders), folders)
+    compared = _among_others(config, done, folders)
+    return Outcome(config, key, grading.graded(config, prompts, compared, folders, refusal, console), folders)
 
 
 def publish(outcome: Outcome, folder: Path) -> None:

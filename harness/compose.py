@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import schema
 from harness.config import (
+    AccuracyConfig,
     BenchConfig,
     DatasetConfig,
     HardwareConfig,
@@ -31,6 +32,7 @@ GROUPS: dict[str, type[Any]] = {
     "hardware": HardwareConfig,
     "measure": MeasureConfig,
     "tracking": TrackingConfig,
+    "accuracy": AccuracyConfig,
 }
 REFERENCE = "resident"
 INERT = ("profiles", "define")

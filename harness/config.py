@@ -110,6 +110,13 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AccuracyConfig:
+    """`accuracy`: what may be done to judge outputs; see `harness.accuracy.consent`."""
+
+    allow_code_execution: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BenchConfig:
     """One comparison: systems by label, measured interleaved on the same prompts.
 
@@ -126,6 +133,7 @@ class BenchConfig:
     hardware: HardwareConfig
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     budget: float | str = 1 / 3
     kv_budget: str | None = None
     baselines: tuple[str, ...] = ("offload", "sd_offload")
@@ -147,7 +155,7 @@ class BenchConfig:
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers, as plain data: not where they go."""
         plain = asdict(self)
-        for name in ("tracking", "runs", "output", "resume", "baselines"):
+        for name in ("tracking", "accuracy", "runs", "output", "resume", "baselines"):
             del plain[name]
         return plain
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from harness import columns, table
+from harness.accuracy import report
 from harness.columns import Column, Section, section
 from harness.records import Row
 
@@ -18,14 +19,14 @@ def show(rows: Sequence[Row], console: Console) -> None:
     for block in blocks(rows):
         whole = _whole(block)
         drawn = [whole] if _width(whole) <= console.width else _halves(block)
-        table.draw(drawn, console)
+        table.draw([*drawn, *report.sections(block)], console)
         table.say(table.remarks(block), console)
     table.say(["", *_legend(rows)], console)
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the same as Markdown."""
-    texts = [table.as_markdown([_whole(block)], table.remarks(block)) for block in blocks(rows)]
+    texts = [table.as_markdown(_drawn(block), table.remarks(block)) for block in blocks(rows)]
     return "\n".join([*texts, table.as_markdown([], _legend(rows))])
 
 
@@ -33,6 +34,10 @@ def blocks(rows: Sequence[Row]) -> list[list[Row]]:
     """Return the rows by what they share, one profile each."""
     names = dict.fromkeys(columns.setting([row]) for row in rows)
     return [[row for row in rows if columns.setting([row]) == name] for name in names]
+
+
+def _drawn(rows: Sequence[Row]) -> list[Section]:
+    return [_whole(rows), *report.sections(rows)]
 
 
 def _whole(rows: Sequence[Row]) -> Section:
@@ -56,7 +61,7 @@ def _title(rows: Sequence[Row]) -> str:
 
 
 def _legend(rows: Sequence[Row]) -> list[str]:
-    return table.legend(_whole(block) for block in blocks(rows))
+    return table.legend(found for block in blocks(rows) for found in _drawn(block))
 
 
 def _width(found: Section) -> int:

@@ -1,7 +1,7 @@
 """The table at the end, drawn from rows of `summary.json` alone: on a terminal and as Markdown.
 
-Three narrow tables instead of a wide one, so that 80 columns suffice: how fast, what moved, where the time
-goes.
+Narrow tables instead of a wide one, so that 80 columns suffice: how fast, what moved, where the time goes, and how
+right the outputs are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness import columns
+from harness.accuracy import report
 from harness.columns import Column, Section, fixed, section
 from harness.metrics import acceptance, breakdown, correctness, experts, oracle_gap, speedup, stall, tpot
 from harness.records import Row
@@ -35,6 +36,7 @@ LEGEND = (
     ("stall_share", stall.STALL_SHARE),
     ("breakdown_", breakdown.PART),
     ("residual", breakdown.RESIDUAL),
+    *report.LEGEND,
 )
 """How the ids of metrics begin, and their definitions."""
 CHOSEN = (speedup.BEST, oracle_gap.GAP)
@@ -48,11 +50,12 @@ TIMES = (
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:
-    """Return the three tables of a comparison."""
+    """Return the tables of a comparison."""
     return [
         section(f"Speed {columns.setting(rows)}", rows, _speed(rows), status=True),
         section("Experts and drafts", rows, MOVED),
         section("Where a token's time goes, ms (residual in %)", rows, TIMES),
+        *report.sections(rows),
     ]
 
 
@@ -98,7 +101,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     texts += [text for id in CHOSEN if (text := _over(id, rows))]
     if any(row["emulated"] for row in rows):
         texts.append(f"emulated: transfers are paced to the ratio of {rows[0]['hardware']}, not its speed")
-    return texts
+    return [*texts, *report.remarks(rows)]
 
 
 def legend(drawn: Iterable[Section]) -> list[str]:

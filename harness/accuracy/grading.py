@@ -1,0 +1,139 @@
+"""Accuracy of a comparison: its rows with scores, intervals and paired tests, from the records of its cells.
+
+Everything is derived from what is on disk, after the last system was closed: no timed section can notice it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from harness import datasets
+from harness.accuracy import definitions, statistics
+from harness.accuracy.scorers import Judged, Output, Unknown, by_prompt, judge
+from harness.config import BenchConfig
+from harness.datasets import Prompt
+from harness.files import dump, write_text
+from harness.metrics.base import Value
+from harness.records import Row
+
+Scores = Mapping[str, Mapping[str, float]]
+"""By metric id and prompt."""
+
+
+def graded(
+    config: BenchConfig,
+    prompts: Sequence[Prompt],
+    rows: Sequence[Row],
+    folders: Mapping[str, Path],
+    refusal: str | None,
+    console: Console,
+) -> list[Row]:
+    """Return the rows with accuracy, or with the reason why it is unknown.
+
+    Args:
+        refusal: why programs must not be executed.
+    """
+    labels = [row["system"] for row in rows if row["status"] not in ("failed", "did_not_fit")]
+    reason = "a replay writes nothing of its own" if config.replay is not None else refusal
+    if reason is not None:
+        return [_without(row, reason) for row in rows]
+    outputs = {label: _outputs(folders[label]) for label in labels}
+    try:
+        judged = judge(datasets.spec_of(config.dataset), prompts, outputs, console)
+    except Unknown as unknown:
+        return [_without(row, str(unknown)) for row in rows]
+    for label, mine in judged.items():
+        write_text(folders[label] / "scores.jsonl", "".join(f"{dump(_line(one))}\n" for one in mine))
+    return _with(rows, judged, config.measure.seed)
+
+
+def reference_of(rows: Sequence[Row], labels: Sequence[str]) -> str | None:
+    """Return the first lossless system whose outputs were those of plain greedy decoding, else the first lossless."""
+    lossless = [row for row in rows if row["lossless"] and row["system"] in labels]
+    exact = [row for row in lossless if row["metrics"].get("exact_match", {}).get("value") == 1.0]
+    return next((row["system"] for row in (*exact, *lossless)), None)
+
+
+def _with(rows: Sequence[Row], judged: Mapping[str, Sequence[Judged]], seed: int) -> list[Row]:
+    scores = {label: by_prompt(mine) for label, mine in judged.items() if mine}
+    reference = reference_of(rows, list(scores))
+    found = []
+    for row in rows:
+        label = row["system"]
+        if label not in scores:
+            found.append(row)
+            continue
+        values = _values(scores[label], seed) | _verdicts(judged[label])
+        if reference is not None and label != reference:
+            values |= _beside(scores[label], scores[reference], reference, seed)
+            values |= _flips(judged[label], judged[reference], reference)
+        found.append(row | {"metrics": row["metrics"] | {id: value.row() for id, value in values.items()}})
+    return found
+
+
+def _values(scores: Scores, seed: int) -> dict[str, Value]:
+    found = {}
+    for id in (id for id in definitions.SCORES if id in scores):
+        mine = list(scores[id].values())
+        value, low, high = statistics.interval(mine, seed)
+        found[id] = definitions.SCORES[id].known(value, len(mine), low, high)
+    return found
+
+
+def _beside(scores: Scores, reference: Scores, over: str, seed: int) -> dict[str, Value]:
+    """Return the difference of headline scores on the prompts that both have."""
+    id = next(id for id in definitions.SCORES if id in scores)
+    shared = [prompt for prompt in scores[id] if prompt in reference[id]]
+    if not shared:
+        return {"accuracy_difference": definitions.DIFFERENCE.unknown(f"no prompt was finished by {over} too")}
+    mine, theirs = ([side[id][prompt] for prompt in shared] for side in (scores, reference))
+    value, low, high = statistics.difference(mine, theirs, seed)
+    return {"accuracy_difference": definitions.DIFFERENCE.known(value, len(shared), low, high, over)}
+
+
+def _flips(judged: Sequence[Judged], reference: Sequence[Judged], over: str) -> dict[str, Value]:
+    """Return how many prompts only one of the two gets right, and McNemar's test; for scores that are 0 or 1."""
+    mine, theirs = _right(judged), _right(reference)
+    shared = [prompt for prompt in mine if prompt in theirs]
+    if not shared:
+        return {}
+    lost = sum(theirs[prompt] and not mine[prompt] for prompt in shared)
+    gained = sum(mine[prompt] and not theirs[prompt] for prompt in shared)
+    count = len(shared)
+    return {
+        "accuracy_lost": definitions.LOST.known(lost, count, over=over),
+        "accuracy_gained": definitions.GAINED.known(gained, count, over=over),
+        "mcnemar_p": definitions.MCNEMAR.known(statistics.mcnemar(lost, gained), count, over=over),
+    }
+
+
+def _right(judged: Sequence[Judged]) -> dict[str, bool]:
+    first = [one for one in judged if one.output.repeat == 0]
+    return {one.output.id: one.scores[id] == 1.0 for one in first for id in definitions.BINARY if id in one.scores}
+
+
+def _verdicts(judged: Sequence[Judged]) -> dict[str, Value]:
+    counts = Counter(one.outcome.verdict for one in judged if one.outcome is not None)
+    total = counts.total()
+    return {f"verdict_{name}": definitions.VERDICT.known(count / total, total) for name, count in counts.items()}
+
+
+def _without(row: Row, reason: str) -> Row:
+    return row | {"metrics": row["metrics"] | {"accuracy": definitions.ACCURACY.unknown(reason).row()}}
+
+
+def _outputs(folder: Path) -> list[Output]:
+    # Not `splitlines`: texts hold line separators that JSON does not escape.
+    lines = (folder / "requests.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    return [Output(line["id"], line["repeat"], line["text"]) for line in map(json.loads, lines)]
+
+
+def _line(one: Judged) -> Row:
+    line: Row = {"id": one.output.id, "repeat": one.output.repeat, "scores": one.scores}
+    ended = one.outcome
+    return line if ended is None else line | {"verdict": ended.verdict, "detail": ended.detail}

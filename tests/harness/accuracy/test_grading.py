@@ -1,0 +1,157 @@
+"""Accuracy end to end over fakes: scored after all timing, from records, with the paired test and its reasons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.accuracy import grading
+from harness.sandbox import Outcome, Verdict
+from tests.harness import fake
+from tests.harness.app import App, rows
+
+YES = "accuracy.allow_code_execution=true"
+BOTH = "systems=[offload,wrong]"
+"""`wrong` changes the fourth token of every output."""
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Programs that were run; each passes unless its text has the changed token."""
+    programs: list[str] = []
+
+    def run(sources: Sequence[str], console: Any = None) -> list[Outcome]:
+        programs.extend(sources)
+        good = {source: "fourth" not in source for source in sources}
+        verdicts = [Verdict.PASSED if good[source] else Verdict.FAILED for source in sources]
+        return [Outcome(verdict, "said so", 0.1, "fake") for verdict in verdicts]
+
+    monkeypatch.setattr("harness.accuracy.scorers.run_programs", run)
+    monkeypatch.setattr("harness.accuracy.consent.isolation", lambda: "fake")
+    return programs
+
+
+class Share:
+    """The part of `pass_at_k` that is needed here, without importing `evaluate`."""
+
+    def compute(self, predictions: Sequence[Sequence[bool]], k: Sequence[int]) -> dict[str, list[float]]:
+        assert k == [1]
+        return {"pass_at_1_scores": [sum(samples) / len(samples) for samples in predictions]}
+
+
+@pytest.fixture(autouse=True)
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.accuracy.scorers.module", lambda name: Share())
+
+
+@pytest.fixture(autouse=True)
+def readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs say what differs, as their tokens are numbers without a meaning."""
+
+    def decode(self: fake.FakePair, tokens: Sequence[int]) -> str:
+        true = tokens[3] == 1 + (tokens[0] - 1 + 7 * 3) % 250
+        return f"{tokens[0]}{'' if true else ' fourth'}"
+
+    monkeypatch.setattr(fake.FakePair, "decode", decode)
+
+
+def test_scored_on_the_timed_outputs_with_the_paired_test(app: App, executed: list[str]) -> None:
+    ran = app(BOTH, YES, "output=out")
+    found = rows(Path("out/summary.json"))
+    right, wrong = (found[name]["metrics"] for name in ("offload", "wrong"))
+    assert (right["pass_at_1"]["value"], right["pass_at_1"]["n"]) == (1.0, 4)
+    assert right["pass_at_1"]["low"] == pytest.approx(0.025**0.25)
+    assert wrong["pass_at_1"]["value"] == 0.0
+    assert (wrong["accuracy_lost"]["value"], wrong["accuracy_gained"]["value"]) == (4, 0)
+    assert (wrong["mcnemar_p"]["value"], wrong["mcnemar_p"]["over"]) == (0.125, "offload")
+    assert wrong["accuracy_difference"]["value"] == -1.0
+    assert "mcnemar_p" not in right
+    assert (right["verdict_passed"]["value"], wrong["verdict_failed"]["value"]) == (1.0, 1.0)
+    assert len(executed) == len(set(executed)) == 8
+    assert "Accuracy on humaneval" in ran.out
+    assert "programs ended 4 failed: wrong" in ran.words
+    (cell,) = Path("results/runs").glob("*/wrong/scores.jsonl")
+    lines = [json.loads(line) for line in cell.read_text().splitlines()]
+    assert {(line["verdict"], line["detail"], line["scores"]["pass_at_1"]) for line in lines} == {
+        ("failed", "said so", 0.0)
+    }
+
+
+def test_without_permission_code_is_not_executed_and_the_table_says_why(app: App, executed: list[str]) -> None:
+    ran = app("systems=[offload]", "output=out")
+    metric = rows(Path("out/summary.json"))["offload"]["metrics"]["accuracy"]
+    assert metric["value"] is None
+    assert metric["reason"] == "generated code is executed only with accuracy.allow_code_execution=true"
+    assert f"accuracy: unknown: {metric['reason']}" in ran.words
+    assert not executed
+
+
+def test_finished_cells_are_scored_without_measuring_again(
+    app: App, executed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app("systems=[offload]")
+    monkeypatch.setattr("systems.api.load_pair", lambda *_: pytest.fail("measured again"))
+    ran = app("systems=[offload]", YES, "output=out")
+    assert "is finished" in ran.out
+    assert rows(Path("out/summary.json"))["offload"]["metrics"]["pass_at_1"]["value"] == 1.0
+
+
+def test_nothing_is_scored_before_the_last_system_is_closed(
+    app: App, executed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timing cannot depend on scoring: when the first output is judged, no system is left to be timed."""
+    order: list[str] = []
+
+    def noted(place: Any, name: str) -> None:
+        real = getattr(place, name)
+
+        def call(*arguments: Any) -> Any:
+            order.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(place, name, call)
+
+    noted(fake.FakeSystem, "generate")
+    noted(fake.FakeSystem, "close")
+    noted(grading, "judge")
+    app(BOTH, YES)
+    assert order.count("judge") == 1
+    assert order[-1] == "judge"
+    assert order.count("close") == 3  # the reference and both systems
+
+
+def test_a_task_without_a_scorer_says_why(app: App) -> None:
+    Path("mine.jsonl").write_text('{"prompt": "abc"}\n')
+    ran = app("systems=[offload]", "dataset=jsonl", "dataset.path=mine.jsonl")
+    assert "accuracy: unknown: your own prompts have no answers to compare with" in ran.words
+
+
+class Terminal:
+    """Somebody who answers."""
+
+    def __init__(self, answer: str) -> None:
+        self.answers = [answer]
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        return self.answers.pop() + "\n"
+
+
+def test_at_a_terminal_execution_is_asked_for_once(
+    app: App, executed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("n"))
+    ran = app("systems=[offload]", YES)
+    assert "Programs that a model wrote are about to be executed, in a sandbox (fake)" in ran.words
+    assert "accuracy: unknown: the execution of generated code was declined" in ran.words
+    assert not executed
+    monkeypatch.setattr("sys.stdin", Terminal("yes"))
+    app("systems=[offload]", YES)
+    assert executed
+    assert "about to be executed" not in app("systems=[offload]", YES).words  # and nobody is left to answer
