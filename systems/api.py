@@ -307,13 +307,23 @@ class SystemConfig:
 class DraftShape:
     """A draft in numbers: weights in bytes (0: those of the target in INT4), layers, and how well it foretells.
 
-    `recall` is the share of a token's experts that it names, `acceptance` the chance that its next token is right.
+    `active_bytes` are those that one token reads (0: all). `recall` is the share of a token's experts that it names,
+    `acceptance` the chance that its next token is right.
     """
 
     recall: float
     acceptance: float
     bytes: int = 0
     layers: int = 0
+    active_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("bytes", "layers", "active_bytes"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"`shape.draft.{name}` is {getattr(self, name)}; a positive number is needed")
+        for name in ("recall", "acceptance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadInput(f"`shape.draft.{name}` is {getattr(self, name)}; a share in [0, 1] is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +331,7 @@ class ModelShape:
     """`conf/shape/*.yaml`: a model in numbers, for predictions without weights; 16 bits per weight.
 
     `other_bytes` are all weights but routed experts and the draft. `statistics` are those of the routing: `skew`,
-    `reuse` and `ahead` of `systems.replay.synthetic.Statistics`.
+    `request_skew`, `reuse` and `ahead` of `systems.replay.statistics.Statistics`.
     """
 
     name: str
@@ -434,17 +444,28 @@ def read_costs(facts: dict[str, Any]) -> Costs:
     return costs_of(facts)
 
 
+class Imagination(Traces, Protocol):
+    """A recording that was generated."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests that it holds, in order."""
+
+    def draft_bytes(self, drafter: str) -> int:
+        """Fast memory of the draft of a drafter part."""
+
+
 def imagine_traces(
     shape: ModelShape, costs: Costs, draft_length: int, requests: int, prompt_tokens: int, new_tokens: int, seed: int
-) -> tuple[Traces, list[Request]]:
-    """Generate a recording of a model that is not at hand, with its requests; computations take what `costs` says.
+) -> Imagination:
+    """Generate a recording of a model that is not at hand; computations take what `costs` says.
 
     Raises:
         BadInput: statistics that cannot be.
     """
-    from systems.replay.imagined import imagine
+    from systems.replay.imagined import Imagined, Texts
 
-    return imagine(shape, costs, draft_length, requests, prompt_tokens, new_tokens, seed)
+    return Imagined(shape, costs, Texts(requests, prompt_tokens, new_tokens, draft_length, seed))
 
 
 def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: LinkSpec, costs: Costs) -> System:
