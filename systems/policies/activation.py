@@ -28,8 +28,8 @@ class Traces:
     """Activation matrices of earlier sequences, each flattened and of unit length."""
 
     def __init__(self, shape: Shape, capacity: int = CAPACITY) -> None:
+        self._shape, self._capacity = shape, capacity
         self._rows = np.zeros((0, shape.layers * shape.experts))
-        self._capacity = capacity
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -42,13 +42,14 @@ class Traces:
         else:
             self._rows[int(np.argmax(self._rows @ row))] = row
 
-    def nearest(self, matrix: Matrix) -> Matrix | None:
-        """Return the stored matrix with the largest cosine to `matrix`, None while there is none."""
-        if not len(self._rows):
-            return None
-        best = int(np.argmax(self._rows @ matrix.ravel()))
-        found: Matrix = self._rows[best].reshape(matrix.shape)
+    def __getitem__(self, number: int) -> Matrix:
+        """Return a stored matrix."""
+        found: Matrix = self._rows[number].reshape(self._shape.layers, self._shape.experts)
         return found
+
+    def nearest(self, matrix: Matrix) -> int | None:
+        """Return the number of the stored matrix with the largest cosine to `matrix`, None while there is none."""
+        return int(np.argmax(self._rows @ matrix.ravel())) if len(self._rows) else None
 
 
 class ActivationMatrices:
@@ -63,6 +64,10 @@ class ActivationMatrices:
         """Whether finished sequences are kept as traces."""
         self._started: list[Matrix] = []
         self._scores: list[float] | None = None
+        self._stale = set[int]()
+        """Layers that were counted since the scores were made."""
+        self._plans: dict[tuple[int, ...], list[Hint]] = {}
+        """Plans by layer, most, and numbers of the nearest traces: these seldom change."""
 
     def begin(self, rows: int) -> None:
         """A batch of so many sequences starts."""
@@ -78,8 +83,8 @@ class ActivationMatrices:
 
     def count(self, row: int, layer: int, experts: Sequence[int]) -> None:
         """Tokens of a sequence were routed to these experts, with repetition."""
-        np.add.at(self.matrices[row][layer], experts, 1.0)
-        self._scores = None
+        self.matrices[row][layer] += np.bincount(experts, minlength=self._shape.experts)
+        self._stale.add(layer)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""
@@ -92,6 +97,7 @@ class ActivationMatrices:
             for matrix in self._started:
                 if matrix.any():
                     self.traces.add(matrix)
+            self._plans.clear()
         self.matrices = []
 
     def hints(self, layer: int, most: int) -> list[Hint]:
@@ -100,10 +106,31 @@ class ActivationMatrices:
         Priority is the activation ratio that the nearest trace has in that layer, falling linearly with the
         distance: `(ratio + epsilon) (1 - distance / layers)`. Experts that the trace never used are left out.
         """
-        found = [trace for matrix in self.matrices if (trace := self.traces.nearest(matrix)) is not None]
+        found = {number for matrix in self.matrices if (number := self.traces.nearest(matrix)) is not None}
         if not found or layer + 1 >= self._shape.layers:
             return []
-        ahead = np.max([_ratios(trace)[layer + 1 :] for trace in found], axis=0)
+        key = (layer, most, *sorted(found))
+        if key not in self._plans:
+            self._plans[key] = self._plan(layer, most, [self.traces[number] for number in found])
+        return self._plans[key]
+
+    def scores(self) -> list[float]:
+        """How much each expert (by id) deserves its slot: activation ratio so far, earlier layers first.
+
+        Earlier layers have less time to be prefetched, so the ratio is weighed by `1 - layer / layers`.
+        """
+        layers, experts = self._shape.layers, self._shape.experts
+        if self._scores is None:
+            self._scores, self._stale = [0.0] * (layers * experts), set(range(layers))
+        for layer in self._stale:
+            counts: list[float] = sum((matrix[layer] for matrix in self.matrices), np.zeros(experts)).tolist()
+            total, weight = sum(counts) or 1.0, 1 - layer / layers
+            self._scores[layer * experts : (layer + 1) * experts] = [(n / total + EPSILON) * weight for n in counts]
+        self._stale.clear()
+        return self._scores
+
+    def _plan(self, layer: int, most: int, traces: Sequence[Matrix]) -> list[Hint]:
+        ahead = np.max([_ratios(trace)[layer + 1 :] for trace in traces], axis=0)
         distance = np.arange(1, len(ahead) + 1)[:, None]
         priority = np.where(ahead > 0, (ahead + EPSILON) * (1 - distance / self._shape.layers), 0.0).ravel()
         order = np.argsort(-priority, kind="stable")[:most]
@@ -112,18 +139,6 @@ class ActivationMatrices:
             for i in order
             if priority[i] > 0
         ]
-
-    def scores(self) -> list[float]:
-        """How much each expert (by id) deserves its slot: activation ratio so far, earlier layers first.
-
-        Earlier layers have less time to be prefetched, so the ratio is weighed by `1 - layer / layers`.
-        """
-        if self._scores is None:
-            shape = (self._shape.layers, self._shape.experts)
-            total = np.sum(self.matrices, axis=0) if self.matrices else np.zeros(shape)
-            weight = 1 - np.arange(self._shape.layers)[:, None] / self._shape.layers
-            self._scores = ((_ratios(total) + EPSILON) * weight).ravel().tolist()
-        return self._scores
 
 
 class ActivationAware(Roster):
@@ -140,13 +155,19 @@ class ActivationAware(Roster):
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the evictable expert with the lowest score, None for a prefetch of lower priority."""
         scores = self._scores()
-        free = [expert for expert in self._order if expert not in held and evictable(expert)]
-        if not free and order.kind == DEMAND:
-            free = [expert for expert in self._order if evictable(expert)]
-        least = min(free, key=scores.__getitem__, default=None)
+        least = self._least(scores, evictable, held)
+        if least is None and order.kind == DEMAND:
+            least = self._least(scores, evictable, ())
         if least is None or order.kind == DEMAND or scores[least] < 1.0 - order.urgency:
             return least
         return None
+
+    def _least(self, scores: Sequence[float], evictable: Evictable, spared: Collection[int]) -> int | None:
+        found, lowest = None, float("inf")
+        for expert in self._order:
+            if scores[expert] < lowest and expert not in spared and evictable(expert):
+                found, lowest = expert, scores[expert]
+        return found
 
 
 def _unit(row: Matrix) -> Matrix:

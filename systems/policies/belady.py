@@ -111,25 +111,27 @@ class Future:
     def _schedule(self, last_read: dict[int, int]) -> list[Fetch]:
         """Belady's fetches, from the residents and the need that last read each."""
         fetches = list[Fetch]()
+        next_use = {expert: self.next_use(expert, 0) for expert in last_read}
         for time, need in enumerate(self._needs):
             wanted = self._ids(need)
+            following = {expert: self.next_use(expert, time + 1) for expert in wanted}
+            next_use |= {expert: following[expert] for expert in wanted if expert in last_read}
             for expert in wanted:
                 if expert in last_read:
                     continue
-                victim = self._farthest(last_read, wanted, time) if len(last_read) >= self._shape.slots else None
+                victim = _farthest(last_read, next_use, wanted) if len(last_read) >= self._shape.slots else None
                 freed = last_read.pop(victim) if victim is not None else -1
                 fetches.append(Fetch(time, expert, victim, freed))
-                last_read[expert] = time
+                last_read[expert], next_use[expert] = time, following[expert]
             for expert in wanted:
                 last_read[expert] = time
         return fetches
 
-    def _farthest(self, last_read: dict[int, int], wanted: Collection[int], time: int) -> int:
-        """The resident with the farthest next use, of equals the first that is free; where a need exceeds all slots,
-        one of its own."""
-        return max(
-            last_read, key=lambda expert: (expert not in wanted, self.next_use(expert, time + 1), -last_read[expert])
-        )
+
+def _farthest(last_read: dict[int, int], next_use: dict[int, float], wanted: Collection[int]) -> int:
+    """The resident with the farthest next use, of equals the first that is free; where a need exceeds all slots, one of
+    its own."""
+    return max(last_read, key=lambda expert: (expert not in wanted, next_use[expert], -last_read[expert]))
 
 
 class Belady(Roster):

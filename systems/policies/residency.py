@@ -114,9 +114,11 @@ class LayeredLru(Residency):
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the layer's own least recent if its quota is used up, else that of a layer beyond its quota."""
         own = self._orders[order.layer]
-        over = [o for o, quota in zip(self._orders, self.quotas, strict=True) if o is not own and len(o) > quota]
-        groups = [own, *over] if len(own) >= self.quotas[order.layer] else [*over, own]
-        found = self._first(groups, order, evictable, held)
+        full = len(own) >= self.quotas[order.layer]
+        if full and (found := spare_hinted(own, order, evictable, held)) is not None:
+            return found
+        over = [o for o, quota in zip(self._orders, self.quotas, strict=True) if len(o) > quota and o is not own]
+        found = self._first(over if full else [*over, own], order, evictable, held)
         # Readers may pin all of a small layer's experts; a demand then takes what it can get.
         return self._first(self._orders, order, evictable, held) if found is None and order.kind == DEMAND else found
 

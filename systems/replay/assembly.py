@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -11,7 +10,7 @@ from systems.assembly import Assembly
 from systems.composed import Parts
 from systems.parts import NoPart, Options, QuantisedSelfOptions
 from systems.policies.governor import Governor
-from systems.policies.listening import Chosen, Listener
+from systems.policies.listening import Listener
 from systems.policies.lookahead import LookaheadScheduler
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
@@ -28,22 +27,6 @@ class Source:
         self.top_k, self.record_bytes = header.top_k, header.record_bytes
         self.decoder_layers, self.num_layers = header.decoder_layers, header.layers
         self.stop_tokens = frozenset(header.stop_tokens)
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """Stands for what a layer's router read: knows what the next layers' routers would say to it.
-
-    Attributes:
-        rows: per row and position the gates' choices, `[layer][layers ahead - 1]`.
-    """
-
-    layer: int
-    rows: Sequence[Any]
-
-    def at(self, layer: int) -> Chosen:
-        """What the router of a later layer would choose, per token."""
-        return [token[self.layer][layer - self.layer - 1] for token in self.rows]
 
 
 @dataclass

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from systems.api import Meter
 from systems.composed import Parts
-from systems.policies.listening import Chosen, distinct
-from systems.replay.assembly import Ahead, ReplayedDrafter
+from systems.policies.listening import distinct
+from systems.replay.assembly import ReplayedDrafter
+from systems.replay.routing import Forward, forward
 from systems.replay.trace import NOTHING, Header, Record
 from systems.runtime.clock import Pace
 from systems.runtime.seats import seated
@@ -19,7 +20,7 @@ class _Row:
     """A request that is being replayed: its place in the batch, its record, and the position it has reached."""
 
     def __init__(self, place: int, record: Record) -> None:
-        self.place, self.lists = place, record.lists
+        self.place, self.record, self.lists = place, record, record.lists
         self.first = record.first
         self.position = 0
         self.unread = 1
@@ -71,7 +72,7 @@ class Replay:
             self._listener.join(len(joining)) if self._begun else self._listener.begin(len(joining))
             for place, row in enumerate(joining, start=present):
                 self._listener.reading(place)
-                self._forward(row.lists["prompt_routed"], None)
+                self._forward(row.record.reading)
             self._meter.traffic(self._cache.take_traffic())
             self._cache.enter("decode")
             self._listener.decoding()
@@ -88,9 +89,7 @@ class Replay:
             self._draft(length)
         width = max(drafted) + 1
         with self._meter.span("verify"):
-            tokens = [token for row in self._rows for token in row.at("routed")[:width]]
-            ahead = [token for row in self._rows for token in row.at("ahead")[:width]]
-            self._forward(tokens, ahead)
+            self._forward(self._verifying(width))
         accepted = [min(row.at("agreed"), count) for row, count in zip(self._rows, drafted, strict=True)]
         with self._meter.span("host"):
             self._cache.end_step()
@@ -137,17 +136,24 @@ class Replay:
             if scheduler is not None:
                 scheduler.end_token(place + 1, length)
 
-    def _forward(self, tokens: Sequence[Sequence[Any]], ahead: Sequence[Any] | None) -> None:
-        """One pass of the target over tokens `[layers][k]`; `ahead` holds what the next gates say to each."""
-        for layer in range(self._header.layers):
-            chosen: Chosen = [token[layer] for token in tokens]
-            self._pace.half_layer(len(chosen))
-            parts = _parts(chosen)
-            arriving = self._cache.visit(layer, sorted(parts), parts)
-            self._listener.routed(layer, None if ahead is None else Ahead(layer, ahead), chosen)
+    def _verifying(self, width: int) -> Forward:
+        """The forward over so many tokens of every row."""
+        if len(self._rows) == 1:
+            return self._rows[0].record.verifying(self._rows[0].position, width)
+        tokens = [token for row in self._rows for token in row.at("routed")[:width]]
+        return forward(tokens, [token for row in self._rows for token in row.at("ahead")[:width]])
+
+    def _forward(self, layers: Forward) -> None:
+        """One pass of the target."""
+        half_layer, visit, routed = self._pace.half_layer, self._cache.visit, self._listener.routed
+        tokens = len(layers[0].chosen)
+        for layer, routing in enumerate(layers):
+            half_layer(tokens)
+            arriving = visit(layer, routing.needed, routing.parts)
+            routed(layer, routing.ahead, routing.chosen)
             for _ in arriving:
                 pass
-            self._pace.half_layer(len(chosen))
+            half_layer(tokens)
 
     def _settle(self, committed: Sequence[Sequence[int]]) -> None:
         """Hand tokens over, where a row has some, and drop the rows that are done."""
@@ -161,12 +167,3 @@ class Replay:
         self._rows = [self._rows[index] for index in kept]
         if self._rows or self._waiting:
             self._listener.keep(kept)
-
-
-def _parts(chosen: Chosen) -> dict[int, slice]:
-    """How many rows each expert computes, as slices of that length."""
-    counts: dict[int, int] = {}
-    for token in chosen:
-        for expert in token:
-            counts[expert] = counts.get(expert, 0) + 1
-    return {expert: slice(0, count) for expert, count in counts.items()}

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systems.api import BadInput, Request
+from systems.replay.routing import Forward, forward
 
 Ids = NDArray[np.int16]
 NOTHING = -1
@@ -83,6 +84,28 @@ class Record:
         """The arrays as nested lists, which a replay reads element by element."""
         return {name: getattr(self, name).tolist() for name in _ARRAYS}
 
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """The prompt."""
+        return tuple(self.prompt.tolist())
+
+    @cached_property
+    def reading(self) -> Forward:
+        """The forward over the prompt."""
+        return forward(self.lists["prompt_routed"], None)
+
+    @cached_property
+    def _verifying(self) -> dict[tuple[int, int], Forward]:
+        return {}
+
+    def verifying(self, position: int, width: int) -> Forward:
+        """The forward over so many tokens at a position: the last one committed and the draft."""
+        key = (position, width)
+        if key not in self._verifying:
+            tokens, ahead = (self.lists[name][position][:width] for name in ("routed", "ahead"))
+            self._verifying[key] = forward(tokens, ahead)
+        return self._verifying[key]
+
 
 _ARRAYS = ("prompt", "prompt_routed", "drafts", "agreed", "answers", "routed", "hinted", "confidences", "ahead")
 
@@ -103,7 +126,7 @@ class Trace:
         if request.id not in self.records:
             raise BadInput(f"request {request.id} is not in the trace; record it, or choose among {_few(self.records)}")
         record = self.records[request.id]
-        if tuple(record.lists["prompt"]) != request.prompt:
+        if record.tokens != request.prompt:
             raise BadInput(f"request {request.id} has another prompt than the trace; record it again")
         return record
 

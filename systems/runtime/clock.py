@@ -74,7 +74,8 @@ class VirtualClock:
 
     def wait(self, until: float) -> None:
         """Let the time be at least `until`."""
-        self._now = max(self._now, until)
+        if until > self._now:
+            self._now = until
 
     def spend(self, seconds: float) -> None:
         """Let so many seconds of computing pass, and what it is slowed by."""

@@ -38,6 +38,8 @@ class CudaTransport:
         BadInput: the store is not `ram`, or the link is a paced one: emulation is for hosts without a device.
     """
 
+    asynchronous = True
+
     def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None) -> None:
         if not isinstance(store, RamStore):
             raise BadInput("a CUDA device is fed from host memory; set model.store=ram")

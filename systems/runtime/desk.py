@@ -43,7 +43,7 @@ class TransferDesk:
     def classify(self, layer: int, needed: Sequence[int], now: float) -> tuple[list[int], set[int]]:
         """Pin what is ready, order what is not; count each need once. Return both as expert ids."""
         occupancy, queue = self._occupancy, self.queue
-        slots, pending = occupancy.slots.of, queue.pending
+        slots, loading, pending = occupancy.slots.of, occupancy.loading, queue.pending
         present, absent = list[int](), set[int]()
         on_time = late = demand = 0
         for expert in needed:
@@ -57,7 +57,7 @@ class TransferDesk:
                 absent.add(expert)
                 continue
             first_use = occupancy.pin(expert)
-            if occupancy.ready(expert):
+            if expert not in loading or occupancy.ready(expert):
                 present.append(expert)
                 on_time += first_use
             else:
@@ -90,15 +90,23 @@ class TransferDesk:
 
     def admit(self) -> list[Order]:
         """Give slots to the most urgent run, or to as much of it as slots allow."""
+        first = self.queue.peek()
+        if first is None:
+            return []
+        if first.kind == DEMAND:  # it travels alone, so that it waits for no other's bytes
+            if not self._occupancy.admit(first):
+                return []
+            self.queue.pop()
+            self._ledger.moved(1, ahead=False)
+            return [first]
         admitted = list[Order]()
-        for order in self.queue.run(self._batch_io):
+        for order in self.queue.neighbours(first, self._batch_io):
             if not self._occupancy.admit(order):
                 break
             self.queue.cancel(order.expert)
             admitted.append(order)
         if admitted:
-            ahead = len(admitted) if admitted[0].kind == PREFETCH else 0
-            self._ledger.moved(len(admitted), ahead)
+            self._ledger.moved(len(admitted), ahead=True)
         return admitted
 
     def give_up(self) -> bool:
@@ -111,9 +119,11 @@ class TransferDesk:
 
     def move(self, run: Sequence[Order], transport: Transport) -> list[Arrival]:
         """Hand a run that was admitted to a transport."""
-        slots = self._occupancy.slots.of
-        asked = min([order.asked for order in run])
-        return transport.move(run[0].expert, [slots[order.expert] for order in run], asked)
+        slots, first = self._occupancy.slots.of, run[0]
+        if len(run) == 1:
+            return transport.move(first.expert, (slots[first.expert],), first.asked)
+        asked = min(order.asked for order in run)
+        return transport.move(first.expert, [slots[order.expert] for order in run], asked)
 
     def note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
         """A run has started; its experts arrive then."""

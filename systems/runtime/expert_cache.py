@@ -45,6 +45,7 @@ class ExpertCache:
             else ThreadedLink(self._desk, transport)
         )
         self._lock = self._link.lock
+        self._pending = self._desk.queue.pending
 
     def visit(
         self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None = None
@@ -62,14 +63,16 @@ class ExpertCache:
         ids, away = [base + expert for expert in needed], list[int]()
         with self._lock:
             self._link.check()
-            self._link.wake()
+            if self._pending:
+                self._link.wake()
             self._occupancy.needed(ids)
             self._ledger.needed(layer, len(ids))
             if self._elsewhere is not None and parts is not None:
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, parts)
                 ids = [base + expert for expert in needed if expert not in away]
             present, absent = self._desk.classify(layer, ids, self.clock.now())
-            self._link.wake()
+            if self._pending:
+                self._link.wake()
         return self._arriving(base, present, away, absent)
 
     def prefetch(self, layer: int, experts: Iterable[int]) -> int:
@@ -196,5 +199,9 @@ class ExpertCache:
 
     def _unpin(self, experts: Sequence[int]) -> None:
         with self._lock:
-            self._transport.released([self._occupancy.unpin(expert) for expert in experts])
-            self._link.wake()
+            if self._transport.asynchronous:
+                self._transport.released([self.slots.of[expert] for expert in experts])
+            for expert in experts:
+                self._occupancy.unpin(expert)
+            if self._pending:
+                self._link.wake()

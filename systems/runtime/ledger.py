@@ -48,10 +48,11 @@ class Ledger:
         """Needs that were computed in slow memory."""
         self.now.layers[layer].elsewhere += count
 
-    def moved(self, records: int, prefetched: int) -> None:
-        """Records handed to the transport, `prefetched` of them not (yet) asked for by a layer."""
+    def moved(self, records: int, ahead: bool) -> None:
+        """Records handed to the transport, asked for by a layer or `ahead` of that."""
         self.now.moved_bytes += records * self._record
-        self.now.prefetched += prefetched
+        if ahead:
+            self.now.prefetched += records
 
     def evicted(self) -> None:
         """An expert gave its slot to another."""

@@ -75,19 +75,20 @@ class Occupancy:
 
     def admit(self, order: Order) -> bool:
         """Give the expert of an order a slot, LOADING; a demanded one is pinned for who waits for it."""
-        slot = self._staging_slot(order) if self.streaming else self._vacate(order)
+        streaming = self.streaming
+        slot = self._staging_slot(order) if streaming else self._vacate(order)
         if slot is None:
             return False
-        expert, urgent = order.expert, order.kind == DEMAND
+        expert = order.expert
         self.slots.assign(slot, expert)
         self.loading[expert] = None
-        if self.streaming:
+        if streaming:
             self._streamed.add(expert)
         else:
             self._residency.admitted(expert)
-        if urgent:
+        if order.kind == DEMAND:
             self.slots.pins[slot] += 1
-            if not self.streaming:
+            if not streaming:
                 self._residency.used(expert)
         else:
             self.unused.add(expert)
@@ -115,15 +116,14 @@ class Occupancy:
         self.unused.remove(expert)
         return True
 
-    def unpin(self, expert: int) -> int:
-        """End a reading and return the slot; an expert that was streamed gives it back at once."""
+    def unpin(self, expert: int) -> None:
+        """End a reading; an expert that was streamed gives its slot back at once."""
         slot = self.slots.of[expert]
         self.slots.pins[slot] -= 1
         if expert in self._streamed:
             self._streamed.remove(expert)
             self.slots.release(slot)
             self._staging.append(slot)
-        return slot
 
     def write_off(self) -> None:
         """Count prefetches that were never used as wasted; they stay, as residents."""
@@ -149,7 +149,7 @@ class Occupancy:
         return None if victim is None else self._evict(victim)
 
     def _evictable(self, expert: int) -> bool:
-        return not self.slots.pins[self.slots.of[expert]] and self.ready(expert)
+        return not self.slots.pins[self.slots.of[expert]] and (expert not in self.loading or self.ready(expert))
 
     def _evict(self, expert: int) -> int:
         slot = self.slots.of[expert]

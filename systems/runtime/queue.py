@@ -52,15 +52,17 @@ class TransferQueue:
             heapq.heappop(heap)
         return heap[0] if heap else None
 
-    def run(self, batch: int) -> list[Order]:
-        """Return the most urgent order with up to `batch - 1` neighbours that can share its I/O call.
+    def pop(self) -> None:
+        """Withdraw the order that `peek` has just returned."""
+        order = heapq.heappop(self._heap)
+        del self.pending[order.expert]
+        self._ahead -= order.kind == PREFETCH
 
-        Neighbours are prefetches for the same layer whose records are adjacent; demands travel alone, so that
-        none waits for another's bytes. In ascending order; nothing is removed.
+    def neighbours(self, first: Order, batch: int) -> list[Order]:
+        """Return a pending prefetch with up to `batch - 1` others that can share its I/O call.
+
+        They are for the same layer and their records adjacent. In ascending order; nothing is removed.
         """
-        first = self.peek()
-        if first is None or first.kind == DEMAND or batch == 1:
-            return [first] if first else []
         lowest = highest = first
         while highest.expert - lowest.expert + 1 < batch:
             if after := self._mate(first, highest.expert + 1):

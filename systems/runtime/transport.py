@@ -47,9 +47,11 @@ class Transport(Protocol):
 
     Attributes:
         clock: what its arrivals are measured by.
+        asynchronous: whether slots may still be read when the call that computes from them has returned.
     """
 
     clock: Clock
+    asynchronous: bool
 
     def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
         """Move the records `first, first + 1, ...` into the slots `into` with one I/O call.
@@ -76,6 +78,8 @@ class PacedLink:
     that sleeping errors never add up.
     """
 
+    asynchronous = False
+
     def __init__(self, link: LinkSpec, record_bytes: int, clock: Clock) -> None:
         self.clock = clock
         self._latency, self._record = link.latency, record_bytes / link.bandwidth
@@ -88,17 +92,18 @@ class PacedLink:
 
     def carry(self, records: int, asked: float, copied: float = 0.0) -> list[Arrival]:
         """Return when records arrive whose copies had ended at `copied` (s): later ones push the link back."""
-        start = max(asked, self._free_at)
+        start = asked if asked > self._free_at else self._free_at
         ready, arrivals = start + self._latency, list[Arrival]()
         for _ in range(records):
             ready += self._record
-            arrivals.append(Due(max(ready, copied), self.clock))
-        self._free_at = max(ready, copied)
-        self._busy += self._free_at - start
+            due = ready if ready > copied else copied
+            arrivals.append(Due(due, self.clock))
+        self._free_at = due
+        self._busy += due - start
         return arrivals
 
     def released(self, slots: Sequence[int]) -> None:
-        """Nothing to note."""
+        """Nobody reads."""
 
     def next_start(self) -> float:
         """When the link is free again."""
@@ -114,6 +119,8 @@ class HostTransport:
 
     A copy that is slower than the pace pushes the link back, unless the clock is virtual: then only the pace counts.
     """
+
+    asynchronous = False
 
     def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None, clock: Clock) -> None:
         self._store, self._raw, self.clock = store, slots.raw, clock

@@ -31,7 +31,7 @@ def test_the_nearest_trace_is_that_with_the_largest_cosine() -> None:
     seen = matrix((0, 0, 1), (0, 0, 0), (0, 0, 0))
     found = traces.nearest(seen)
     assert found is not None
-    assert found[2, 0] > 0, "RIGHT, whatever the lengths of the sequences"
+    assert traces[found][2, 0] > 0, "RIGHT, whatever the lengths of the sequences"
     assert Traces(SHAPE).nearest(seen) is None
 
 
@@ -76,7 +76,7 @@ def test_beyond_the_capacity_the_nearest_makes_room() -> None:
     assert len(traces) == 2
     found = traces.nearest(RIGHT)
     assert found is not None
-    assert np.allclose(found * np.linalg.norm(RIGHT), RIGHT), "the one that was not near is still there"
+    assert np.allclose(traces[found] * np.linalg.norm(RIGHT), RIGHT), "the one that was not near is still there"
     assert CAPACITY == 1000
 
 

@@ -150,6 +150,13 @@ def test_adjacent_prefetches_travel_in_one_call(rigs: type[Rig]) -> None:
     assert [4, 5, 6] in rig.store.calls
 
 
+def test_demands_travel_alone(rigs: type[Rig]) -> None:
+    """None waits for another's bytes, adjacent as they may be."""
+    rig = rigs(slots=8, milliseconds=1, batch_io=4)
+    rig.visit(0, [0, 1, 2])
+    assert rig.store.calls == [[0], [1], [2]]
+
+
 def test_prefetch_never_evicts_what_the_hints_name(rigs: type[Rig]) -> None:
     rig = rigs(slots=2, milliseconds=1)
     rig.cache.prefetch(0, [0, 1])

@@ -46,11 +46,8 @@ def test_adjacent_prefetches_of_a_layer_share_a_call() -> None:
     queue = filled(
         prefetch(5, asked=0.0), prefetch(4, asked=1.0), prefetch(6, asked=2.0), prefetch(8), prefetch(7, need=1)
     )
-    assert [order.expert for order in queue.run(8)] == [4, 5, 6]
-    assert [order.expert for order in queue.run(2)] == [5, 6]
-    assert [order.expert for order in queue.run(1)] == [5]
-
-
-def test_demands_travel_alone() -> None:
-    queue = filled(Order(DEMAND, 0, 0.0, 4, 0), Order(DEMAND, 0, 0.0, 5, 0))
-    assert [order.expert for order in queue.run(4)] == [4]
+    first = queue.peek()
+    assert first is not None
+    assert [order.expert for order in queue.neighbours(first, 8)] == [4, 5, 6]
+    assert [order.expert for order in queue.neighbours(first, 2)] == [5, 6]
+    assert [order.expert for order in queue.neighbours(first, 1)] == [5]

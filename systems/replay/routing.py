@@ -1,0 +1,61 @@
+"""Where tokens are routed, as cache and listeners ask for it: worked out once, read by every cell of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from systems.policies.listening import Chosen
+
+
+class Ahead:
+    """Stands for what a layer's router read: knows what the next layers' routers would say to it.
+
+    Args:
+        rows: per row and position the gates' choices, `[layer][layers ahead - 1]`.
+    """
+
+    __slots__ = ("_layer", "_rows", "_said")
+
+    def __init__(self, layer: int, rows: Sequence[Any]) -> None:
+        self._layer, self._rows = layer, rows
+        self._said: dict[int, Chosen] = {}
+
+    def at(self, layer: int) -> Chosen:
+        """What the router of a later layer would choose, per token."""
+        if layer not in self._said:
+            self._said[layer] = [token[self._layer][layer - self._layer - 1] for token in self._rows]
+        return self._said[layer]
+
+
+class Routing:
+    """One layer of a forward.
+
+    Attributes:
+        chosen: experts per token.
+        needed: distinct experts, ascending.
+        parts: how many rows each expert computes, as slices of that length.
+        ahead: stands for what the router read; None where nobody is to ask, as in a prompt.
+    """
+
+    __slots__ = ("ahead", "chosen", "needed", "parts")
+
+    def __init__(self, chosen: Chosen, ahead: Ahead | None) -> None:
+        counts: dict[int, int] = {}
+        for token in chosen:
+            for expert in token:
+                counts[expert] = counts.get(expert, 0) + 1
+        self.chosen, self.ahead, self.needed = chosen, ahead, sorted(counts)
+        self.parts = {expert: slice(0, count) for expert, count in counts.items()}
+
+
+Forward = Sequence[Routing]
+"""A forward of the target, layer by layer."""
+
+
+def forward(tokens: Sequence[Any], ahead: Sequence[Any] | None) -> Forward:
+    """Return the forward over tokens `[layers][k]`; `ahead` holds what the next gates say to each, see `Ahead`."""
+    return [
+        Routing([token[layer] for token in tokens], None if ahead is None else Ahead(layer, ahead))
+        for layer in range(len(tokens[0]))
+    ]
