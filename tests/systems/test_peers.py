@@ -100,9 +100,7 @@ def test_peers_emit_plain_greedy_decoding_and_stop_when_told(name: str, pair: Pa
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_requests_that_wait_begin_when_the_batch_before_them_has_ended(
-    name: str, pair: Pair, reference: Any
-) -> None:
+def test_requests_that_wait_begin_when_the_batch_before_them_has_ended(name: str, pair: Pair, reference: Any) -> None:
     group = requests(5, 9, seed=4)
     system = build_system(PEERS[name], pair, layer_bytes(pair), None, COSTS)
     limits = [2, 9, 1, 5, 7]
