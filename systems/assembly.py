@@ -79,6 +79,8 @@ class Assembly(ABC):
             parts.foresight = listener
         if isinstance(self.options.residency, AllResidentOptions):
             cache.install(range(self.shape.slots))
+        elif favourites := residency.favourites():
+            cache.install(favourites)
         if isinstance(self.options.prefetch, CutoffPrefetchOptions):
             parts.depth = Depth(self.options.prefetch.cutoff, self.shape.layers)
         self._note(parts)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from systems.api import BadInput, Costs, LinkSpec, ModelPair, System, SystemConfig
 from systems.budget import affordable_slots
-from systems.combination import check_combination
+from systems.combination import check_combination, check_pinned
 from systems.composed import ComposedSystem
 from systems.live import LiveAssembly
 from systems.parts import AllResidentOptions, ModelDrafterOptions, NoPart, Options, QuantisedSelfOptions, part
@@ -32,7 +32,9 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     everything = isinstance(options.residency, AllResidentOptions)
     count = pair.store.shape.count
     if not everything:
-        count = affordable_slots(options, count, pair.top_k, pair.record_bytes, budget_bytes, drafting)
+        check_pinned(options, pair.top_k, pair.num_experts)
+        layers, record = pair.num_layers, pair.record_bytes
+        count = affordable_slots(options, layers, count, pair.top_k, record, budget_bytes, drafting)
     shape = Shape(pair.num_layers, pair.num_experts, count)
     virtual = link is not None and link.virtual
     parts = LiveAssembly(options, pair, shape, None if everything else link, costs, virtual).parts()

@@ -23,7 +23,9 @@ from systems.parts import (
     PriorityOptions,
     QuantisedSelfOptions,
     RehearsalOptions,
+    ResidentSelfOptions,
 )
+from systems.policies.repinning import PinnedOptions
 
 ACTS_ON = {
     DraftAttentionOptions: CutoffPrefetchOptions,
@@ -61,6 +63,34 @@ def check_combination(config: SystemConfig, options: Options) -> None:
         )
     if isinstance(options.residency, BeladyOptions) != isinstance(options.predictor, RehearsalOptions):
         raise BadInput("residency.part=belady and predictor.part=rehearsal go together: set both, or neither")
+    if isinstance(options.drafter, ResidentSelfOptions):
+        _check_self(config, options)
+
+
+def check_pinned(options: Options, top_k: int, experts: int) -> None:
+    """Refuse to pin more experts than a layer has, or to draft with fewer than a token uses.
+
+    Raises:
+        BadInput: `residency.per_layer` is out of range.
+    """
+    if not isinstance(options.residency, PinnedOptions):
+        return
+    least = top_k if isinstance(options.drafter, ResidentSelfOptions) else 1
+    if not least <= options.residency.per_layer <= experts:
+        raise BadInput(
+            f"residency.per_layer={options.residency.per_layer} must be from {least} to {experts}: a token uses"
+            f" {top_k} of the {experts} experts of a layer, and drafts are computed by those that are pinned"
+        )
+
+
+def _check_self(config: SystemConfig, options: Options) -> None:
+    """Refuse what would move the experts that the target drafts with, or compute others."""
+    if not isinstance(options.residency, PinnedOptions):
+        raise BadInput("drafter.part=resident_self drafts with the experts that stay; set residency.part=pinned")
+    for group in ("prefetch", "placement", "gating"):
+        if not isinstance(getattr(options, group), NoPart):
+            name = getattr(config, group)["part"]
+            raise BadInput(f"{group}.part={name} does not go with drafter.part=resident_self; set {group}.part=none")
 
 
 def _name(group: str, kind: type[Any]) -> str:

@@ -11,6 +11,7 @@ from systems.drafters.base import Drafter, NoDrafter
 from systems.drafters.model import ModelDrafter
 from systems.drafters.prompt_lookup import PromptLookup
 from systems.drafters.quantised_self import QuantisedSelf
+from systems.drafters.resident_self import ResidentSelf, nearest_experts
 from systems.parts import (
     AdaptiveGatingOptions,
     DraftAttentionOptions,
@@ -18,10 +19,13 @@ from systems.parts import (
     Options,
     PromptLookupOptions,
     QuantisedSelfOptions,
+    ResidentSelfOptions,
 )
+from systems.policies.affinity import Affinity, shuffled
 from systems.policies.listening import Listener
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
+from systems.policies.repinning import PinnedExperts
 from systems.runtime.calibration import draft_token_time
 from systems.runtime.draft_attention import DraftAttention
 from systems.runtime.expert_cache import ExpertCache
@@ -92,6 +96,8 @@ class LiveAssembly(Assembly):
             return PromptLookup(options.draft_length, options.longest, self._device)
         if isinstance(options, QuantisedSelfOptions):
             return self._quantised_self(options, parts)
+        if isinstance(options, ResidentSelfOptions):
+            return self._resident_self(options, parts)
         if not isinstance(options, ModelDrafterOptions):
             return NoDrafter(self._device)
         listener = None
@@ -100,6 +106,14 @@ class LiveAssembly(Assembly):
             listener = DraftAttention(self._pair, parts.depth, parts.hinting.prefetch)
         pace = self.pace if self.clock.virtual else None
         return ModelDrafter(self._pair.draft, options.draft_length, self._pair.draft_bytes, listener, pace)
+
+    def _resident_self(self, options: ResidentSelfOptions, parts: Parts) -> Drafter:
+        slots, pinned, store = parts.cache.slots, parts.residency, self._pair.store
+        assert isinstance(slots, Slots)
+        assert isinstance(pinned, PinnedExperts)
+        near = nearest_experts(store) if options.routing == "affinity" else shuffled(self.shape)
+        affinity = Affinity(near, pinned.pinned)
+        return ResidentSelf(self._pair.port, slots, self.shape.experts, options.draft_length, affinity, self.pace)
 
     def _quantised_self(self, options: QuantisedSelfOptions, parts: Parts) -> Drafter:
         experts = QuantisedExperts(self._pair.store, options.group, self._device)

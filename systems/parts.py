@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from systems.api import BadInput, SystemConfig
 from systems.policies.lookahead import LookaheadOptions, Schedule
 from systems.policies.placement import CpuOptions
+from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import AdaptiveLayersOptions, LruOptions, StaticHotOptions
 
 
@@ -48,6 +49,21 @@ class QuantisedSelfOptions:
         _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
         _require(self.group in (32, 64, 128, 256), "drafter.group", self.group, "32, 64, 128 or 256")
         _require(self.latency is None or self.latency > 0, "drafter.latency", self.latency, "positive (seconds)")
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentSelfOptions:
+    """`drafter.part: resident_self`: the target with its pinned experts only drafts for itself.
+
+    `routing` chooses who stands in for an expert that is not pinned: the one with the nearest weights, or any.
+    """
+
+    draft_length: int = 4
+    routing: Literal["affinity", "random"] = "affinity"
+
+    def __post_init__(self) -> None:
+        expected = "at least 1; drafter.part=none drafts nothing"
+        _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +231,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "model": ModelDrafterOptions,
         "prompt_lookup": PromptLookupOptions,
         "quantised_self": QuantisedSelfOptions,
+        "resident_self": ResidentSelfOptions,
     },
     "predictor": {
         "none": NoPart,
@@ -248,6 +265,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "activation_aware": ActivationAwareOptions,
         "lookahead": LookaheadOptions,
         "belady": BeladyOptions,
+        "pinned": PinnedOptions,
         "all": AllResidentOptions,
         "peer": PeerResidencyOptions,
     },

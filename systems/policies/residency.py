@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,8 +18,8 @@ class Residency:
     def admitted(self, expert: int) -> None:
         """An expert has been given a slot."""
 
-    def needed(self, experts: Iterable[int]) -> None:
-        """A layer needs these experts, wherever they are; told once per forward."""
+    def needed(self, experts: Mapping[int, int]) -> None:
+        """A layer needs these experts, each for so many tokens, wherever they are; told once per forward."""
 
     def used(self, expert: int) -> None:
         """A layer needs a slotted expert; told once per need."""
@@ -149,10 +149,10 @@ class StaticHot(Lru):
         """Count during the warm-up only."""
         self._learning = on
 
-    def needed(self, experts: Iterable[int]) -> None:
+    def needed(self, experts: Mapping[int, int]) -> None:
         """Count, while popularity is still learned."""
         if self._learning:
-            self._counts.update(experts)
+            self._counts.update(experts.keys())
 
     def favourites(self) -> list[int]:
         """The most popular experts, as many as there are slots."""

@@ -17,7 +17,7 @@ from systems.live import LiveAssembly
 from systems.parts import Options
 from systems.policies.listening import Chosen, PhaseListener
 from systems.policies.orders import Shape
-from systems.replay.trace import NOTHING, Header, Record, Trace
+from systems.replay.trace import NOTHING, UNKNOWN_DRAFT, Header, Record, Trace
 from systems.runtime.experts import CachedExperts
 from systems.runtime.loop import generate
 from systems.runtime.pair import Pair
@@ -36,6 +36,8 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
     Raises:
         BadInput: a request that is not greedy.
     """
+    if drafter["part"] == "resident_self":
+        raise BadInput(f"{UNKNOWN_DRAFT}; leave such systems out of `systems`")
     if any(request.sampling.temperature for request in requests):
         raise BadInput("a trace follows greedy decoding; set measure.sampling.temperature=0")
     plain = drafter | ({"governor": False} if drafter["part"] == "quantised_self" else {})

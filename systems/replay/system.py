@@ -11,7 +11,7 @@ from systems.composed import ComposedSystem
 from systems.parts import AllResidentOptions, NoPart, Options
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
-from systems.replay.trace import Header, Trace
+from systems.replay.trace import UNKNOWN_DRAFT, Header, Trace
 
 NO_LINK = LinkSpec(bandwidth=float("inf"), latency=0.0, virtual=True)
 """The link of a system that keeps everything: it is loaded before the clock counts."""
@@ -33,7 +33,9 @@ class ReplayedSystem(ComposedSystem):
         everything = isinstance(options.residency, AllResidentOptions)
         count = header.layers * header.experts
         if not everything:
-            count = affordable_slots(options, count, header.top_k, header.record_bytes, budget_bytes, drafting)
+            count = affordable_slots(
+                options, header.layers, count, header.top_k, header.record_bytes, budget_bytes, drafting
+            )
         link = NO_LINK if everything else link
         self._assembly = ReplayAssembly(options, header, count, link, costs)
         parts = self._assembly.parts()
@@ -57,6 +59,8 @@ def _check(config: SystemConfig, options: Options, header: Header) -> None:
     if not isinstance(options.gating, NoPart):
         raise BadInput("gating changes what is generated, which a trace cannot tell; set gating.part=none")
     part, length = config.drafter.get("part", "none"), getattr(options.drafter, "draft_length", 0)
+    if part == "resident_self":
+        raise BadInput(f"{UNKNOWN_DRAFT}; leave {config.name} out of `systems`")
     if part not in ("none", header.drafter):
         raise BadInput(f"the trace was recorded with drafter.part={header.drafter} and the system has {part}")
     if length > header.draft_length:

@@ -23,6 +23,7 @@ from systems.replay.routing import Forward, forward
 Ids = NDArray[np.int16]
 NOTHING = -1
 """Fills what a shorter draft leaves empty."""
+UNKNOWN_DRAFT = "drafter.part=resident_self drafts with what happens to be pinned, which a trace cannot tell"
 VERSION = 1
 
 

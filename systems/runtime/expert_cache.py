@@ -65,7 +65,7 @@ class ExpertCache:
             self._link.check()
             if self._pending:
                 self._link.wake()
-            self._occupancy.needed(ids)
+            self._occupancy.needed({base + expert: _tokens(parts, expert) for expert in needed})
             self._ledger.needed(layer, len(ids))
             if self._elsewhere is not None and parts is not None:
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, parts)
@@ -205,3 +205,8 @@ class ExpertCache:
                 self._occupancy.unpin(expert)
             if self._pending:
                 self._link.wake()
+
+
+def _tokens(parts: Mapping[int, slice] | None, expert: int) -> int:
+    """How many tokens an expert computes; 1 where nobody says."""
+    return 1 if parts is None else parts[expert].stop - parts[expert].start

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,21 +84,40 @@ class CachedExperts:
         arriving = cache.visit(layer, dispatch.experts, dispatch.parts)
         if self._listener is not None:
             self._listener.routed(layer, hidden, dispatch.chosen)
-        copies = len(dispatch.entries)
-        rows = hidden.expand(copies, -1) if len(hidden) == 1 else hidden[dispatch.rows]
-        shares = weights.reshape(-1)[dispatch.entries, None]
-        outputs = hidden.new_empty(copies, hidden.shape[-1])
-        for expert, place in arriving:
-            part = dispatch.parts[expert]
-            gate, up = functional.linear(rows[part], self._slots.gate_up[place]).chunk(2, dim=-1)
-            activated = functional.linear(activation(gate) * up, self._slots.down[place])
-            torch.mul(activated, shares[part], out=outputs[part])
+        mixed = mix(self._slots, arriving, dispatch, hidden, weights, activation)
         if self._pace is not None:
             self._pace.half_layer(len(hidden))
-        mixed = outputs[dispatch.order[0]]
-        for rank in dispatch.order[1:]:
-            mixed = mixed + outputs[rank]
         return mixed
+
+
+def mix(
+    slots: Slots,
+    places: Iterable[tuple[int, int]],
+    dispatch: Dispatch,
+    hidden: Tensor,
+    weights: Tensor,
+    activation: Activation,
+) -> Tensor:
+    """Compute the experts of each token and add them up.
+
+    Args:
+        places: experts of the layer, and where their matrices are, in the order in which they may be read.
+        hidden: `(T, H)`.
+        weights: `(T, k)`.
+    """
+    copies = len(dispatch.entries)
+    rows = hidden.expand(copies, -1) if len(hidden) == 1 else hidden[dispatch.rows]
+    shares = weights.reshape(-1)[dispatch.entries, None]
+    outputs = hidden.new_empty(copies, hidden.shape[-1])
+    for expert, place in places:
+        part = dispatch.parts[expert]
+        gate, up = functional.linear(rows[part], slots.gate_up[place]).chunk(2, dim=-1)
+        activated = functional.linear(activation(gate) * up, slots.down[place])
+        torch.mul(activated, shares[part], out=outputs[part])
+    mixed = outputs[dispatch.order[0]]
+    for rank in dispatch.order[1:]:
+        mixed = mixed + outputs[rank]
+    return mixed
 
 
 class Dispatch:

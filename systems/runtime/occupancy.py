@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from systems.policies.orders import DEMAND, Order
 from systems.policies.residency import Residency
@@ -56,8 +56,8 @@ class Occupancy:
                 pairs.append((expert, slot))
         return pairs
 
-    def needed(self, experts: Iterable[int]) -> None:
-        """A layer needs these experts."""
+    def needed(self, experts: Mapping[int, int]) -> None:
+        """A layer needs these experts, each for so many tokens."""
         if not self.streaming:
             self._residency.needed(experts)
 

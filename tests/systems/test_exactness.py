@@ -54,9 +54,11 @@ def plain(model: Any, request: Request) -> list[int]:
 
 
 def copies(config: SystemConfig, pair: Pair) -> int:
-    """Bytes of whatever a system drafts with."""
+    """Bytes of whatever a system drafts with or pins."""
     if config.drafter["part"] == "quantised_self":
         return pair.store.shape.count * int4_bytes(32, 32, 32)
+    if config.residency["part"] == "pinned":
+        return int(config.residency["per_layer"]) * pair.num_layers * pair.record_bytes
     return pair.draft_bytes if config.drafter["part"] == "model" else 0
 
 

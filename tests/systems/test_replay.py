@@ -73,6 +73,8 @@ def both(config: SystemConfig, pair: Pair, trace: Trace, batch: list[Request], s
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_live_and_replay_are_equal(name: str, count: int, pair: Pair, traces: Traces) -> None:
     config = SYSTEMS[name]
+    if config.drafter["part"] == "resident_self":
+        pytest.skip("its drafts depend on what is pinned")
     if count > 1 and config.drafter["part"] == "prompt_lookup":
         pytest.skip("rows of different draft lengths are padded with tokens that no trace holds")
     live, replayed = both(config, pair, traces.of(config.drafter["part"]), batch_of(count))

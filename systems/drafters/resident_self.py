@@ -1,0 +1,61 @@
+"""The target as its own draft, with those of its experts that are in fast memory anyway (SpecMoE, arXiv 2604.10152).
+
+Everything else is shared, the KV cache included: drafting moves no byte and takes no memory of its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from systems.drafters.base import Draft
+from systems.drafters.self_draft import SelfDrafter
+from systems.policies.affinity import Affinity
+from systems.runtime.clock import Pace
+from systems.runtime.experts import Activation, Dispatch, ExpertPort, mix
+from systems.runtime.sampling import Chooser
+from systems.runtime.slots import Slots
+from systems.runtime.store import ExpertStore
+
+
+class ResidentSelf(SelfDrafter):
+    """Drafts with resident experts.
+
+    Args:
+        experts: routed experts per layer.
+        affinity: says which of them stand in for what the gate chose.
+        pace: how long a layer takes on a virtual clock.
+    """
+
+    def __init__(
+        self, port: ExpertPort, slots: Slots, experts: int, draft_length: int, affinity: Affinity, pace: Pace
+    ) -> None:
+        super().__init__(port, draft_length, fast_bytes=0)
+        self._slots, self._experts, self._affinity, self._pace = slots, experts, affinity, pace
+
+    def propose(self, chooser: Chooser) -> Draft:
+        """Draft with who has been pinned since the last proposal."""
+        self._affinity.forget()
+        return super().propose(chooser)
+
+    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+        self._pace.half_layer(len(hidden))
+        stand_ins = [self._affinity.stand_ins(layer, token) for token in chosen.tolist()]
+        dispatch = Dispatch(torch.tensor(stand_ins, device=chosen.device))
+        places = [(expert, self._slots.of[layer * self._experts + expert]) for expert in dispatch.experts]
+        mixed = mix(self._slots, places, dispatch, hidden, weights, activation)
+        self._pace.half_layer(len(hidden))
+        return mixed
+
+
+def nearest_experts(store: ExpertStore) -> list[list[list[int]]]:
+    """Return per layer and expert all experts of the layer, by the L2 distance of all their weights, nearest first."""
+    experts = store.shape.experts
+    staging = Slots(store.shape, store.dtype, experts, torch.device("cpu"))
+    tables = []
+    for first in range(0, store.shape.count, experts):
+        for number in range(experts):
+            store.read(first + number, [staging.raw[number]])
+        weights = staging.slab.float()
+        tables.append(torch.cdist(weights, weights).argsort(dim=-1, stable=True).tolist())
+    return tables
