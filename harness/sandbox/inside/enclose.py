@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 
-FOLDER = "/tmp"
+FOLDER = "/sandbox"
 """Where a program lives and may write, inside its own file system."""
+STAGE = "/tmp"
+"""Where the new root is built: any folder that exists. The mount hides it from nobody else."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 INODES = 1024
 NOSUID, NODEV, NOEXEC, READ_ONLY, REMOUNT, BIND, RECURSIVE, PRIVATE = 2, 4, 8, 1, 32, 4096, 16384, 1 << 18
@@ -33,8 +35,7 @@ def enclose(visible: list[str], size: int) -> None:
         OSError: the kernel refuses.
     """
     _mount("none", "/", None, PRIVATE | RECURSIVE)
-    # The staging place is hidden under the new mount, which nobody else sees.
-    root = FOLDER
+    root = STAGE
     _mount("sandbox", root, "tmpfs", NOSUID | NODEV, "mode=755,size=1m")
     for path in visible:
         _show(path, root)

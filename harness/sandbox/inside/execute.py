@@ -5,16 +5,20 @@ This is a fresh interpreter that started confined: nothing in it can address mem
 
 from __future__ import annotations
 
+import builtins
 import errno
 import os
 import sys
 from _operator import call
-from collections.abc import Callable, Iterator
-from functools import partial
-from types import CodeType, ModuleType, TracebackType
 
 from .messages import read_message
-from .watch import Tampered, forbid, guard_builtins
+from .watch import Tampered, forbid, unchanged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # these take longer to load than all the rest
+    from collections.abc import Iterator
+    from types import CodeType, ModuleType, TracebackType
+    from typing import Any
 
 NAME = "<program>"
 SECRET = 32
@@ -31,32 +35,35 @@ def main() -> None:
     `task["nothing"]` is open on /dev/null, for the program's stdin.
     """
     task = read_message()
-    report = task["report"]
-    say, code = partial(os.write, report), 1
+    report, code = task["report"], 1
     try:
         program = compile(task["source"], NAME, "exec", dont_inherit=True)
-        module = _main_module()
-        forbid(task["visible"], task["folder"], say)
-        # A chain of C functions: while the program runs, the secret lies in no frame, variable or module. It is
-        # written if, and only if, every link before it returned.
-        tuple(map(call, _links(program, module, report, task["nothing"])))
+        forbid(task["visible"], task["folder"], report)
+        # While the program runs, the secret lies on no Python stack, in no variable and in no module: only in a chain
+        # of C functions, which writes it if, and only if, every link before returned.
+        tuple(map(call, *_links(program, _main_module(), report, task["nothing"])))
         code = 0
     except BaseException as error:
-        say(_explain(error)[:LONGEST])
+        os.write(report, _explain(error)[:LONGEST])
     finally:
         os._exit(code)
 
 
-def _links(program: CodeType, module: ModuleType, report: int, nothing: int) -> Iterator[Callable[[], object]]:
+def _links(program: CodeType, module: ModuleType, report: int, nothing: int) -> tuple[Iterator[Any], ...]:
+    """Return what is called one after the other: functions, their first arguments, and their second."""
     secret = os.read(0, SECRET)
     os.dup2(nothing, 0)
-    run = partial(exec, program, vars(module))
-    return iter((run, guard_builtins(), partial(os.write, report, b"passed " + secret)))
+    return (
+        iter((exec, unchanged, unchanged, os.write)),
+        iter((program, dict(vars(builtins)), {"__builtins__": builtins}, report)),
+        iter((vars(module), vars(builtins), vars(module), b"passed " + secret)),
+    )
 
 
 def _main_module() -> ModuleType:
     """Make what the program will find as its own module, and nothing else of ours."""
-    module = ModuleType("__main__")
+    module = type(sys)("__main__")
+    module.__dict__["__builtins__"] = builtins
     sys.modules["__main__"] = module
     sys.argv = [NAME]
     del sys.path[0]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import marshal
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # these take longer to load than all the rest
+    from typing import Any
 
 LENGTH = 8
 """Bytes that give the length of a message."""

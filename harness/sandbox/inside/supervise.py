@@ -10,17 +10,20 @@ from __future__ import annotations
 import marshal
 import os
 import select
-import signal
 import time
-from typing import Any
 
 from .confine import adopt_orphans, confine, die_with_parent
 from .enclose import enclose
 from .messages import read_message
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # these take longer to load than all the rest
+    from typing import Any
+
 MOST_REPORT = 4096
 """Bytes of report at which a program is stopped: it is not for the program to write there."""
 BLOCK = 1 << 16
+KILL = 9
 REPORT, NOTHING = 10, 11
 """Descriptors of the program's interpreter: to report to, and on /dev/null. Above those that are open before."""
 
@@ -80,7 +83,7 @@ def _watch(child: int, report: int, output: int, request: dict[str, Any]) -> dic
             break
         over = _overrun(deadline, written > request["output"], len(said) > MOST_REPORT)
     if over:
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, KILL)
     _, status, usage = os.wait4(child, 0)
     cpu = usage.ru_utime + usage.ru_stime
     return {"report": said[:MOST_REPORT], "status": os.waitstatus_to_exitcode(status), "cpu": cpu, "over": over}
@@ -103,7 +106,7 @@ def _reap_orphans() -> None:
         try:
             with open("/proc/thread-self/children") as stream:  # absent inside, where process 1 takes all with it
                 for pid in stream.read().split():
-                    os.kill(int(pid), signal.SIGKILL)
+                    os.kill(int(pid), KILL)
             os.wait()
         except OSError:
             return

@@ -1,0 +1,6 @@
+# verdict: crashed
+import signal
+
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+while True:
+    signal.pause()

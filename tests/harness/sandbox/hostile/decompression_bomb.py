@@ -1,0 +1,5 @@
+# verdict: crashed
+import zlib
+
+packed = zlib.compress(bytes(1 << 27), 1)
+unpacked = [zlib.decompress(packed) for _ in range(1000)]

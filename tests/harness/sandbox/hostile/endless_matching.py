@@ -1,0 +1,4 @@
+# verdict: timed_out
+import re
+
+re.match(r"(a|a)*b", "a" * 64)

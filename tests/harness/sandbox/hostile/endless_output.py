@@ -1,0 +1,3 @@
+# verdict: crashed
+while True:
+    print("x" * 4096)

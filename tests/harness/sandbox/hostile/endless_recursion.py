@@ -1,0 +1,6 @@
+# verdict: failed
+def deeper():
+    return deeper()
+
+
+deeper()

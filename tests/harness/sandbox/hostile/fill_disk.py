@@ -1,0 +1,4 @@
+# verdict: crashed
+with open("large", "wb") as stream:
+    while True:
+        stream.write(bytes(1 << 20))

@@ -1,0 +1,7 @@
+# verdict: timed_out
+while True:
+    try:
+        while True:
+            pass
+    except BaseException:
+        continue

@@ -1,0 +1,5 @@
+# verdict: forbidden
+import os
+import signal
+
+os.kill(os.getppid(), signal.SIGKILL)

@@ -1,0 +1,5 @@
+# verdict: forbidden
+import os
+
+for folder, _, names in os.walk("/"):
+    print(folder, names)

@@ -1,0 +1,4 @@
+# verdict: crashed
+blocks = []
+while True:
+    blocks.append(bytearray(1 << 24))

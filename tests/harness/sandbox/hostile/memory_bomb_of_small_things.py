@@ -1,0 +1,4 @@
+# verdict: crashed
+things = []
+while True:
+    things.append([len(things)] * 64)

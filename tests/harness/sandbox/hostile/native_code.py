@@ -1,0 +1,4 @@
+# verdict: forbidden
+import ctypes
+
+ctypes.string_at(0)

@@ -1,0 +1,4 @@
+# verdict: crashed
+streams = []
+while True:
+    streams.append(open("one", "w"))

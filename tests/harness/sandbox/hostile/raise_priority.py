@@ -1,0 +1,4 @@
+# verdict: forbidden
+import os
+
+os.nice(-20)

@@ -1,0 +1,5 @@
+# verdict: forbidden
+import os
+
+with open(f"/proc/{os.getppid()}/environ", "rb") as stream:
+    assert stream.read()

@@ -1,0 +1,3 @@
+# verdict: forbidden
+with open("/etc/passwd") as stream:
+    assert stream.read()

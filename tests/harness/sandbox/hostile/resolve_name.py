@@ -1,0 +1,4 @@
+# verdict: forbidden
+import socket
+
+socket.getaddrinfo("example.org", 80)

