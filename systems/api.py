@@ -371,6 +371,13 @@ def load_pair(config: ModelConfig, root: Path) -> ModelPair:
     return load(config, root)
 
 
+def next_logits(pair: ModelPair, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Return the target's logits `(V,)` after each text of token ids, by plain transformers; see `runtime.scoring`."""
+    from systems.runtime.scoring import next_logits as score
+
+    return score(cast("Any", pair), texts)
+
+
 def measure_costs(pair: ModelPair, link: LinkSpec | None, widths: Sequence[int]) -> Costs:
     """Time layers and transfers of a pair on this machine, with all experts resident."""
     from systems.runtime.calibration import measure
