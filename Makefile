@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all cutoff overhead fidelity test test-nightly lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all cutoff overhead figures fidelity test test-nightly lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,6 +39,9 @@ fidelity: $(READY) ## How well a replay predicts this machine, calibrated on one
 	$(BIN)/python -m harness.calibrate results/fidelity/live traces/fidelity --profile calibration
 	$(BIN)/python -m harness.suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
 	$(BIN)/python -m harness.fidelity results/fidelity/live results/fidelity/replayed --traces traces/fidelity
+
+figures: $(READY) ## Draw every figure from stored records, offline (results/figures)
+	$(BIN)/python -m harness.figures $(ARGS)
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)

@@ -88,6 +88,17 @@ class Traffic:
     link_busy: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One expert over the link, from `start` to `end` in seconds of the system's clock."""
+
+    layer: int
+    expert: int
+    prefetch: bool
+    start: float
+    end: float
+
+
 class Meter(Protocol):
     """What a system reports to. Rows are positions in the batch that was passed to `System.generate`."""
 
@@ -397,6 +408,18 @@ def build_system(
     from systems.build import build
 
     return build(config, pair, budget_bytes, link, costs)
+
+
+def watch_transfers(system: System, hear: Callable[[Transfer], None]) -> None:
+    """Tell `hear` of every transfer of a built system from now on, in the order of their starts; any thread may call it.
+
+    Raises:
+        BadInput: a peer, whose transfers nobody sees.
+    """
+    cache = getattr(system, "cache", None)
+    if cache is None:
+        raise BadInput("a peer does not tell of its transfers; watch a composed system")
+    cache.watch(hear)
 
 
 class Traces(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from systems.policies.orders import DEMAND, PREFETCH, Hint, Order
 from systems.runtime.elsewhere import Elsewhere
@@ -25,6 +25,8 @@ class TransferDesk:
         self.queue = TransferQueue()
         self._occupancy, self._ledger, self._experts, self._batch_io = occupancy, ledger, experts, batch_io
         self._waits = waits
+        self.hear: Callable[[Order, Arrival], None] | None = None
+        """Hears of every transfer that has started."""
 
     def id(self, hint: Hint) -> int:
         """Expert id of a hint."""
@@ -129,6 +131,8 @@ class TransferDesk:
         """A run has started; its experts arrive then."""
         for order, arrival in zip(run, arrivals, strict=True):
             self._occupancy.loading[order.expert] = arrival
+            if self.hear is not None:
+                self.hear(order, arrival)
 
     def first_known(self, experts: set[int]) -> tuple[int, Arrival] | None:
         """Return the first of the experts on their way whose arrival is known."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from systems.api import Meter, NullMeter, Phase, Traffic
-from systems.policies.orders import Hint
+from systems.api import BadInput, Meter, NullMeter, Phase, Traffic, Transfer
+from systems.policies.orders import PREFETCH, Hint, Order
 from systems.runtime.desk import TransferDesk
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
 from systems.runtime.link import Link, ThreadedLink, VirtualLink
 from systems.runtime.occupancy import Occupancy
-from systems.runtime.transport import Transport
+from systems.runtime.transport import Arrival, Due, Transport
 
 
 class ExpertCache:
@@ -133,6 +133,21 @@ class ExpertCache:
         for expert, slot in pairs:
             for arrival in self._transport.move(expert, [slot], 0.0):
                 arrival.wait()
+
+    def watch(self, hear: Callable[[Transfer], None]) -> None:
+        """Tell `hear` of every transfer from now on, as soon as it is known when it arrives; any thread may call it.
+
+        Raises:
+            BadInput: at the first transfer that a device times and not the clock.
+        """
+
+        def heard(order: Order, arrival: Arrival) -> None:
+            if not isinstance(arrival, Due):
+                raise BadInput("a device's transfers are not on the host's clock; watch them with model.device=cpu")
+            layer, expert = divmod(order.expert, self.experts)
+            hear(Transfer(layer, expert, order.kind == PREFETCH, arrival.began, arrival.at))
+
+        self._desk.hear = heard
 
     def close(self) -> None:
         """End the link. Idempotent."""

@@ -26,12 +26,12 @@ class Arrival(Protocol):
 
 
 class Due:
-    """An arrival at a point of a clock, in seconds."""
+    """An arrival at a point of a clock, in seconds; `began` is when the link turned to it."""
 
-    __slots__ = ("_clock", "at")
+    __slots__ = ("_clock", "at", "began")
 
-    def __init__(self, at: float, clock: Clock) -> None:
-        self.at, self._clock = at, clock
+    def __init__(self, at: float, clock: Clock, began: float) -> None:
+        self.at, self._clock, self.began = at, clock, began
 
     def done(self) -> bool:
         """Whether the time has come."""
@@ -94,10 +94,12 @@ class PacedLink:
         """Return when records arrive whose copies had ended at `copied` (s): later ones push the link back."""
         start = asked if asked > self._free_at else self._free_at
         ready, arrivals = start + self._latency, list[Arrival]()
+        began = start
         for _ in range(records):
             ready += self._record
             due = ready if ready > copied else copied
-            arrivals.append(Due(due, self.clock))
+            arrivals.append(Due(due, self.clock, began))
+            began = due
         self._free_at = due
         self._busy += due - start
         return arrivals
@@ -135,7 +137,7 @@ class HostTransport:
         if self._paced is not None:
             return self._paced.carry(len(into), asked, 0.0 if self.clock.virtual else copied)
         self._busy += copied - start
-        return [Due(copied, self.clock)] * len(into)
+        return [Due(copied, self.clock, start)] * len(into)
 
     def released(self, slots: Sequence[int]) -> None:
         """Nothing to note: on the host, computation has ended when it returns."""

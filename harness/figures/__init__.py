@@ -1,0 +1,29 @@
+"""Figures: one per file, each drawn from stored records alone."""
+
+from __future__ import annotations
+
+from harness.figures import (
+    ablation,
+    acceptance,
+    breakdown,
+    budget,
+    cutoff,
+    datasets,
+    hit_rate,
+    pareto,
+    prediction,
+    routing_fidelity,
+    slots,
+    theta,
+    time_share,
+    timeline,
+    tpot,
+)
+
+FIGURES = {
+    module.FIGURE.name: module.FIGURE
+    for module in (
+        tpot, budget, hit_rate, cutoff, acceptance, prediction, ablation, breakdown, time_share, routing_fidelity,
+        slots, theta, datasets, pareto, timeline,
+    )
+}  # fmt: skip

@@ -1,0 +1,75 @@
+"""SP-MoE less one idea at a time, and what each is worth prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.figures import style
+from harness.figures.base import Data, Figure, entry, point
+from harness.figures.sources import Experiment, rows_of
+from harness.published import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+WHOLE = "sp_moe"
+MEANING = {
+    "sd_offload": "no predictor (sd_offload)",
+    "sp_moe@0": "cutoff at 0: nothing prefetched",
+    "sp_moe@all": "no cutoff: all layers",
+    "sp_moe@no_worker": "no worker: drafting waits",
+    "sp_moe@single_io": "no batched I/O",
+    "sp_moe": "SP-MoE whole",
+    "sd_oracle": "perfect prediction (sd_oracle)",
+}
+
+
+def collect(summaries: Sequence[Summary]) -> Data:
+    """TPOT and its parts in ms, and speedup over the whole."""
+    return {
+        "systems": [
+            entry(
+                row, label=MEANING.get(row["system"], row["system"]), tpot=point(row, "tpot", 1e3),
+                speedup=point(row, f"speedup_over_{WHOLE}"),
+                **{name: point(row, f"breakdown_{name}", 1e3) for name in style.PARTS},
+            )
+            for row in rows_of(summaries)
+        ],
+        "hardware": summaries[0].rows[0]["hardware"],
+    }  # fmt: skip
+
+
+def draw(data: Data, canvas: Canvas) -> None:
+    """Stacked TPOT on the left, the paired ratio on the right."""
+    left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    found = [item for item in data["systems"] if item["tpot"]]
+    style.stacked(left, found)
+    handles, names = left.get_legend_handles_labels()
+    canvas.legend(handles, names, loc="outside lower right", ncols=3)
+    left.set_title(data["hardware"])
+    _ratios(right, found)
+    style.names_on(left, [item["label"] for item in found])
+
+
+def _ratios(axes: Axes, found: Sequence[Data]) -> None:
+    axes.axvline(1, color=style.BLACK, linewidth=0.8)
+    for height, item in enumerate(found):
+        if item["speedup"] is not None:
+            axes.errorbar(
+                [item["speedup"]["value"]], [height], xerr=style.errors([item["speedup"]]), marker="o", capsize=2,
+                color=style.FAMILIES[style.kind(item["system"])], **style.hollow(item),
+            )  # fmt: skip
+    axes.set_title("above 1: faster than the whole")
+    axes.set_xlabel("speedup over SP-MoE, paired over prompts")
+
+
+FIGURE = Figure(
+    name="ablation",
+    title="SP-MoE less one idea at a time",
+    sources=(Experiment("ablation"),),
+    collect=collect,
+    draw=draw,
+    size=(10.0, 4.2),
+)

@@ -1,0 +1,91 @@
+"""TPOT over the cutoff layer, the one that the latency model chooses marked (SP-MoE, section 3.2: a U-shaped curve)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.figures import style
+from harness.figures.base import Data, Figure, entry, point
+from harness.figures.sources import Experiment, rows_of
+from harness.published import Summary
+from harness.records import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+AUTO = "sp_moe@auto"
+WITHOUT = "sd_offload"
+
+
+def collect(summaries: Sequence[Summary]) -> Data:
+    """TPOT and its parts in ms, and speedup, by number of leading layers that are prefetched."""
+    rows = {row["system"]: row for row in rows_of(summaries)}
+    swept = [row for name, row in rows.items() if name.startswith("sp_moe@") and name != AUTO]
+    return {
+        "cutoffs": [_entry(row) for row in sorted(swept, key=lambda row: row["description"].get("cutoff", 0))],
+        "chosen": _entry(rows[AUTO]) if AUTO in rows else None,
+        "without": _entry(rows[WITHOUT]) if WITHOUT in rows else None,
+    }
+
+
+def draw(data: Data, canvas: Canvas) -> None:
+    """TPOT, what it is made of, and the gain prompt by prompt, which is known better than TPOT."""
+    whole, parts, gain = canvas.subplots(1, 3)
+    _times(whole, data)
+    _parts(parts, data)
+    style.line(gain, "sp_moe", [item["cutoff"] for item in data["cutoffs"]], data["cutoffs"], "speedup")
+    gain.axhline(1, color=style.COLOURS[WITHOUT])
+    gain.set_ylabel("speedup over sd_offload, paired over prompts")
+    for axes in (whole, parts, gain):
+        axes.set_xlabel("cutoff: leading layers prefetched")
+
+
+def _entry(row: Row) -> Data:
+    return entry(
+        row, cutoff=row["description"].get("cutoff"), tpot=point(row, "tpot", 1e3),
+        speedup=point(row, f"speedup_over_{WITHOUT}"),
+        **{name: point(row, f"breakdown_{name}", 1e3) for name in style.PARTS},
+    )  # fmt: skip
+
+
+def _times(axes: Axes, data: Data) -> None:
+    found = data["cutoffs"]
+    style.line(axes, "sp_moe", [item["cutoff"] for item in found], found, "tpot")
+    if (chosen := data["chosen"]) is not None and chosen["tpot"] is not None:
+        axes.axvline(chosen["cutoff"], color=style.BLACK, linestyle=":", linewidth=1)
+        axes.plot(
+            [chosen["cutoff"]], [chosen["tpot"]["value"]], marker="*", markersize=14, color=style.YELLOW,
+            markeredgecolor=style.BLACK, linestyle="none", label=f"the latency model's choice: {chosen['cutoff']}",
+            zorder=5,
+        )  # fmt: skip
+    if (without := data["without"]) is not None and without["tpot"] is not None:
+        axes.axhline(without["tpot"]["value"], color=style.COLOURS[WITHOUT], label="sd_offload: no prefetch")
+        axes.axhspan(without["tpot"]["low"], without["tpot"]["high"], color=style.COLOURS[WITHOUT], alpha=0.12)
+    axes.set_ylabel("TPOT (ms per token)")
+    axes.legend(loc="best")
+
+
+def _parts(axes: Axes, data: Data) -> None:
+    at = [item["cutoff"] for item in data["cutoffs"]]
+    for name in ("draft", "verify", "transfer"):
+        found = [item[name] for item in data["cutoffs"]]
+        if all(found):
+            axes.errorbar(
+                at, [item["value"] for item in found], yerr=style.errors(found), color=style.PARTS[name], marker="o",
+                markersize=4, capsize=2, label=style.PART_NAMES[name],
+            )  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("part of TPOT (ms per token)")
+    axes.legend(loc="best")
+
+
+FIGURE = Figure(
+    name="cutoff",
+    title="SP-MoE: time per output token over the cutoff layer",
+    sources=(Experiment("cutoff"),),
+    collect=collect,
+    draw=draw,
+    size=(11.0, 4.0),
+)

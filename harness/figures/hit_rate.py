@@ -1,0 +1,88 @@
+"""Expert hit rate by system and profile, SP-MoE's reported ones beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.figures import style
+from harness.figures.base import Data, Figure, cited, entry, point, rounded
+from harness.figures.sources import Experiment, rows_of
+from harness.papers import Reported
+from harness.published import Summary
+from harness.records import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+OUT = ("resident", "sd_resident", "transformers", "transformers_assisted")
+OURS = {"Mixtral-Offloading": "sd_offload", "AdapMoE": "sd_adapmoe", "SP-MoE": "sp_moe"}
+"""The paper's systems all speculate with the same draft."""
+
+
+def collect(summaries: Sequence[Summary], reported: Sequence[Reported]) -> Data:
+    """Hit rates in percent; the order is that of the first profile."""
+    rows = [row for row in rows_of(summaries) if row["system"] not in OUT]
+    found = [one for one in reported if one.metric == "hit_rate"]
+    return {
+        "profiles": {name: _profile(rows, name) for name in dict.fromkeys(row["hardware"] for row in rows)},
+        "reported": [
+            {"system": one.system, "ours": OURS[one.system], "model": one.model, "hit_rate": rounded(one.value)}
+            for one in found
+        ],
+        "citation": cited(found),
+    }
+
+
+def draw(data: Data, canvas: Canvas) -> None:
+    """A panel per profile over the same systems."""
+    profiles = data["profiles"]
+    panels = canvas.subplots(1, len(profiles), sharey=True, squeeze=False)[0]
+    names = [item["system"] for item in next(iter(profiles.values()))]
+    for axes, (hardware, found) in zip(panels, profiles.items(), strict=True):
+        _panel(axes, hardware, {item["system"]: item for item in found}, names)
+        _reported(axes, data, names)
+    style.names_on(panels[0], names)
+    panels[-1].legend(loc="lower right", fontsize=7)
+    style.key_of_kinds(panels[0], names, loc="lower right")
+
+
+def _profile(rows: Sequence[Row], hardware: str) -> list[Data]:
+    found = [entry(row, hit_rate=point(row, "hit_rate", 1e2)) for row in rows if row["hardware"] == hardware]
+    known = [item for item in found if item["hit_rate"]]
+    return sorted(known, key=lambda item: -float(item["hit_rate"]["value"]))
+
+
+def _panel(axes: Axes, hardware: str, found: dict[str, Data], names: Sequence[str]) -> None:
+    for height, name in enumerate(names):
+        if (item := found.get(name)) is not None:
+            axes.errorbar(
+                [item["hit_rate"]["value"]], [height], xerr=style.errors([item["hit_rate"]]), marker="o",
+                markersize=5, capsize=2, color=style.FAMILIES[style.kind(name)],
+                **style.hollow(item),
+            )  # fmt: skip
+    axes.set_xlim(0, 100)
+    axes.set_title(hardware)
+    axes.set_xlabel("hit rate (%): in fast memory when the expert is computed")
+    axes.grid(visible=False, axis="y")
+
+
+def _reported(axes: Axes, data: Data, names: Sequence[str]) -> None:
+    found = [one for one in data["reported"] if one["ours"] in names]
+    models = ", ".join(dict.fromkeys(one["model"] for one in found))
+    axes.plot(
+        [one["hit_rate"] for one in found], [names.index(one["ours"]) for one in found],
+        label=f"reported for the like on {models}\n({data['citation']})", **style.REPORTED,
+    )  # fmt: skip
+
+
+FIGURE = Figure(
+    name="hit_rate",
+    title="Expert hit rate while decoding",
+    sources=(Experiment("bench_all"),),
+    collect=collect,
+    draw=draw,
+    size=(10.0, 4.8),
+    papers=("sp_moe",),
+)

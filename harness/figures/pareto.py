@@ -1,0 +1,95 @@
+"""Bytes over the link against TPOT: who pays how much traffic for how much time, and whom nobody beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.figures import labels, style
+from harness.figures.base import Data, Figure, entry, point
+from harness.figures.sources import Experiment, rows_of
+from harness.published import Summary
+from harness.records import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+OUT = ("resident", "sd_resident", "accelerate_offload")
+"""Not within the budget, or not over the paced link."""
+
+
+def collect(summaries: Sequence[Summary]) -> Data:
+    """TPOT in ms and MiB per token of what keeps to the budget; whether it is on the frontier."""
+    rows = [row for row in rows_of(summaries) if row["system"] not in OUT]
+    return {name: _profile(rows, name) for name in dict.fromkeys(row["hardware"] for row in rows)}
+
+
+def draw(data: Data, canvas: Canvas) -> None:
+    """A panel per profile; the frontier is a line through the systems that nobody beats in both."""
+    panels = canvas.subplots(1, len(data), squeeze=False)[0]
+    for axes, (hardware, found) in zip(panels, data.items(), strict=True):
+        _panel(axes, hardware, found)
+    style.key_of_kinds(panels[-1], [item["system"] for item in next(iter(data.values()))], loc="lower right")
+
+
+def _profile(rows: Sequence[Row], hardware: str) -> list[Data]:
+    found = [
+        entry(row, tpot=point(row, "tpot", 1e3), moved=point(row, "bytes_per_token", 2**-20))
+        for row in rows
+        if row["hardware"] == hardware
+    ]
+    known = [item for item in found if item["tpot"] and item["moved"]]
+    return [item | {"frontier": _is_real(item) and not any(_beats(other, item) for other in known)} for item in known]
+
+
+def _is_real(item: Data) -> bool:
+    """Whether it is lossless, and no bound that knows the future."""
+    return item["lossless"] and style.base(item["system"]) not in style.BOUNDS
+
+
+def _beats(other: Data, item: Data) -> bool:
+    """Whether `other` is as good in both and better in one."""
+    ours, theirs = _place(item), _place(other)
+    return _is_real(other) and theirs != ours and all(t <= o for t, o in zip(theirs, ours, strict=True))
+
+
+def _place(item: Data) -> tuple[float, float]:
+    return item["moved"]["value"], item["tpot"]["value"]
+
+
+def _panel(axes: Axes, hardware: str, found: Sequence[Data]) -> None:
+    for item in sorted(found, key=_place):
+        (x, y), colour = _place(item), style.FAMILIES[style.kind(item["system"])]
+        axes.errorbar(
+            [x], [y], xerr=style.errors([item["moved"]]), yerr=style.errors([item["tpot"]]), marker="o", markersize=5,
+            color=colour, elinewidth=0.7, **style.hollow(item),
+        )  # fmt: skip
+    axes.set_xlim(left=-0.5)
+    axes.margins(x=0.12)
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"{hardware}: above the dashed line somebody is better in both")
+    axes.set_xlabel("expert traffic (MiB per token)")
+    axes.set_ylabel("TPOT (ms per token)")
+    _frontier(axes, sorted(_place(item) for item in found if item["frontier"]))
+    labels.beside(axes, [(*_place(item), item["system"]) for item in found])
+
+
+def _frontier(axes: Axes, places: Sequence[tuple[float, float]]) -> None:
+    """Draw the border of what somebody beats, to the edge of the picture."""
+    if not places:
+        return
+    edge = axes.get_xlim()[1]
+    xs, ys = zip(*places, (edge, places[-1][1]), strict=True)
+    axes.step(xs, ys, where="post", color=style.GREY, linestyle="--", linewidth=1, zorder=1)
+    axes.set_xlim(right=edge)
+
+
+FIGURE = Figure(
+    name="pareto",
+    title="Traffic against time, same memory for everybody",
+    sources=(Experiment("bench_all"),),
+    collect=collect,
+    draw=draw,
+    size=(11.0, 5.4),
+)

@@ -1,0 +1,167 @@
+"""Figures from stored records: all of them, the same bytes every time, and refusals that say what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.compose import CONF
+from harness.figures import FIGURES, picture
+from harness.figures.__main__ import FiguresConfig, draw, main
+from harness.figures.base import data_hash
+from harness.figures.labels import _hits
+from harness.figures.sources import Experiment
+from harness.files import dump
+from harness.published import Missing
+from harness.records import SCHEMA
+from systems.api import BadInput
+from tests.harness.figures import made
+
+ROOT = Path(__file__).parents[3]
+COMMITTED = ROOT / "results" / "figures"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    made.everything(folder)
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["harness.figures", *arguments])
+    return main()
+
+
+def config(results: Path, output: Path, figure: Any = "all") -> FiguresConfig:
+    return FiguresConfig(figure, str(results), str(output), "runs")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_drawn_with_its_numbers_and_its_origin(name: str, results: Path) -> None:
+    figure = FIGURES[name]
+    record = figure.record(results)
+    drawn = picture.render(figure, record)
+    assert record == json.loads(dump(figure.record(results))), "numbers survive the sidecar"
+    assert record["data_hash"] == data_hash(record["data"])
+    assert all((results / facts["file"]).is_file() for facts in record["sources"])
+    ElementTree.fromstring(drawn)
+    for said in (record["data_hash"], *(facts["sha256"] for facts in record["sources"])):
+        assert said in drawn, "the metadata names its data and records"
+    assert ("emulated" in record["marks"]) == (name not in ("prediction", "routing_fidelity"))
+
+
+def test_the_same_records_give_the_same_bytes(results: Path) -> None:
+    for name in ("budget", "timeline"):
+        figure = FIGURES[name]
+        assert picture.render(figure, figure.record(results)) == picture.render(figure, figure.record(results)), name
+
+
+def test_replayed_times_are_marked(tmp_path: Path) -> None:
+    made.publish(tmp_path / "ablation", [made.row("sp_moe", replayed=True), made.row("sd_offload", replayed=True)])
+    record = FIGURES["ablation"].record(tmp_path)
+    assert record["marks"] == ["emulated", "replayed"]
+    assert "<dc:description>emulated, replayed</dc:description>" in picture.render(FIGURES["ablation"], record)
+
+
+def test_what_is_not_ok_and_what_is_unknown_is_still_drawn(tmp_path: Path) -> None:
+    rows = [made.row(name) for name in made.ALL]
+    rows[3] |= {"status": "noisy"}
+    rows[4] |= {"status": "did_not_fit", "metrics": {}}
+    made.publish(tmp_path / "bench-all", rows)
+    for name in ("tpot", "hit_rate", "breakdown", "time_share", "pareto"):
+        record = FIGURES[name].record(tmp_path)
+        assert picture.render(FIGURES[name], record)
+        if name == "tpot":
+            assert record["data"]["profiles"]["fine_grained"][-1]["status"] == "did_not_fit"
+
+
+def test_committed_figures_are_what_the_committed_records_draw() -> None:
+    """Byte for byte in their numbers, and neither records without their figure nor figures without their records."""
+    drawable = {}
+    for name, figure in FIGURES.items():
+        try:
+            drawable[name] = dump(figure.record(ROOT / "results"), indent=1) + "\n"
+        except Missing:
+            continue
+    assert {file.stem for file in COMMITTED.glob("*.json")} == set(drawable), "run make figures"
+    for name, text in drawable.items():
+        assert (COMMITTED / f"{name}.json").read_text() == text, f"{name}: run make figures"
+        assert json.loads(text)["data_hash"] in (COMMITTED / f"{name}.svg").read_text(), f"{name}: run make figures"
+
+
+def test_the_command_draws_one_and_names_what_is_missing(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"results={results}", f"output={tmp_path}"]
+    assert run(monkeypatch, "figure=[cutoff,ablation]", *asked) == 0
+    assert {file.name for file in tmp_path.iterdir()} == {"cutoff.svg", "cutoff.json", "ablation.svg", "ablation.json"}
+    assert "2 of 2 figures drawn" in capsys.readouterr().out
+    assert run(monkeypatch, "figure=budget", f"results={tmp_path}", f"output={tmp_path}") == 1
+    assert "make it with: python -m harness --multirun experiment=budget" in capsys.readouterr().err
+    assert run(monkeypatch, "figure=cutof", *asked) == 2
+    assert "no figure `cutof`; did you mean `cutoff`?" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert run(monkeypatch, "figure=cutoff", f"results={results}", f"output={tmp_path / 'file'}") == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema": "spmoe-bench/summ', "half-written or no JSON"),
+        ('{"schema": "spmoe-bench/summary/0", "rows": []}', "has schema spmoe-bench/summary/0"),
+        (json.dumps({"schema": SCHEMA, "key": "k", "rows": []}), "has no rows"),
+        ("[]", "holds no JSON object"),
+    ],
+)
+def test_records_that_cannot_be_trusted_are_refused_by_name(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cutoff").mkdir()
+    (tmp_path / "cutoff" / "summary.json").write_text(content)
+    assert draw(config(tmp_path, tmp_path / "out", "cutoff")) == ["cutoff"]
+    said = capsys.readouterr().err
+    assert message in said
+    assert "cutoff/summary.json" in said
+    assert "make it again with: python -m harness experiment=cutoff" in said
+
+
+def test_a_sweep_with_points_missing_is_not_drawn(tmp_path: Path) -> None:
+    for point in ("0.1", "0.2"):
+        made.publish(tmp_path / "budget" / point, [made.row("offload")])
+    with pytest.raises(Missing, match=r"2 of 10 points \(0\.1, 0\.2\); make the others with: .*experiment=budget"):
+        FIGURES["budget"].record(tmp_path)
+
+
+def test_every_preset_says_where_its_records_go_and_what_makes_them() -> None:
+    whole = Experiment("bench_all")
+    assert (whole.folder, whole.points, whole.command) == (
+        "bench-all",
+        1,
+        "python -m harness.suite experiment=bench_all",
+    )
+    swept = Experiment("draft_length")
+    assert (swept.folder, swept.points) == ("draft_length", 8)
+    for figure in FIGURES.values():
+        for source in figure.sources:
+            if isinstance(source, Experiment):
+                assert (CONF / "experiment" / f"{source.name}.yaml").is_file()
+
+
+def test_labels_do_not_cover_each_other() -> None:
+    assert _hits((0, 0, 2, 2), [(1, 1, 3, 3)])
+    assert not _hits((0, 0, 2, 2), [(2, 0, 3, 3)])
+
+
+def test_an_unknown_name_in_a_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no figure `nonsense`"):
+        draw(config(tmp_path, tmp_path, ("cutoff", "nonsense")))
