@@ -33,7 +33,7 @@ def judge(
         return "diverged", reason
     if system.drafter["part"] != "none" and not _drafted(cell):
         return "draft_inactive", "a draft is configured, but nothing was drafted"
-    if not is_resident(system) and _offloaded_nothing(cell):
+    if not is_resident(system) and system.residency["part"] != "int4" and _offloaded_nothing(cell):
         return "nothing_offloaded", "every expert needed while decoding was in fast memory; lower `budget`"
     tpot = metrics["tpot"]
     if tpot.value and tpot.low is not None and tpot.high is not None:

@@ -13,6 +13,7 @@ from systems.parts import (
     AllResidentOptions,
     BeladyOptions,
     CutoffPrefetchOptions,
+    Int4Options,
     LookaheadBufferOptions,
     NextGateOptions,
     NoPart,
@@ -141,7 +142,7 @@ class Assembly(ABC):
             return ActivationAware(self._matrices.scores)
         if isinstance(options, BeladyOptions):
             return Belady(self._future)
-        if isinstance(options, AllResidentOptions | NoPart):
+        if isinstance(options, AllResidentOptions | Int4Options | NoPart):
             return Lru()
         residency: Residency = options.build(self.shape)
         return residency

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from systems.api import BadInput, Costs, LinkSpec, ModelPair, System, SystemConfig
+from systems.api import BadInput, Costs, DidNotFit, LinkSpec, ModelPair, System, SystemConfig
 from systems.budget import affordable_slots
 from systems.combination import check_combination, check_pinned
 from systems.composed import ComposedSystem
 from systems.live import LiveAssembly
-from systems.parts import AllResidentOptions, ModelDrafterOptions, NoPart, Options, QuantisedSelfOptions, part
+from systems.parts import (
+    AllResidentOptions,
+    Int4Options,
+    ModelDrafterOptions,
+    NoPart,
+    Options,
+    QuantisedSelfOptions,
+    part,
+)
 from systems.policies.orders import Shape
 from systems.runtime.pair import Pair
 from systems.runtime.quantised import check, int4_bytes
@@ -28,10 +36,14 @@ def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSp
 
 
 def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
-    drafting = _draft_bytes(options.drafter, pair)
+    drafting = _draft_bytes(options.drafter, pair) + _copies_bytes(options.residency, pair)
     everything = isinstance(options.residency, AllResidentOptions)
     count = pair.store.shape.count
-    if not everything:
+    if isinstance(options.residency, Int4Options):
+        count = 0
+        if drafting > budget_bytes:
+            raise DidNotFit(f"budget {budget_bytes:,} B is below {drafting:,} B: all experts in INT4, and a draft")
+    elif not everything:
         check_pinned(options, pair.top_k, pair.num_experts)
         layers, record = pair.num_layers, pair.record_bytes
         count = affordable_slots(options, layers, count, pair.top_k, record, budget_bytes, drafting)
@@ -44,12 +56,21 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     return ComposedSystem(pair, parts, costs, count * pair.record_bytes + drafting, position)
 
 
+def _copies_bytes(options: Any, pair: Pair) -> int:
+    """Fast memory of the copies that stand for all experts (bytes)."""
+    return _int4_bytes(options.group, pair) if isinstance(options, Int4Options) else 0
+
+
+def _int4_bytes(group: int, pair: Pair) -> int:
+    shape = pair.store.shape
+    check(shape.hidden, shape.intermediate, group, pair.target.device)
+    return shape.count * int4_bytes(shape.hidden, shape.intermediate, group)
+
+
 def _draft_bytes(options: Any, pair: Pair) -> int:
     """Fast memory of the draft (bytes)."""
     if isinstance(options, QuantisedSelfOptions):
-        shape = pair.store.shape
-        check(shape.hidden, shape.intermediate, options.group, pair.target.device)
-        return shape.count * int4_bytes(shape.hidden, shape.intermediate, options.group)
+        return _int4_bytes(options.group, pair)
     if not isinstance(options, ModelDrafterOptions):
         return 0
     if pair.draft is None:

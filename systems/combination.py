@@ -11,7 +11,9 @@ from systems.parts import (
     BeladyOptions,
     CutoffPrefetchOptions,
     DraftAttentionOptions,
+    ExpertBudgetOptions,
     InOrderOptions,
+    Int4Options,
     LookaheadBufferOptions,
     ModelDrafterOptions,
     NextGateOptions,
@@ -63,6 +65,10 @@ def check_combination(config: SystemConfig, options: Options) -> None:
         )
     if isinstance(options.residency, BeladyOptions) != isinstance(options.predictor, RehearsalOptions):
         raise BadInput("residency.part=belady and predictor.part=rehearsal go together: set both, or neither")
+    if isinstance(options.residency, Int4Options) and not isinstance(options.predictor, NoPart):
+        raise BadInput(f"residency.part=int4 moves nothing, so predictor.part={predictor} would; set it to none")
+    if isinstance(options.gating, ExpertBudgetOptions) and isinstance(options.drafter, NoPart):
+        raise BadInput("gating.part=expert_budget limits what a verification reads; set drafter.part=model")
     if isinstance(options.drafter, ResidentSelfOptions):
         _check_self(config, options)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from systems.api import BadInput, Costs, LinkSpec
@@ -15,6 +17,8 @@ from systems.drafters.resident_self import ResidentSelf, nearest_experts
 from systems.parts import (
     AdaptiveGatingOptions,
     DraftAttentionOptions,
+    ExpertBudgetOptions,
+    Int4Options,
     ModelDrafterOptions,
     Options,
     PromptLookupOptions,
@@ -28,6 +32,7 @@ from systems.policies.predicting import Predict
 from systems.policies.repinning import PinnedExperts
 from systems.runtime.calibration import draft_token_time
 from systems.runtime.draft_attention import DraftAttention
+from systems.runtime.expert_budget import ExpertBudget
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import CachedExperts, Mixer
 from systems.runtime.gating import AdaptiveGating
@@ -74,12 +79,13 @@ class LiveAssembly(Assembly):
 
     def predict(self) -> Predict:
         """The target's own routers."""
-        layers = self._pair.target.get_decoder().layers
-        gates = [layers[layer].mlp.gate for layer in self._pair.store.shape.layers]
+        gates = self._gates()
         return lambda ahead, hidden: gates[ahead](hidden)[2].tolist()
 
     def mixer(self, cache: ExpertCache, listener: Listener | None) -> Mixer:
-        """Products from the slots."""
+        """Products from the slots, or from copies in their stead."""
+        if isinstance(options := self.options.residency, Int4Options):
+            return QuantisedExperts(self._pair.store, options.group, self._device)
         return CachedExperts(cache, listener, self.pace if self.clock.virtual else None)
 
     def finish(self, parts: Parts) -> None:
@@ -88,7 +94,16 @@ class LiveAssembly(Assembly):
             gating = AdaptiveGating(parts.mixer, self.shape.layers, options.tolerance)
             parts.gating = parts.mixer = gating
             parts.notes.append(lambda: {"gating_thresholds": [round(t, 4) for t in gating.thresholds]})
+        if isinstance(options, ExpertBudgetOptions):
+            if not self.model.top_k <= options.experts <= self.shape.experts:
+                expected = f"between the router's {self.model.top_k} and all {self.shape.experts}"
+                raise BadInput(f"gating.experts={options.experts} must be {expected}")
+            parts.mixer = ExpertBudget(parts.mixer, self._gates(), options.experts, lambda: parts.cache.streaming)
         parts.drafter = self._drafter(parts)
+
+    def _gates(self) -> list[Any]:
+        layers = self._pair.target.get_decoder().layers
+        return [layers[layer].mlp.gate for layer in self._pair.store.shape.layers]
 
     def _drafter(self, parts: Parts) -> Drafter:
         options = self.options.drafter

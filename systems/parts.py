@@ -14,6 +14,9 @@ from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import AdaptiveLayersOptions, LruOptions, StaticHotOptions
 
+INT4_GROUPS = (32, 64, 128, 256)
+"""Weights to a scale that the INT4 kernel knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoPart:
@@ -47,7 +50,7 @@ class QuantisedSelfOptions:
     def __post_init__(self) -> None:
         expected = "at least 1; drafter.part=none drafts nothing"
         _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
-        _require(self.group in (32, 64, 128, 256), "drafter.group", self.group, "32, 64, 128 or 256")
+        _require(self.group in INT4_GROUPS, "drafter.group", self.group, "32, 64, 128 or 256")
         _require(self.latency is None or self.latency > 0, "drafter.latency", self.latency, "positive (seconds)")
 
 
@@ -180,6 +183,16 @@ class AllResidentOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Int4Options:
+    """`residency.part: int4`: an INT4 copy of every expert, `group` weights to a scale, is all there is (lossy)."""
+
+    group: int = 128
+
+    def __post_init__(self) -> None:
+        _require(self.group in INT4_GROUPS, "residency.group", self.group, "32, 64, 128 or 256")
+
+
+@dataclass(frozen=True, slots=True)
 class ActivationAwareOptions:
     """`residency.part: activation_aware`: MoE-Infinity's."""
 
@@ -197,6 +210,17 @@ class AdaptiveGatingOptions:
 
     def __post_init__(self) -> None:
         _require(self.tolerance > 0, "gating.tolerance", self.tolerance, "positive")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertBudgetOptions:
+    """`gating.part: expert_budget`: verifications read at most `experts` per layer (lossy); see
+    `systems.runtime.expert_budget`."""
+
+    experts: int = 4
+
+    def __post_init__(self) -> None:
+        _require(self.experts >= 1, "gating.experts", self.experts, "at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +274,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "in_order": InOrderOptions,
     },
     "placement": {"none": NoPart, "cpu": CpuOptions},
-    "gating": {"none": NoPart, "adaptive": AdaptiveGatingOptions},
+    "gating": {"none": NoPart, "adaptive": AdaptiveGatingOptions, "expert_budget": ExpertBudgetOptions},
     "engine": {
         "composed": NoPart,
         "transformers": TransformersOptions,
@@ -267,6 +291,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "belady": BeladyOptions,
         "pinned": PinnedOptions,
         "all": AllResidentOptions,
+        "int4": Int4Options,
         "peer": PeerResidencyOptions,
     },
 }

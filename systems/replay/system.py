@@ -8,7 +8,7 @@ from systems.api import BadInput, Costs, LinkSpec, Meter, Request, SystemConfig
 from systems.budget import affordable_slots
 from systems.combination import check_combination
 from systems.composed import ComposedSystem
-from systems.parts import AllResidentOptions, NoPart, Options
+from systems.parts import AllResidentOptions, Int4Options, NoPart, Options
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
 from systems.replay.trace import UNKNOWN_DRAFT, Header, Trace
@@ -58,6 +58,8 @@ def _check(config: SystemConfig, options: Options, header: Header) -> None:
         raise BadInput(f"engine.part={config.engine['part']} cannot be replayed; leave {config.name} out of `systems`")
     if not isinstance(options.gating, NoPart):
         raise BadInput("gating changes what is generated, which a trace cannot tell; set gating.part=none")
+    if isinstance(options.residency, Int4Options):
+        raise BadInput("residency.part=int4 changes what is generated, which a trace cannot tell; leave it out")
     part, length = config.drafter.get("part", "none"), getattr(options.drafter, "draft_length", 0)
     if part == "resident_self":
         raise BadInput(f"{UNKNOWN_DRAFT}; leave {config.name} out of `systems`")

@@ -121,6 +121,11 @@ class ExpertCache:
             else:
                 self._occupancy.end_streaming()
 
+    @property
+    def streaming(self) -> bool:
+        """Whether a prompt is being served."""
+        return self._occupancy.streaming
+
     def take_traffic(self) -> Traffic:
         """Return the counts since the last call."""
         with self._lock:

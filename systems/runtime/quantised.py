@@ -1,4 +1,4 @@
-"""INT4 copies of all experts, resident: the part of MoE-SpeQ's draft that is not shared (arXiv 2511.14102, 3.1).
+"""INT4 copies of all experts, resident: of MoE-SpeQ's draft (arXiv 2511.14102, 3.1) what is not shared, and `int4`.
 
 Symmetric, in groups of 128 inputs. The paper quantises with GPTQ; here every weight goes to the nearest of its group's
 levels. Products run on torch's packed INT4 kernel for the CPU in bf16, where it is as fast as an fp32 product; in
@@ -115,7 +115,7 @@ def check(hidden: int, intermediate: int, group: int, device: torch.device) -> N
     """
     if hidden % group or intermediate % group:
         raise BadInput(
-            f"drafter.group={group} must divide the experts' hidden size {hidden} and intermediate size {intermediate}"
+            f"group={group} of INT4 must divide the experts' hidden size {hidden} and intermediate size {intermediate}"
         )
     if device.type != "cpu":
-        raise BadInput("drafter.part=quantised_self runs on the CPU only so far; set model.device=cpu")
+        raise BadInput("INT4 experts run on the CPU only so far; set model.device=cpu")

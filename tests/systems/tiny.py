@@ -123,6 +123,8 @@ def shipped(name: str) -> SystemConfig:
         drafter |= {"draft_length": 3}
     if drafter["part"] == "quantised_self":
         drafter |= {"group": 32}
+    if found.get("residency", {}).get("part") == "int4":
+        found["residency"] |= {"group": 32}
     return SystemConfig(**found)
 
 

@@ -41,5 +41,5 @@ def test_bytes_are_those_of_the_packed_copies(tmp_path: object) -> None:
 
 
 def test_shapes_without_whole_groups_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"drafter\.group=128 must divide .* 100"):
+    with pytest.raises(BadInput, match=r"group=128 of INT4 must divide .* 100"):
         check(100, 256, 128, torch.device("cpu"))
