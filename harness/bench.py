@@ -17,7 +17,7 @@ from harness.accuracy import consent, grading
 from harness.comparison import Measured
 from harness.config import BenchConfig
 from harness.contender import Contender
-from harness.files import dump, ensure_writable, write_text
+from harness.files import dump, ensure_writable, exclusive, write_text
 from harness.generation import Generation
 from harness.progress import Display
 from harness.records import CellWriter, Row
@@ -46,21 +46,27 @@ def run(config: BenchConfig, console: Console) -> Outcome:
     if config.output is not None:
         ensure_writable(Path(config.output))
     prompts = datasets.load(config.dataset)
-    key = config.key(
+    key = key_of(config, prompts)
+    refusal = consent.refusal(config, console)  # asked before measuring, so that nobody waits
+    folders = {label: Path(config.runs) / key / label for label in config.systems}
+    with exclusive(Path(config.runs) / key, lambda: console.print(f"{key}: waiting for the process that measures it")):
+        found = [records.finished_row(folder) for folder in folders.values()] if config.resume else [None]
+        if all(found):
+            console.print(f"{key} is finished; its records are shown (resume=false measures again)", highlight=False)
+            done = [row for row in found if row is not None]
+        else:
+            done = _measure(config, key, folders, prompts, console)
+    compared = _among_others(config, done, folders)
+    return Outcome(config, key, grading.graded(config, prompts, compared, folders, refusal, console), folders)
+
+
+def key_of(config: BenchConfig, prompts: Sequence[datasets.Prompt]) -> str:
+    """Return the hash that names a comparison of this code, with these weights, on these prompts."""
+    return config.key(
         provenance.code_fingerprint(),
         provenance.folder_fingerprint(filter(None, (config.model.target, config.model.draft, config.replay))),
         datasets.fingerprint(prompts),
     )
-    refusal = consent.refusal(config, console)  # asked before measuring, so that nobody waits
-    folders = {label: Path(config.runs) / key / label for label in config.systems}
-    found = [records.finished_row(folder) for folder in folders.values()] if config.resume else [None]
-    if all(found):
-        console.print(f"{key} is finished; its records are shown (resume=false measures again)", highlight=False)
-        done = [row for row in found if row is not None]
-    else:
-        done = _measure(config, key, folders, prompts, console)
-    compared = _among_others(config, done, folders)
-    return Outcome(config, key, grading.graded(config, prompts, compared, folders, refusal, console), folders)
 
 
 def publish(outcome: Outcome, folder: Path) -> None:
@@ -156,7 +162,8 @@ def _provenance(
     facts = provenance.collect() | {
         "key": key,
         "code": provenance.code_fingerprint(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "max_new_tokens": config.measure.max_new_tokens,
         "threads": torch.get_num_threads(),
         "model": pair.describe(),
         "dataset": {

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import schema
 from harness.config import (
@@ -47,6 +47,14 @@ class Entry:
     base: str
     label: str | None = None
     override: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Composed(NamedTuple):
+    """What Hydra has composed, unchecked: plain values, the config folders, and what was typed."""
+
+    plain: Plain
+    folders: Sequence[Path]
+    overrides: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,8 @@ class BenchConfig:
     output: str | None = None
     replay: str | None = None
     resume: bool = True
+    dry_run: bool = False
+    fail_fast: bool = False
     reference: SystemConfig | None = field(default=None, repr=False)
     """The system whose greedy tokens are the reference; null switches the correctness check off."""
 
@@ -155,7 +157,7 @@ class BenchConfig:
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers, as plain data: not where they go."""
         plain = asdict(self)
-        for name in ("tracking", "accuracy", "runs", "output", "resume", "baselines"):
+        for name in ("tracking", "accuracy", "runs", "output", "resume", "dry_run", "fail_fast", "baselines"):
             del plain[name]
         return plain
 

@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -62,6 +62,34 @@ def ensure_writable(folder: Path) -> None:
             stream.write(b"\0")
     except OSError as error:
         raise CannotWrite(folder, error) from error
+
+
+@contextmanager
+def exclusive(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Let one process at a time work in a folder, which is made; the lock of a process that dies is free at once.
+
+    Args:
+        on_wait: called before waiting for another process.
+
+    Raises:
+        CannotWrite: the folder is read-only.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+    except OSError as error:
+        raise CannotWrite(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Lines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class CellWriter:
         write_text(folder / UNFINISHED, "measuring\n")
         write_text(folder / "config.yaml", config)
         write_text(folder / "provenance.json", dump(provenance, indent=1))
+        self._provenance = provenance
         self._requests = Lines(folder / "requests.jsonl")
         self._steps = Lines(folder / "steps.jsonl")
 
@@ -50,6 +52,8 @@ class CellWriter:
         self._close()
         for name in ("requests", "steps"):
             _to_parquet(self.folder / f"{name}.jsonl")
+        ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        write_text(self.folder / "provenance.json", dump({**self._provenance, **ended}, indent=1))
         write_text(self.folder / "summary.json", dump(summary(self.folder.parent.name, [row]), indent=1))
         (self.folder / UNFINISHED).unlink(missing_ok=True)
 

@@ -6,18 +6,23 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import compose
-from harness.compose import Plain
+from harness.compose import Composed, Plain
 from harness.config import BenchConfig
 from harness.explain import explain
 from harness.files import CannotWrite
 from harness.records import Row
 from harness.status import FAILING
 from systems.api import BadInput
+
+if TYPE_CHECKING:
+    from harness.bench import Outcome
+    from harness.sweeping.jobs import Sweep
 
 T = TypeVar("T")
 Read = Callable[[Plain, Sequence[Path], Sequence[str]], T]
@@ -34,14 +39,15 @@ def main() -> int:
     """Run the bench for `sys.argv`; return 0, 1 (failed, diverged, beyond a bound), 2 usage, 128 + signal."""
     from rich.console import Console
 
-    from harness import sweep
-    from harness.bench import Outcome
+    from harness.sweeping import leader
+    from harness.sweeping.jobs import Sweep
 
-    outcomes: list[Outcome] = []
-    code = launch(lambda config: outcomes.append(_compare(config)), compose.bench_config)
-    if len(outcomes) > 1:
-        sweep.show(outcomes, Console())
-    return code or verdict(row for outcome in outcomes for row in outcome.rows)
+    sweep, rows = Sweep.typed(sys.argv[1:]), list[Row]()
+    code = launch(partial(_work, sweep, rows), Composed)
+    if leader.Leader.runs is not None and code == OK:
+        rows, refused = leader.finish(sweep, leader.Leader.runs, Console())
+        code = USAGE if refused else OK
+    return code or verdict(rows)
 
 
 def verdict(rows: Iterable[Row]) -> int:
@@ -49,8 +55,11 @@ def verdict(rows: Iterable[Row]) -> int:
     return FAILURE if any(row["status"] in FAILING for row in rows) else OK
 
 
-def launch(task: Callable[[T], None], read: Read[T], root: str = "config") -> int:
-    """Compose each job's config from `conf/ROOT.yaml`, `read` it and hand it to `task`; return the exit code."""
+def launch(task: Callable[[T], Any], read: Read[T], root: str = "config") -> int:
+    """Compose each job's config from `conf/ROOT.yaml`, `read` it and hand it to `task`; return the exit code.
+
+    What `task` returns is what a sweeper that searches goes by.
+    """
     # Before transformers and datasets are imported: nothing may be fetched, nor wait for a network.
     for name in OFFLINE:
         os.environ.setdefault(name, "1")
@@ -66,23 +75,24 @@ def launch(task: Callable[[T], None], read: Read[T], root: str = "config") -> in
     return USAGE if problems else OK
 
 
-def _hydra(task: Callable[[T], None], read: Read[T], problems: list[str], root: str) -> None:
+def _hydra(task: Callable[[T], Any], read: Read[T], problems: list[str], root: str) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> Any:
         runtime: Any = HydraConfig.get()
         folders = [Path(source.path) for source in runtime.runtime.config_sources if source.schema == "file"]
         try:
             plain: Any = OmegaConf.to_container(config, resolve=True)
-            task(read(plain, folders, list(runtime.overrides.task)))
+            return task(read(plain, folders, list(runtime.overrides.task)))
         except (BadInput, OmegaConfBaseException) as error:
             # Kept from Hydra, which would print its own message; the other jobs of a sweep go on.
             problems.append(str(error) if isinstance(error, BadInput) else explain(error))
             _report(problems[-1], USAGE)
+            return None
 
     try:
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name=root)(job)()
@@ -95,7 +105,27 @@ def _hydra(task: Callable[[T], None], read: Read[T], problems: list[str], root: 
         _report(problems[-1], USAGE)
 
 
-def _compare(config: BenchConfig) -> Any:
+def _work(sweep: Sweep, rows: list[Row], composed: Composed) -> float | None:
+    """Do a comparison, or a job of a sweep; other processes than the first have no use for `rows`."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from rich.console import Console
+
+    from harness.sweeping import leader, work
+
+    hydra: Any = HydraConfig.get()
+    if hydra.mode is RunMode.MULTIRUN:
+        return work.take(sweep, hydra.job.num, composed, _compare)
+    config = compose.bench_config(*composed)
+    if config.dry_run:
+        leader.show_plan([work.planned(config)], Console())
+    else:
+        rows += _compare(config).rows
+    return None
+
+
+def _compare(config: BenchConfig) -> Outcome:
     from rich.console import Console
 
     from harness import bench, table

@@ -1,0 +1,53 @@
+"""Running sweeps over the fakes, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.harness.app import CONF, SMALL
+
+ROOT = Path(__file__).parents[3]
+FAKES = Path(__file__).parent / "fakes"
+COUNTED = (
+    "hit_rate", "late", "bytes_per_token", "wasted_bytes", "prefetch_precision", "acceptance_rate", "acceptance_length",
+    "exact_match",
+)  # fmt: skip
+"""Metrics that no clock takes part in."""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    (folder / "prompts.jsonl").write_text("".join(f'{{"prompt": "def f{i}"}}\n' for i in range(5)))
+    words = ("--multirun", "--config-dir", str(CONF), *SMALL, "dataset=jsonl", "dataset.path=prompts.jsonl", *arguments)
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *words], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": f"{FAKES}:{ROOT}", "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == code, out + errors
+    return out + errors
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    """The tidy table of the only sweep there."""
+    from pyarrow.parquet import read_table
+
+    (path,) = folder.glob("results/runs/sweeps/*/cells.parquet")
+    found: list[dict[str, Any]] = read_table(path).to_pylist()
+    return found
+
+
+def counts(folder: Path) -> list[dict[str, Any]]:
+    """All of it that no clock takes part in."""
+    return [
+        {name: value for name, value in line.items() if name != "key"}
+        for line in table(folder)
+        if line["metric"] in COUNTED
+    ]

@@ -1,0 +1,88 @@
+"""Sweeps as they are typed: killed and resumed, under several launchers, with cells that raise."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.files import exclusive
+from tests.harness.sweeping.sweeper import counts, finish, start, table
+
+FOUR = "systems=[offload,sd_offload,moe_infinity,slow]"
+SIX = "budget=0.4,0.5,0.6,0.7,0.8,0.9"
+
+
+def _summaries(folder: Path) -> dict[Path, int]:
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.glob("results/runs/*/*/summary.json")}
+
+
+@pytest.mark.nightly
+def test_a_sweep_of_24_cells_killed_in_the_middle_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed.mkdir()
+    whole.mkdir()
+    process = start(killed, FOUR, SIX)
+    while len(_summaries(killed)) < 8:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(0.5)  # into the third comparison
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = _summaries(killed)
+    assert 8 <= len(before) < 24
+    out = finish(start(killed, FOUR, SIX))
+    assert out.count("is finished") == len(before) // 4
+    after = _summaries(killed)
+    assert len(after) == 24
+    assert {path: after[path] for path in before} == before  # none was done twice
+    assert not list(killed.glob("results/runs/*/*/UNFINISHED"))
+    finish(start(whole, FOUR, SIX))
+    assert counts(killed) == counts(whole)
+    assert len({(line["p_budget"], line["system"]) for line in table(killed)}) == 24
+    same = ("job", "key", "system", "status", "metric", "unit", "definition", "n", "unknown_because")
+    assert [[line[name] for name in same] for line in table(killed)] == [
+        [line[name] for name in same] for line in table(whole)
+    ]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+        ("hydra/launcher=submitit_local",),
+    ],
+)
+def test_every_launcher_gives_the_same_counters(launcher: tuple[str, ...], tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    jobs = ("system=offload,sp_moe,crash", "budget=0.4,0.8")
+    finish(start(one, *jobs), 1)
+    finish(start(other, *jobs, *launcher), 1)
+    assert counts(one) == counts(other)
+    assert counts(one)
+    assert {path.parent.name for path in one.glob("results/runs/sweeps/*/cells.parquet")} == {
+        path.parent.name for path in other.glob("results/runs/sweeps/*/cells.parquet")
+    }
+
+
+def test_only_one_at_a_time_works_on_a_cell(tmp_path: Path) -> None:
+    said, order = list[str](), list[str]()
+
+    def second() -> None:
+        with exclusive(tmp_path, lambda: said.append("waiting")):
+            order.append("second")
+
+    with exclusive(tmp_path, lambda: said.append("never")):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not said:
+            time.sleep(0.001)
+        order.append("first")
+    thread.join()
+    assert (said, order) == (["waiting"], ["first", "second"])
