@@ -311,6 +311,7 @@ class SystemConfig:
     residency: Mapping[str, Any] = field(default_factory=lambda: {"part": "lru"})
     placement: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     gating: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
+    attention: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     engine: Mapping[str, Any] = field(default_factory=lambda: {"part": "composed"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Protocol
 
@@ -12,8 +13,10 @@ from systems.parts import (
     ActivationMatrixOptions,
     AllResidentOptions,
     BeladyOptions,
+    ChunkedAttentionOptions,
     CutoffPrefetchOptions,
     Int4Options,
+    LayerStreamOptions,
     LookaheadBufferOptions,
     NextGateOptions,
     NoPart,
@@ -32,6 +35,7 @@ from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
 from systems.policies.predicting import ActivationMatching, Foresight, NextGate, Predict
 from systems.policies.residency import AdaptiveLayersOptions, LayeredLru, Lru, Residency
+from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.runtime.clock import Clock, Pace, VirtualClock, WallClock
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
@@ -74,7 +78,7 @@ class Assembly(ABC):
         slots = self.slots()
         cache = self._cache(slots, self.transport(slots), residency)
         hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
-        listener = self._listener(hinting, residency, slots)
+        listener = self._listener(hinting, residency, slots, cache.absent)
         parts = Parts(cache, hinting, self.mixer(cache, listener), residency, listener or Listener())
         if isinstance(listener, Foresight):
             parts.foresight = listener
@@ -112,6 +116,14 @@ class Assembly(ABC):
     def finish(self, parts: Parts) -> None:
         """Add what has to do with computing: the drafter, and gating."""
 
+    @property
+    def micro_batches(self) -> int:
+        """How many parts of a batch visit each layer; on a virtual clock they are computed as one."""
+        attention = self.options.attention
+        return (
+            attention.micro_batches if isinstance(attention, ChunkedAttentionOptions) and not self.clock.virtual else 1
+        )
+
     def scheduler(self, parts: Parts, token_time: float) -> LookaheadScheduler | None:
         """What fetches for a self-draft, whose tokens take `token_time` seconds each."""
         if not isinstance(self.options.predictor, LookaheadBufferOptions):
@@ -144,6 +156,8 @@ class Assembly(ABC):
             return Belady(self._future)
         if isinstance(options, AllResidentOptions | Int4Options | NoPart):
             return Lru()
+        if isinstance(options, StreamingOptions):
+            return options.build(self.shape, self.micro_batches)
         residency: Residency = options.build(self.shape)
         return residency
 
@@ -167,12 +181,23 @@ class Assembly(ABC):
         paced = self.link.remote_token if self.link is not None else 0.0
         return Elsewhere(len(slots), Placement(remote, self.costs.transfer), paced, self.clock)
 
-    def _listener(self, hinting: Hinting, residency: Residency, slots: SlotTable) -> Listener | None:
+    def carried(self, tokens: int) -> int:
+        """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""
+        if not self.costs.transfer:
+            return self.shape.slots
+        return math.ceil(self.costs.at(self.costs.target_layer, tokens) / self.costs.transfer) + 1
+
+    def _listener(self, hinting: Hinting, residency: Residency, slots: SlotTable, absent: Absent) -> Listener | None:
         options, prefetch = self.options.predictor, self.options.prefetch
         if isinstance(options, NextGateOptions):
             adaptive = isinstance(self.options.residency, AdaptiveLayersOptions)
             quotas = residency if adaptive and isinstance(residency, LayeredLru) else None
             return NextGate(self.predict(), hinting, self.shape, prefetch.depth, quotas)
+        if isinstance(options, LayerStreamOptions):
+            between = 0 if isinstance(self.options.drafter, NoPart) else self.shape.slots
+            return LayerStream(
+                hinting, self.shape, prefetch.depth, options.recent, absent, self.carried, between or self.carried(1)
+            )
         if isinstance(options, RehearsalOptions):
             return Foresight(self._future, hinting, slots.owner)
         predicts = isinstance(options, ActivationMatrixOptions)

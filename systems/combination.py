@@ -7,13 +7,16 @@ from typing import Any
 from systems.api import BadInput, SystemConfig
 from systems.parts import (
     PARTS,
+    ActivationAwareOptions,
     ActivationMatrixOptions,
     BeladyOptions,
+    ChunkedAttentionOptions,
     CutoffPrefetchOptions,
     DraftAttentionOptions,
     ExpertBudgetOptions,
     InOrderOptions,
     Int4Options,
+    LayerStreamOptions,
     LookaheadBufferOptions,
     ModelDrafterOptions,
     NextGateOptions,
@@ -23,6 +26,7 @@ from systems.parts import (
     PeerResidencyOptions,
     PhasesOptions,
     PriorityOptions,
+    PromptLookupOptions,
     QuantisedSelfOptions,
     RehearsalOptions,
     ResidentSelfOptions,
@@ -35,11 +39,14 @@ ACTS_ON = {
     ActivationMatrixOptions: PriorityOptions,
     LookaheadBufferOptions: PhasesOptions,
     RehearsalOptions: InOrderOptions,
+    LayerStreamOptions: NextLayersOptions,
     NoPart: NoPart,
 }
 """Which prefetch part acts on which predictor."""
 LISTENS_TO = {DraftAttentionOptions: ModelDrafterOptions, LookaheadBufferOptions: QuantisedSelfOptions}
 """Predictors that listen to one kind of drafter."""
+IN_PARTS = (NoPart, ModelDrafterOptions, PromptLookupOptions, LayerStreamOptions)
+"""Drafters and predictors that do not ask which rows of the batch a layer is computing."""
 
 
 def check_combination(config: SystemConfig, options: Options) -> None:
@@ -65,12 +72,13 @@ def check_combination(config: SystemConfig, options: Options) -> None:
         )
     if isinstance(options.residency, BeladyOptions) != isinstance(options.predictor, RehearsalOptions):
         raise BadInput("residency.part=belady and predictor.part=rehearsal go together: set both, or neither")
+    if isinstance(options.drafter, ResidentSelfOptions):
+        _check_self(config, options)
     if isinstance(options.residency, Int4Options) and not isinstance(options.predictor, NoPart):
         raise BadInput(f"residency.part=int4 moves nothing, so predictor.part={predictor} would; set it to none")
     if isinstance(options.gating, ExpertBudgetOptions) and isinstance(options.drafter, NoPart):
         raise BadInput("gating.part=expert_budget limits what a verification reads; set drafter.part=model")
-    if isinstance(options.drafter, ResidentSelfOptions):
-        _check_self(config, options)
+    _check_parts(config, options)
 
 
 def check_pinned(options: Options, top_k: int, experts: int) -> None:
@@ -97,6 +105,19 @@ def _check_self(config: SystemConfig, options: Options) -> None:
         if not isinstance(getattr(options, group), NoPart):
             name = getattr(config, group)["part"]
             raise BadInput(f"{group}.part={name} does not go with drafter.part=resident_self; set {group}.part=none")
+
+
+def _check_parts(config: SystemConfig, options: Options) -> None:
+    """Refuse to divide a batch among parts that count its rows."""
+    if isinstance(options.attention, ChunkedAttentionOptions) and options.attention.micro_batches > 1:
+        for group in ("drafter", "predictor"):
+            if not isinstance(getattr(options, group), IN_PARTS):
+                name = getattr(config, group)["part"]
+                raise BadInput(f"{group}.part={name} needs the whole batch at once; set attention.micro_batches=1")
+        if isinstance(options.residency, ActivationAwareOptions):
+            raise BadInput("residency.part=activation_aware needs the whole batch; set attention.micro_batches=1")
+    if isinstance(options.predictor, DraftAttentionOptions) and options.drafter.split > 1:
+        raise BadInput("predictor.part=draft_attention listens to the whole batch at once; set drafter.split=1")
 
 
 def _name(group: str, kind: type[Any]) -> str:

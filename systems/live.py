@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from systems.drafters.quantised_self import QuantisedSelf
 from systems.drafters.resident_self import ResidentSelf, nearest_experts
 from systems.parts import (
     AdaptiveGatingOptions,
+    ChunkedAttentionOptions,
     DraftAttentionOptions,
     ExpertBudgetOptions,
     Int4Options,
@@ -31,6 +33,7 @@ from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
 from systems.policies.repinning import PinnedExperts
 from systems.runtime.calibration import draft_token_time
+from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.draft_attention import DraftAttention
 from systems.runtime.expert_budget import ExpertBudget
 from systems.runtime.expert_cache import ExpertCache
@@ -40,6 +43,7 @@ from systems.runtime.pair import Pair
 from systems.runtime.quantised import QuantisedExperts
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.slots import Slots
+from systems.runtime.split_decoder import MicroBatches, SplitDecoder, check_device
 from systems.runtime.store import RamStore
 from systems.runtime.transport import HostTransport, Transport
 
@@ -89,7 +93,10 @@ class LiveAssembly(Assembly):
         return CachedExperts(cache, listener, self.pace if self.clock.virtual else None)
 
     def finish(self, parts: Parts) -> None:
-        """Gate, and draft."""
+        """Gate, divide the batch, and draft."""
+        if isinstance(self.options.attention, ChunkedAttentionOptions):
+            check_device(self._pair.target)
+            parts.decoder = partial(MicroBatches, parts=self.micro_batches)
         if isinstance(options := self.options.gating, AdaptiveGatingOptions):
             gating = AdaptiveGating(parts.mixer, self.shape.layers, options.tolerance)
             parts.gating = parts.mixer = gating
@@ -120,7 +127,10 @@ class LiveAssembly(Assembly):
             assert parts.depth is not None
             listener = DraftAttention(self._pair, parts.depth, parts.hinting.prefetch)
         pace = self.pace if self.clock.virtual else None
-        return ModelDrafter(self._pair.draft, options.draft_length, self._pair.draft_bytes, listener, pace)
+        make: MakeDecoder = Decoder
+        if options.split > 1 and not self.clock.virtual:
+            make = partial(SplitDecoder, parts=options.split)
+        return ModelDrafter(self._pair.draft, options.draft_length, self._pair.draft_bytes, listener, pace, make)
 
     def _resident_self(self, options: ResidentSelfOptions, parts: Parts) -> Drafter:
         slots, pinned, store = parts.cache.slots, parts.residency, self._pair.store

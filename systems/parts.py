@@ -13,6 +13,7 @@ from systems.policies.lookahead import LookaheadOptions, Schedule
 from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import AdaptiveLayersOptions, LruOptions, StaticHotOptions
+from systems.policies.streaming import StreamingOptions
 
 INT4_GROUPS = (32, 64, 128, 256)
 """Weights to a scale that the INT4 kernel knows."""
@@ -25,13 +26,18 @@ class NoPart:
 
 @dataclass(frozen=True, slots=True)
 class ModelDrafterOptions:
-    """`drafter.part: model`: the pair's draft model proposes `draft_length` tokens per step."""
+    """`drafter.part: model`: the pair's draft model proposes `draft_length` tokens per step.
+
+    It computes the rows of a batch in `split` parts at the same time, each in a thread of its own.
+    """
 
     draft_length: int = 2
+    split: int = 1
 
     def __post_init__(self) -> None:
         expected = "at least 1; drafter.part=none drafts nothing"
         _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
+        _require(self.split >= 1, "drafter.split", self.split, "at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,17 @@ class LookaheadBufferOptions(PredictorOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class LayerStreamOptions(PredictorOptions):
+    """`predictor.part: layer_stream`: the next layers' experts, all of them as SpecMoEOff streams them, or with
+    `recent` those that a layer needed in as many forwards before."""
+
+    recent: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.recent is None or self.recent >= 1, "predictor.recent", self.recent, "at least 1, or null")
+
+
+@dataclass(frozen=True, slots=True)
 class RehearsalOptions(PredictorOptions):
     """`predictor.part: rehearsal`: the oracle's; the same requests are run before, unmeasured."""
 
@@ -143,8 +160,7 @@ class CutoffPrefetchOptions(PrefetchOptions):
 
 @dataclass(frozen=True, slots=True)
 class NextLayersOptions(PrefetchOptions):
-    """`prefetch.part: next_layers`: fetch what is predicted for the next layer, and where nothing of it is missing
-    for the one behind it, up to `depth` layers ahead."""
+    """`prefetch.part: next_layers`: fetch what is predicted for the layers ahead, `depth` of them at most."""
 
     depth: int = 2
 
@@ -213,6 +229,20 @@ class AdaptiveGatingOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkedAttentionOptions:
+    """`attention.part: chunked`: verification attends on the host, keys and values read once for all drafted tokens.
+
+    The rows are cut into `micro_batches`, so that the attention of one runs beside the experts of another; each is a
+    need of its own in the counts of experts.
+    """
+
+    micro_batches: int = 2
+
+    def __post_init__(self) -> None:
+        _require(self.micro_batches >= 1, "attention.micro_batches", self.micro_batches, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class ExpertBudgetOptions:
     """`gating.part: expert_budget`: verifications read at most `experts` per layer (lossy); see
     `systems.runtime.expert_budget`."""
@@ -264,6 +294,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "activation_matrix": ActivationMatrixOptions,
         "lookahead_buffer": LookaheadBufferOptions,
         "rehearsal": RehearsalOptions,
+        "layer_stream": LayerStreamOptions,
     },
     "prefetch": {
         "none": NoPart,
@@ -275,6 +306,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
     },
     "placement": {"none": NoPart, "cpu": CpuOptions},
     "gating": {"none": NoPart, "adaptive": AdaptiveGatingOptions, "expert_budget": ExpertBudgetOptions},
+    "attention": {"none": NoPart, "chunked": ChunkedAttentionOptions},
     "engine": {
         "composed": NoPart,
         "transformers": TransformersOptions,
@@ -289,6 +321,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "activation_aware": ActivationAwareOptions,
         "lookahead": LookaheadOptions,
         "belady": BeladyOptions,
+        "streaming": StreamingOptions,
         "pinned": PinnedOptions,
         "all": AllResidentOptions,
         "int4": Int4Options,
@@ -307,6 +340,7 @@ class Options:
     residency: Any
     placement: Any
     gating: Any
+    attention: Any
 
     @classmethod
     def of(cls, config: SystemConfig) -> Options:
