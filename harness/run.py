@@ -109,7 +109,6 @@ def _work(sweep: Sweep, rows: list[Row], composed: Composed) -> float | None:
     """Do a comparison, or a job of a sweep; other processes than the first have no use for `rows`."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-
     from rich.console import Console
 
     from harness.sweeping import leader, work
