@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all cutoff overhead figures fidelity test test-nightly lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all cutoff overhead figures report fidelity test test-nightly lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ fidelity: $(READY) ## How well a replay predicts this machine, calibrated on one
 figures: $(READY) ## Draw every figure from stored records, offline (results/figures)
 	$(BIN)/python -m harness.figures $(ARGS)
 
+report: $(READY) ## A page per published result set, with Markdown and CSV (reports/)
+	$(BIN)/python -m harness.report $(ARGS)
+
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -71,4 +74,4 @@ lock: $(READY) ## Pin the versions now in .venv, after an upgrade by hand
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^spmoe-bench' | sed 's/+cpu$$//' > requirements.lock
 
 clean: ## Remove caches and unpublished runs, not results
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .cache outputs multirun results/runs
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .cache outputs multirun reports results/runs

@@ -1,0 +1,74 @@
+"""Write a page per result set, to read on any screen or on paper, with Markdown and CSV of the same tables.
+
+python -m harness.report results/bench
+python -m harness.report                        every published set
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.files import ensure_writable, write_text
+from harness.provenance import ROOT
+from harness.report import forms
+from harness.report.content import gather
+from harness.run import OK, USAGE
+from systems.api import BadInput
+
+FORMS = {"html": forms.html, "md": forms.markdown, "csv": forms.tidy}
+UNPUBLISHED = "runs"
+
+
+def main() -> int:
+    """Command line; 0, or 2 for records that are missing or cannot be read."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="*", type=Path, help="folders with a summary.json, or one per point")
+    parser.add_argument("--output", type=Path, default=Path("reports"), help="where NAME.html, NAME.md and NAME.csv go")
+    arguments = parser.parse_args()
+    try:
+        ensure_writable(arguments.output)
+        for folder in arguments.results or published(ROOT / "results"):
+            write(folder, arguments.output)
+    except BadInput as error:
+        sys.stderr.write(f"error: {error}\n")
+        return USAGE
+    return OK
+
+
+def published(results: Path) -> Sequence[Path]:
+    """Return the folders of all result sets.
+
+    Raises:
+        BadInput: there is none.
+    """
+    sets = {file.parent for file in results.glob("*/summary.json")}
+    sets |= {file.parent.parent for file in results.glob("*/*/summary.json")}
+    found = sorted(folder for folder in sets if folder.name != UNPUBLISHED and _has_systems(folder))
+    if not found:
+        raise BadInput(f"{results} has no published results; make some, e.g. with make bench")
+    return found
+
+
+def write(folder: Path, output: Path) -> None:
+    """Write all forms of one set.
+
+    Raises:
+        Missing, Unreadable: see `harness.published`.
+        CannotWrite: the output.
+    """
+    report = gather(folder)
+    for suffix, form in FORMS.items():
+        write_text(output / f"{report.name}.{suffix}", form(report))
+    sys.stdout.write(f"{output / report.name}.html: {len(report.rows)} cells, {len(report.pictures)} figures\n")
+
+
+def _has_systems(folder: Path) -> bool:
+    """Whether a set is of systems: what measures the models alone has a summary of another kind."""
+    return (folder / "provenance.json").is_file() or any(folder.glob("*/provenance.json"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
