@@ -439,7 +439,20 @@ def record_traces(
     record_folder(cast("Any", pair), longest_drafters(systems), requests, costs, folder)
 
 
-def load_traces(folder: Path) -> Traces:
+class Recording(Traces, Protocol):
+    """A recording of models that ran."""
+
+    record_bytes: int
+    """Bytes of one expert."""
+    expert_bytes: int
+    """Bytes of all experts."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests that it holds, in order, each as long as it became; those of the warm-up come last."""
+
+
+def load_traces(folder: Path) -> Recording:
     """Open a recording.
 
     Raises:

@@ -23,6 +23,15 @@ class TraceFolder:
         self.costs = costs.read(folder)
         self._folder = folder
         self._read: dict[str, Trace] = {}
+        header = self.of("none").header
+        self.record_bytes = header.record_bytes
+        self.expert_bytes = header.record_bytes * header.layers * header.experts
+
+    @property
+    def requests(self) -> list[Request]:
+        """What was recorded; see `systems.api.Recording`."""
+        records = self.of("none").records
+        return [Request(name, record.tokens, len(record.agreed) + 1) for name, record in records.items()]
 
     def of(self, drafter: str) -> Trace:
         """Return the trace that a system with this drafter part can be replayed from.

@@ -65,21 +65,21 @@ class VirtualClock:
 
     def __init__(self, overheads: Overheads | None = None) -> None:
         self._overheads = overheads or Overheads()
-        self._now = 0.0
+        self.time = 0.0
         self._owed = 0.0
 
     def now(self) -> float:
         """The virtual time."""
-        return self._now
+        return self.time
 
     def wait(self, until: float) -> None:
         """Let the time be at least `until`."""
-        if until > self._now:
-            self._now = until
+        if until > self.time:
+            self.time = until
 
     def spend(self, seconds: float) -> None:
         """Let so many seconds of computing pass, and what it is slowed by."""
-        self._now += seconds * self._overheads.scale + self._owed
+        self.time += seconds * self._overheads.scale + self._owed
         self._owed = 0.0
 
     def carried(self, records: int) -> None:

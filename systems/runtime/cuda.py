@@ -76,7 +76,8 @@ class CudaTransport:
         for slot in slots:
             self._free[slot] = event
 
-    def next_start(self) -> float:
+    @property
+    def free_at(self) -> float:
         """Not before the last copy has ended: decisions are made when the link is free, not queued on it."""
         if self._timed and not self._timed[-1][1].query():
             return self.clock.now() + 5e-5

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from systems.api import WorkerDied
 from systems.policies.orders import Order
-from systems.runtime.clock import Clock
+from systems.runtime.clock import Clock, VirtualClock
 from systems.runtime.desk import TransferDesk
 from systems.runtime.transport import Arrival, Due, Transport
 
@@ -54,21 +54,22 @@ class VirtualLink:
     def __init__(self, desk: TransferDesk, transport: Transport, loading: dict[int, Arrival | None]) -> None:
         self.lock = threading.Lock()
         self._desk, self._transport, self._loading = desk, transport, loading
+        assert isinstance(transport.clock, VirtualClock)
         self._clock, self._pending = transport.clock, desk.queue.pending
 
     def wake(self) -> None:
         """Start what the link would have started until now."""
-        while self._pending and self._transport.next_start() <= self._clock.now():
+        while self._pending and self._transport.free_at <= self._clock.time:
             if not self._carry():
                 return
 
     def wait(self) -> None:
         """Move on to what the link does next, or to the next arrival where no slot can be had before."""
-        self._clock.wait(self._transport.next_start())
+        self._clock.wait(self._transport.free_at)
         if self._carry():
             return
         arrivals = [arrival.at for arrival in self._loading.values() if isinstance(arrival, Due)]
-        later = [at for at in arrivals if at > self._clock.now()]
+        later = [at for at in arrivals if at > self._clock.time]
         if not later:
             raise Stuck(f"nothing can move: {self._desk.describe()}")
         self._clock.wait(min(later))
@@ -167,7 +168,7 @@ class ThreadedLink:
             while not self._closed:
                 if not self._pending:
                     self._sleep()
-                elif (delay := self._transport.next_start() - self._clock.now()) > 0:
+                elif (delay := self._transport.free_at - self._clock.now()) > 0:
                     self._work.wait(delay)
                 elif run := self._desk.admit():
                     return run

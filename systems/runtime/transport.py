@@ -53,6 +53,10 @@ class Transport(Protocol):
     clock: Clock
     asynchronous: bool
 
+    @property
+    def free_at(self) -> float:
+        """Earliest time (s) at which another transfer can start; 0 if at once."""
+
     def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
         """Move the records `first, first + 1, ...` into the slots `into` with one I/O call.
 
@@ -62,9 +66,6 @@ class Transport(Protocol):
 
     def released(self, slots: Sequence[int]) -> None:
         """The computation that reads these slots has been submitted; they may be overwritten after it."""
-
-    def next_start(self) -> float:
-        """Earliest time (s) at which another transfer can start; 0 if at once."""
 
     def busy_seconds(self) -> float:
         """Time the link has spent moving records."""
@@ -83,33 +84,29 @@ class PacedLink:
     def __init__(self, link: LinkSpec, record_bytes: int, clock: Clock) -> None:
         self.clock = clock
         self._latency, self._record = link.latency, record_bytes / link.bandwidth
-        self._free_at = 0.0
+        self.free_at = 0.0
         self._busy = 0.0
 
-    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
-        """Arrive by the clock alone; see `Transport`."""
-        return self.carry(len(into), asked)
+    def move(self, first: int, into: Sequence[int], asked: float, copied: float = 0.0) -> list[Arrival]:
+        """Arrive by the clock alone; see `Transport`.
 
-    def carry(self, records: int, asked: float, copied: float = 0.0) -> list[Arrival]:
-        """Return when records arrive whose copies had ended at `copied` (s): later ones push the link back."""
-        start = asked if asked > self._free_at else self._free_at
+        Args:
+            copied: when the records' real copies had ended (s); late ones push the link back.
+        """
+        start = asked if asked > self.free_at else self.free_at
         ready, arrivals = start + self._latency, list[Arrival]()
         began = start
-        for _ in range(records):
+        for _ in into:
             ready += self._record
             due = ready if ready > copied else copied
             arrivals.append(Due(due, self.clock, began))
             began = due
-        self._free_at = due
+        self.free_at = due
         self._busy += due - start
         return arrivals
 
     def released(self, slots: Sequence[int]) -> None:
         """Nobody reads."""
-
-    def next_start(self) -> float:
-        """When the link is free again."""
-        return self._free_at
 
     def busy_seconds(self) -> float:
         """Sum of transfer durations (s)."""
@@ -135,16 +132,17 @@ class HostTransport:
         self._store.read(first, [self._raw[slot] for slot in into])
         copied = self.clock.now()
         if self._paced is not None:
-            return self._paced.carry(len(into), asked, 0.0 if self.clock.virtual else copied)
+            return self._paced.move(first, into, asked, 0.0 if self.clock.virtual else copied)
         self._busy += copied - start
         return [Due(copied, self.clock, start)] * len(into)
 
     def released(self, slots: Sequence[int]) -> None:
         """Nothing to note: on the host, computation has ended when it returns."""
 
-    def next_start(self) -> float:
+    @property
+    def free_at(self) -> float:
         """When a paced link is free again."""
-        return self._paced.next_start() if self._paced is not None else 0.0
+        return self._paced.free_at if self._paced is not None else 0.0
 
     def busy_seconds(self) -> float:
         """Sum of transfer durations (s)."""

@@ -1,0 +1,203 @@
+"""Which system wins where: every combination of systems, budgets, links and draft lengths, in one process.
+
+    python -m harness.record experiment=bench replay=traces/bench
+    python -m harness.grid replay=traces/bench
+
+All cells are replayed from one recording, on whose machine's layer times the predictions rest. Beside the map, the
+command says how many cells and tokens a second of one processor gave, and how much faster than its own predictions it
+was.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from harness import compose, schema, table
+from harness.columns import UNKNOWN, Section
+from harness.files import Lines, ensure_writable, write_text
+from harness.forecast import with_draft_length
+from harness.run import launch
+from harness.tally import Tally
+from systems import api
+from systems.api import BadInput, Recording, SystemConfig
+
+
+@dataclass(frozen=True, slots=True)
+class GridConfig:
+    """`conf/grid.yaml`."""
+
+    replay: str
+    systems: Mapping[str, SystemConfig]
+    budgets: tuple[float, ...]
+    ratios: tuple[float, ...]
+    draft_lengths: tuple[int, ...]
+    remote_token_share: float
+    prompts: int | None
+    warmup: int
+    output: str
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("budgets", 0, 1), ("ratios", 0, float("inf")), ("draft_lengths", 0, float("inf"))):
+            values: Sequence[float] = getattr(self, name)
+            if not values or not all(least < value <= most for value in values):
+                bound = f"in ({least}, {most}]" if most == 1 else f"above {least}"
+                raise BadInput(f"`{name}` is {list(values)}; one or more numbers {bound} are needed")
+        if self.warmup < 0 or (self.prompts is not None and self.prompts < 1):
+            raise BadInput(f"`warmup` is {self.warmup} and `prompts` {self.prompts}; 0 and 1 are the least")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A system at a budget (share of all experts' bytes), a link (transfer : layer) and a draft length (0: none)."""
+
+    system: str
+    draft_length: int
+    budget: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What is predicted at a point: metrics by id, tokens replayed, and seconds that they would take live."""
+
+    values: Mapping[str, float | None]
+    reason: str | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def main() -> int:
+    """Replay for `sys.argv`; exit codes are those of `harness.run.main`."""
+    return launch(_run, _read, "grid")
+
+
+def points(config: GridConfig) -> Iterator[Point]:
+    """Every cell; systems that do not draft once per budget and link."""
+    for label, system in config.systems.items():
+        for length in config.draft_lengths if system.drafter["part"] != "none" else (0,):
+            for budget in config.budgets:
+                for ratio in config.ratios:
+                    yield Point(label, length, budget, ratio)
+
+
+class Replayer:
+    """Replays cells from one recording.
+
+    Raises:
+        BadInput: there is none, or it is too short.
+    """
+
+    def __init__(self, config: GridConfig) -> None:
+        self._config = config
+        self._recording: Recording = api.load_traces(Path(config.replay))
+        requests = self._recording.requests
+        measured = len(requests) - config.warmup if config.prompts is None else config.prompts
+        if measured < 1 or measured + config.warmup > len(requests):
+            raise BadInput(
+                f"`replay` holds {len(requests)} prompts, and {config.warmup} warm up before {max(measured, 1)}; "
+                "lower `warmup` or `prompts`, or record more"
+            )
+        self._measured, self._warmup = requests[:measured], requests[len(requests) - config.warmup :]
+
+    def __call__(self, point: Point) -> Replayed:
+        """Predict one cell.
+
+        Raises:
+            BadInput: from the system.
+        """
+        recording, share = self._recording, self._config.remote_token_share
+        transfer = point.ratio * recording.costs.target_layer[1]
+        link = api.LinkSpec(recording.record_bytes / transfer, 0.0, share * transfer, virtual=True)
+        costs = replace(recording.costs, transfer=transfer, call=0.0)
+        config = with_draft_length(self._config.systems[point.system], point.draft_length)
+        try:
+            system = api.build_replay(config, recording, int(point.budget * recording.expert_bytes), link, costs)
+        except api.DidNotFit as error:
+            return Replayed({}, str(error))
+        for request in self._warmup:
+            system.calibrate([request])
+        tally, seconds = Tally(system.now_ns), 0.0
+        for request in self._measured:
+            system.rehearse([request])
+            start = system.now_ns()
+            tally.begin(request.max_new_tokens)
+            system.generate([request], tally)
+            tally.end()
+            seconds += (system.now_ns() - start) / 1e9
+        system.close()
+        return Replayed(tally.values(), None, tally.generated, seconds)
+
+
+def _read(composed: dict[str, Any], folders: Sequence[Path], overrides: Sequence[str]) -> GridConfig:
+    values = dict(composed)
+    values["systems"] = compose.listed_systems(values["systems"], folders)
+    return schema.parse(GridConfig, values, "")
+
+
+def _run(config: GridConfig) -> None:
+    console, folder = Console(), Path(config.output)
+    ensure_writable(folder)
+    replay, cells = Replayer(config), list(points(config))
+    # What lives already lives on: a collector that walks through recordings takes longer than the replays.
+    gc.collect()
+    gc.freeze()
+    began, found = time.process_time(), dict[Point, Replayed]()
+    with_lines = Lines(folder / "grid.jsonl")
+    for point in track(cells, "cells", transient=True):
+        found[point] = replay(point)
+        with_lines.add([{**asdict(point), **found[point].values, "reason": found[point].reason}])
+    with_lines.close()
+    pace = _pace(list(found.values()), time.process_time() - began)
+    section = _map(config, found)
+    write_text(folder / "grid.md", table.as_markdown([section], [pace]))
+    table.draw([section], console)
+    console.print(f"{pace}\ndata: {folder / 'grid.jsonl'}", highlight=False)
+
+
+def _pace(found: Sequence[Replayed], seconds: float) -> str:
+    """What the replays took of one processor, and what they stand for."""
+    fitting = [one for one in found if one.tokens]
+    tokens, live = sum(one.tokens for one in fitting), sum(one.seconds for one in fitting)
+    if not tokens:
+        return f"{len(found)} cells: nothing fits"
+    return (
+        f"{len(found)} cells of {fitting[0].tokens} tokens behind their warm-up in {seconds:.1f} s of one processor: "
+        f"{len(found) / seconds:.1f} cells/s, {seconds / tokens * 1e6:.0f} us per token, "
+        f"{live / seconds:.0f} times faster than the {live:.0f} s that they predict"
+    )
+
+
+def _map(config: GridConfig, found: Mapping[Point, Replayed]) -> Section:
+    """The fastest system and its TPOT, budgets down and links across."""
+    lines = [
+        (f"{budget:.0%}", *(_fastest(found, budget, ratio) for ratio in config.ratios)) for budget in config.budgets
+    ]
+    headings = ("budget", *(f"{ratio:g} layers" for ratio in config.ratios))
+    return Section(
+        "Fastest system (draft length), TPOT ms, by budget and time of a transfer", headings, (), lines, len(lines)
+    )
+
+
+def _fastest(found: Mapping[Point, Replayed], budget: float, ratio: float) -> str:
+    here = [
+        (tpot, point)
+        for point, one in found.items()
+        if (point.budget, point.ratio) == (budget, ratio) and (tpot := one.values.get("tpot")) is not None
+    ]
+    if not here:
+        return UNKNOWN
+    tpot, point = min(here, key=lambda pair: pair[0])
+    return f"{point.system}{f' ({point.draft_length})' if point.draft_length else ''} {tpot * 1e3:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

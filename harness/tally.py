@@ -1,0 +1,69 @@
+"""A meter for thousands of replays: it counts, and finds the same TPOT, hit rate and bytes as records would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from systems.api import NullMeter, Traffic
+
+
+class Tally(NullMeter):
+    """Adds up the decode phase of one request after another; see `harness.metrics` for the definitions.
+
+    Args:
+        clock: nanoseconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        super().__init__([])
+        self._clock = clock
+        self._first = self._last = 0
+        self.generated = 0
+        """Tokens of all requests."""
+        self._time = self._tokens = self._steps = self._accepted = 0
+        self._needed = self._hits = self._moved = 0
+
+    def begin(self, limit: int) -> None:
+        """The next request, which ends after `limit` tokens, or as soon as it ended when it was recorded."""
+        self.tokens, self._limits = [[]], [limit]
+
+    def commit(self, row: int, tokens: Sequence[int]) -> bool:
+        """Stamp the first and the last tokens."""
+        now = self._clock()
+        if not self.tokens[row]:
+            self._first = now
+        self._last = now
+        return super().commit(row, tokens)
+
+    def end(self) -> None:
+        """The request has ended."""
+        tokens = len(self.tokens[0])
+        self.generated += tokens
+        self._tokens += tokens - 1
+        self._time += self._last - self._first
+
+    def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
+        """Count accepted drafts."""
+        self._steps += len(rows)
+        self._accepted += sum(accepted)
+
+    def traffic(self, traffic: Traffic) -> None:
+        """Count what decoding needed and moved."""
+        if traffic.phase == "decode":
+            self._moved += traffic.moved_bytes
+            for layer in traffic.layers:
+                self._needed += layer.needed
+                self._hits += layer.resident + layer.on_time
+
+    def values(self) -> dict[str, float | None]:
+        """Metrics by id; None where nothing was decoded."""
+        return {
+            "tpot": _ratio(self._time / 1e9, self._tokens),
+            "hit_rate": _ratio(self._hits, self._needed),
+            "bytes_per_token": _ratio(self._moved, self._tokens),
+            "acceptance_length": _ratio(self._steps + self._accepted, self._steps),
+        }
+
+
+def _ratio(up: float, down: float) -> float | None:
+    return up / down if down else None

@@ -1,0 +1,109 @@
+"""The grid: the same numbers as records and metrics give, refusals by name, and the command itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import grid
+from harness.compose import CONF
+from harness.grid import GridConfig, Point, Replayer
+from harness.meter import RecordingMeter
+from harness.metrics import acceptance, experts, tpot
+from harness.metrics.base import Cell
+from systems import api
+from systems.api import BadInput, LinkSpec
+from tests.harness.test_plan import config
+
+SYSTEMS = ["offload", "adapmoe", "sd_offload", "sp_moe", "sd_oracle"]
+PROMPTS, NEW = 3, 24
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated recording as if it were a measured one: a millisecond a layer."""
+    folder = tmp_path_factory.mktemp("recording")
+    costs = api.Costs({1: 1e-3, 3: 1.5e-3}, {1: 2e-4}, 1e-3, 0.0)
+    traces: Any = api.imagine_traces(config().shape, costs, 2, PROMPTS + 1, 5, NEW, 0)
+    traces.of("model").save(folder / "model.npz")
+    api.write_costs(folder, costs)
+    return folder
+
+
+def made(folder: Path, **changes: Any) -> GridConfig:
+    values = {
+        "replay": str(folder), "systems": SYSTEMS, "budgets": [0.5, 0.9], "ratios": [1, 4], "draft_lengths": [1, 2],
+        "remote_token_share": 0.1, "prompts": None, "warmup": 1, "output": str(folder / "grid"),
+    }  # fmt: skip
+    return grid._read(values | changes, [CONF], [])
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_cell_has_the_values_of_its_records(name: str, recording: Path) -> None:
+    """The same replay through the meter that records, and the metrics that are published."""
+    point = Point(name, 0 if name in ("offload", "adapmoe") else 2, 0.5, 4.0)
+    found = Replayer(made(recording))(point)
+    traces = api.load_traces(recording)
+    link = LinkSpec(traces.record_bytes / 4e-3, 0.0, 4e-4, virtual=True)
+    costs = api.Costs(traces.costs.target_layer, traces.costs.draft_layer, 4e-3, 0.0)
+    system = api.build_replay(made(recording).systems[name], traces, traces.expert_bytes // 2, link, costs)
+    *measured, warm_up = traces.requests
+    system.calibrate([warm_up])
+    generations = []
+    for number, request in enumerate(measured):
+        system.rehearse([request])
+        meter = RecordingMeter([request.id], [NEW], frozenset(), system.now_ns)
+        system.generate([request], meter)
+        generations.append(meter.finish(0, number, 0))
+    cell = Cell(generations)
+    values = tpot.measure(cell) | experts.measure(cell) | acceptance.measure(cell)
+    assert found.tokens == PROMPTS * NEW
+    assert found.values["tpot"] == pytest.approx(values["tpot"].value, rel=1e-12)
+    assert found.values["hit_rate"] == values["hit_rate"].value
+    assert found.values["bytes_per_token"] == values["bytes_per_token"].value
+    if point.draft_length:
+        assert found.values["acceptance_length"] == values["acceptance_length"].value
+
+
+def test_the_command_writes_every_cell_and_says_how_fast_it_was(
+    recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = recording / "out"
+    arguments = (f"replay={recording}", "systems=[offload,sd_offload]", "budgets=[0.01,0.9]", "ratios=[1,16]")
+    monkeypatch.setattr(sys, "argv", ["grid", *arguments, "draft_lengths=[1,2]", "warmup=1", f"output={output}"])
+    assert grid.main() == 0
+    rows = [json.loads(line) for line in (output / "grid.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 2 * (1 + 2)
+    assert all((row["budget"] == 0.01) == (row["reason"] is not None) for row in rows)
+    fitting = {(row["system"], row["draft_length"], row["ratio"]): row["tpot"] for row in rows if row["budget"] == 0.9}
+    assert fitting["offload", 0, 16] > fitting["offload", 0, 1]
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"12 cells of {PROMPTS * NEW} tokens" in said
+    assert "cells/s" in said
+    assert (output / "grid.md").read_text().count("offload") >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budgets": []}, "`budgets` is"),
+        ({"budgets": [1.5]}, r"numbers in \(0, 1\]"),
+        ({"ratios": [0]}, "numbers above 0"),
+        ({"draft_lengths": [0]}, "`draft_lengths`"),
+        ({"warmup": -1}, "`warmup` is -1"),
+        ({"warmup": PROMPTS + 1}, f"`replay` holds {PROMPTS + 1} prompts"),
+        ({"prompts": 99}, "and 1 warm up before 99"),
+    ],
+)
+def test_what_is_wrong_is_named(changes: dict[str, Any], message: str, recording: Path) -> None:
+    with pytest.raises(BadInput, match=message):
+        Replayer(made(recording, **changes))
+
+
+def test_a_draft_longer_than_recorded_is_refused(recording: Path) -> None:
+    with pytest.raises(BadInput, match="draft_length=3 is beyond the 2 of the trace"):
+        Replayer(made(recording))(Point("sd_offload", 3, 0.9, 1.0))
