@@ -442,10 +442,13 @@ def record_traces(
 class Recording(Traces, Protocol):
     """A recording of models that ran."""
 
-    record_bytes: int
-    """Bytes of one expert."""
-    expert_bytes: int
-    """Bytes of all experts."""
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one expert."""
+
+    @property
+    def expert_bytes(self) -> int:
+        """Bytes of all experts."""
 
     @property
     def requests(self) -> list[Request]:

@@ -23,9 +23,17 @@ class TraceFolder:
         self.costs = costs.read(folder)
         self._folder = folder
         self._read: dict[str, Trace] = {}
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one expert."""
+        return self.of("none").header.record_bytes
+
+    @property
+    def expert_bytes(self) -> int:
+        """Bytes of all experts."""
         header = self.of("none").header
-        self.record_bytes = header.record_bytes
-        self.expert_bytes = header.record_bytes * header.layers * header.experts
+        return header.record_bytes * header.layers * header.experts
 
     @property
     def requests(self) -> list[Request]:

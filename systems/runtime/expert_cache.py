@@ -65,7 +65,8 @@ class ExpertCache:
             self._link.check()
             if self._pending:
                 self._link.wake()
-            self._occupancy.needed({base + expert: _tokens(parts, expert) for expert in needed})
+            if self._occupancy.counts_needs:
+                self._occupancy.needed({base + expert: _tokens(parts, expert) for expert in needed})
             self._ledger.needed(layer, len(ids))
             if self._elsewhere is not None and parts is not None:
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, parts)

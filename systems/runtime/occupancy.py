@@ -24,6 +24,7 @@ class Occupancy:
         loading: experts on their way in the order of their transfers, with the arrival once it is known.
         unused: prefetched experts that no layer has read yet.
         held: experts that the hints of the current step name; residency policies spare them.
+        counts_needs: whether the residency policy cares what is needed; most do not, and it is told at every layer.
         streaming: whether experts pass through the staging slots, which only readers vacate.
     """
 
@@ -37,6 +38,7 @@ class Occupancy:
         self._free = list(range(len(slots)))[::-1]
         self._staging: list[int] = []
         self._streamed: set[int] = set()
+        self.counts_needs = type(residency).needed is not Residency.needed
         self.streaming = False
 
     def install(self, experts: Sequence[int]) -> list[tuple[int, int]]:

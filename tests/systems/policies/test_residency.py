@@ -61,14 +61,14 @@ def test_a_demand_takes_any_slot_when_its_layer_is_being_read() -> None:
 def test_popularity_is_counted_in_the_warm_up_and_then_fixed() -> None:
     policy = StaticHot(Shape(layers=2, experts=8, slots=2))
     policy.learn(True)
-    policy.needed([7, 9])
-    policy.needed([7, 9, 8])
-    policy.needed([7])
+    policy.needed({7: 1, 9: 1})
+    policy.needed({7: 1, 9: 1, 8: 1})
+    policy.needed({7: 2})
     policy.learn(False)
     assert policy.favourites() == [7, 9]
     for expert in (7, 8, 9):
         policy.admitted(expert)
-    policy.needed([8, 8, 8, 8])
+    policy.needed({8: 4})
     policy.used(8)
     assert policy.victim(order(), anything, set()) == 8
     assert policy.victim(order(), lambda expert: expert != 8, set()) == 9
