@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all cutoff overhead figures report fidelity test test-nightly lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all bench-accuracy cutoff overhead figures report fidelity test test-nightly lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,6 +25,9 @@ bench: $(READY) ## Compare resident, offload, sd_offload and sp_moe on HumanEval
 
 bench-all: $(READY) ## Compare all systems in both hardware profiles (results/bench-all)
 	$(BIN)/python -m harness.suite experiment=bench_all $(ARGS)
+
+bench-accuracy: $(READY) ## Compare what all systems get right on exercises and HumanEval (results/bench-accuracy)
+	$(BIN)/python -m harness.suite experiment=bench_accuracy $(ARGS)
 
 cutoff: $(READY) ## TPOT over the cutoff layer, the model's choice beside it (results/cutoff)
 	$(BIN)/python -m harness experiment=cutoff $(ARGS)
