@@ -411,6 +411,19 @@ def build_system(
     return build(config, pair, budget_bytes, link, costs)
 
 
+def log_likelihood(system: System, tokens: Sequence[int]) -> list[float]:
+    """Return how likely a built system finds each token but the first, given those before (log-probability, nats).
+
+    Raises:
+        BadInput: a peer or a replay, which tells no probabilities.
+    """
+    read = getattr(system, "log_likelihood", None)
+    if read is None:
+        raise BadInput("a peer or a replay tells no probabilities; leave it out of `systems`")
+    found: list[float] = read(tokens)
+    return found
+
+
 def watch_transfers(system: System, hear: Callable[[Transfer], None]) -> None:
     """Tell `hear` of every transfer of a built system from now on, in the order of their starts; any thread may call it.
 

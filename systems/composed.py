@@ -17,6 +17,7 @@ from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import Mixer
 from systems.runtime.gating import AdaptiveGating
+from systems.runtime.likelihood import log_likelihood
 from systems.runtime.loop import generate, positions
 from systems.runtime.statistics import StepStatistics
 
@@ -85,6 +86,12 @@ class ComposedSystem:
         """The target's and the drafter's; see `systems.api.System`."""
         rows = min(at_once or len(requests), len(requests))
         return rows * positions(requests, self.drafter.draft_length) * self._position_bytes
+
+    def log_likelihood(self, tokens: Sequence[int]) -> list[float]:
+        """Read a text; see `systems.api.log_likelihood`."""
+        parts = self._parts
+        self._pair.port.mixer = parts.mixer
+        return log_likelihood(self._pair.target, parts.cache, parts.listener, tokens, self.drafter.draft_length + 1)
 
     def calibrate(self, requests: Sequence[Request]) -> None:
         """Warm the slots up, and let the parts learn what they derive from a profile.
