@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all bench-accuracy cutoff overhead figures report fidelity test test-nightly lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all bench-accuracy cutoff overhead figures report doctor fidelity test test-nightly lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,9 @@ figures: $(READY) ## Draw every figure from stored records, offline (results/fig
 
 report: $(READY) ## A page per published result set, with Markdown and CSV (reports/)
 	$(BIN)/python -m harness.report $(ARGS)
+
+doctor: $(READY) ## What this machine can do, what will be noisy, what to change
+	$(BIN)/python -m harness.doctor $(ARGS)
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
