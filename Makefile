@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all bench-accuracy cutoff overhead figures report doctor fidelity test test-nightly lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all bench-batch bench-accuracy cutoff overhead figures report doctor fidelity test test-nightly lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,10 @@ bench-all: $(READY) ## Compare all systems in both hardware profiles (results/be
 
 bench-accuracy: $(READY) ## Compare what all systems get right on exercises and HumanEval (results/bench-accuracy)
 	$(BIN)/python -m harness.suite experiment=bench_accuracy $(ARGS)
+
+bench-batch: $(READY) ## Batches of 1 to 64: throughput, bytes and speculation at each (results/bench-batch)
+	$(BIN)/python -m harness.suite experiment=bench_batch $(ARGS)
+	$(BIN)/python -m harness.batches results/bench-batch
 
 cutoff: $(READY) ## TPOT over the cutoff layer, the model's choice beside it (results/cutoff)
 	$(BIN)/python -m harness experiment=cutoff $(ARGS)

@@ -281,7 +281,8 @@ class ModelConfig:
     """`conf/model/*.yaml`. Paths are relative to the repository root or absolute; `hub:` ids are never fetched here.
 
     `store` is where experts live: `ram` (a slab in host memory), `pack` (one aligned file next to
-    `cache_dir`, rebuilt when stale) or `checkpoint` (byte ranges of the original safetensors).
+    `cache_dir`, rebuilt when stale) or `checkpoint` (byte ranges of the original safetensors). `top_k` is how many
+    experts a token uses, where it is not to be the model's own number.
     """
 
     name: str
@@ -291,6 +292,7 @@ class ModelConfig:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     store: Literal["ram", "pack", "checkpoint"] = "ram"
     cache_dir: str = ".cache/experts"
+    top_k: int | None = None
     device: str = "cpu"
 
 
@@ -434,6 +436,18 @@ def watch_transfers(system: System, hear: Callable[[Transfer], None]) -> None:
     if cache is None:
         raise BadInput("a peer does not tell of its transfers; watch a composed system")
     cache.watch(hear)
+
+
+def routing(pair: ModelPair, requests: Sequence[Request]) -> Any:
+    """Decode greedily, and return where the target routes every decoded token: integers `(tokens, layers, k)`, the
+    requests one behind the other.
+
+    Raises:
+        BadInput: a request that is not greedy.
+    """
+    from systems.replay.record import decoded_routing
+
+    return decoded_routing(cast("Any", pair), requests)
 
 
 class Traces(Protocol):

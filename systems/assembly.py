@@ -19,6 +19,7 @@ from systems.parts import (
     LayerStreamOptions,
     LookaheadBufferOptions,
     NextGateOptions,
+    NextNeedsOptions,
     NoPart,
     Options,
     PrefetchOptions,
@@ -34,6 +35,7 @@ from systems.policies.lookahead import LookaheadScheduler, ThreePhases
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
 from systems.policies.predicting import ActivationMatching, Foresight, NextGate, Predict
+from systems.policies.pregated import NextNeeds
 from systems.policies.residency import AdaptiveLayersOptions, LayeredLru, Lru, Residency
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.runtime.clock import Clock, Pace, VirtualClock, WallClock
@@ -80,7 +82,7 @@ class Assembly(ABC):
         hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
         listener = self._listener(hinting, residency, slots, cache.absent)
         parts = Parts(cache, hinting, self.mixer(cache, listener), residency, listener or Listener())
-        if isinstance(listener, Foresight):
+        if isinstance(listener, Foresight | NextNeeds):
             parts.foresight = listener
         if isinstance(self.options.residency, AllResidentOptions):
             cache.install(range(self.shape.slots))
@@ -198,6 +200,8 @@ class Assembly(ABC):
             return LayerStream(
                 hinting, self.shape, prefetch.depth, options.recent, absent, self.carried, between or self.carried(1)
             )
+        if isinstance(options, NextNeedsOptions):
+            return NextNeeds(hinting)
         if isinstance(options, RehearsalOptions):
             return Foresight(self._future, hinting, slots.owner)
         predicts = isinstance(options, ActivationMatrixOptions)

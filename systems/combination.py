@@ -21,6 +21,7 @@ from systems.parts import (
     ModelDrafterOptions,
     NextGateOptions,
     NextLayersOptions,
+    NextNeedsOptions,
     NoPart,
     Options,
     PeerResidencyOptions,
@@ -39,6 +40,7 @@ ACTS_ON = {
     ActivationMatrixOptions: PriorityOptions,
     LookaheadBufferOptions: PhasesOptions,
     RehearsalOptions: InOrderOptions,
+    NextNeedsOptions: InOrderOptions,
     LayerStreamOptions: NextLayersOptions,
     NoPart: NoPart,
 }

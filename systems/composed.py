@@ -12,6 +12,7 @@ from systems.policies.cutoff import choose_cutoff
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.predicting import Foresight
+from systems.policies.pregated import NextNeeds
 from systems.policies.residency import Residency
 from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.expert_cache import ExpertCache
@@ -46,7 +47,7 @@ class Parts:
     listener: Listener
     drafter: Drafter = field(init=False)
     gating: AdaptiveGating | None = None
-    foresight: Foresight | None = None
+    foresight: Foresight | NextNeeds | None = None
     depth: Depth | None = None
     decoder: MakeDecoder = Decoder
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)

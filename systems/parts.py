@@ -132,6 +132,11 @@ class RehearsalOptions(PredictorOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class NextNeedsOptions(PredictorOptions):
+    """`predictor.part: next_needs`: the next layer's needs, known from a rehearsal: Pre-gated MoE made oracular."""
+
+
+@dataclass(frozen=True, slots=True)
 class PrefetchOptions:
     """How prefetches travel: `worker` lets transfers run beside the computation; without it prefetching waits for
     them. `batch_io` is the most records in one I/O call."""
@@ -294,6 +299,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "activation_matrix": ActivationMatrixOptions,
         "lookahead_buffer": LookaheadBufferOptions,
         "rehearsal": RehearsalOptions,
+        "next_needs": NextNeedsOptions,
         "layer_stream": LayerStreamOptions,
     },
     "prefetch": {

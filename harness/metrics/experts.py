@@ -23,6 +23,7 @@ ELSEWHERE = Definition(
 )
 WASTED = Definition("wasted_bytes@1", "bytes/token", "lower", "bytes prefetched and never used / token, decode")
 MOVED = Definition("bytes_per_token@1", "bytes/token", "lower", "expert bytes over the link / token, decode")
+STEP_BYTES = Definition("bytes_per_step@1", "bytes", "lower", "expert bytes over the link / cycle of the batch, decode")
 NO_NEEDS = "the system reports no expert needs"
 NO_PREFETCH = "nothing was prefetched"
 
@@ -52,6 +53,10 @@ def _per_token(name: str) -> Parts:
     return lambda generation: (getattr(generation.traffic("decode"), name), generation.decode_tokens)
 
 
+def _per_step(generation: Generation) -> tuple[float, float]:
+    return generation.traffic("decode").moved_bytes, len(generation.steps)
+
+
 def measure(cell: Cell) -> dict[str, Value]:
     """Hit rate, the quality of prefetches, and bytes per token."""
     hits = _from_needs(lambda n: (n["resident"] + n["on_time"], n["needed"]))
@@ -65,9 +70,10 @@ def measure(cell: Cell) -> dict[str, Value]:
         "computed_elsewhere": ELSEWHERE.ratio(cell, elsewhere, NO_NEEDS),
     }
     if values["hit_rate"].value is None:
-        unmeasured = {"wasted_bytes": WASTED.unknown(NO_NEEDS), "bytes_per_token": MOVED.unknown(NO_NEEDS)}
-        return values | unmeasured
+        unmeasured = {"wasted_bytes": WASTED, "bytes_per_token": MOVED, "bytes_per_step": STEP_BYTES}
+        return values | {id: definition.unknown(NO_NEEDS) for id, definition in unmeasured.items()}
     return values | {
         "wasted_bytes": WASTED.ratio(cell, _per_token("wasted_bytes"), "nothing was decoded"),
         "bytes_per_token": MOVED.ratio(cell, _per_token("moved_bytes"), "nothing was decoded"),
+        "bytes_per_step": STEP_BYTES.ratio(cell, _per_step, "the system reports no steps"),
     }

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from systems.api import BadInput, Meter, NullMeter, Request, Sampling
-from systems.runtime.pair import Pair, load_model
+from systems.runtime.pair import Pair, load_model, overrides
 
 
 class _Watcher:
@@ -48,7 +48,8 @@ class TransformersGenerate:
     """Rows that `generate` takes at once; None: any number."""
 
     def __init__(self, pair: Pair) -> None:
-        self._model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device)
+        own = overrides(pair.config, pair.num_experts)
+        self._model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device, own)
         self._arguments: dict[str, Any] = {}
         self._position_bytes = pair.position_bytes
         self.fast_bytes = pair.expert_bytes

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from systems.api import BadInput, Costs, NullMeter, Request, SystemConfig
@@ -46,6 +47,12 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
     parts = LiveAssembly(options, pair, shape, None, Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0), virtual=True).parts()
     records = {request.id: _Recorder(pair, parts, request).record() for request in requests}
     return Trace(_header(pair, drafter["part"], parts.drafter), records)
+
+
+def decoded_routing(pair: Pair, requests: Sequence[Request]) -> NDArray[np.int64]:
+    """Where the target routes every decoded token, `(tokens, layers, k)`; see `systems.api.routing`."""
+    trace = record(pair, {"part": "none"}, requests)
+    return np.concatenate([record.routed[:, 0] for record in trace.records.values()]).astype(np.int64)
 
 
 def _header(pair: Pair, part: str, drafter: Drafter) -> Header:

@@ -106,7 +106,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
         _verify(folder)
     dtype: torch.dtype = getattr(torch, config.dtype)
     index = index_experts(target_path)
-    target = _load_target(target_path, dtype, config.device)
+    target = _load_target(target_path, dtype, config.device, overrides(config, index.shape.experts))
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
     if draft is not None:
         _check_vocabulary(target_path, target.config, draft_path, draft.config)
@@ -130,19 +130,32 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load_target(path: Path, dtype: torch.dtype, device: str) -> Any:
+def overrides(config: ModelConfig, experts: int) -> dict[str, Any]:
+    """Return what replaces values of a target's own config.
+
+    Raises:
+        BadInput: `model.top_k` is out of range.
+    """
+    if config.top_k is None:
+        return {}
+    if not 1 <= config.top_k <= experts:
+        raise BadInput(f"`model.top_k` is {config.top_k}; a token can use 1 to {experts} experts of a layer")
+    return {"num_experts_per_tok": config.top_k}
+
+
+def _load_target(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     with experts_left_out(AutoConfig.from_pretrained(path, local_files_only=True)):
-        return load_model(path, dtype, device)
+        return load_model(path, dtype, device, overrides)
 
 
-def load_model(path: Path, dtype: torch.dtype, device: str) -> Any:
-    """Load a causal language model of transformers for inference."""
+def load_model(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any] | None = None) -> Any:
+    """Load a causal language model of transformers for inference; `overrides` replace values of its config."""
     from transformers import AutoModelForCausalLM
 
     with _quietly():
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True, **(overrides or {}))
     return model.to(device).eval()
 
 

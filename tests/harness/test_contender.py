@@ -14,13 +14,13 @@ def test_each_measured_generation_is_rehearsed_with_its_own_requests(app: App, m
     seen: list[tuple[str, list[str]]] = []
     generate = fake.FakeSystem.generate
 
-    def rehearse(self: fake.FakeSystem, requests: list[fake.Request]) -> None:
+    def rehearse(self: fake.FakeSystem, requests: list[fake.Request], at_once: int) -> None:
         seen.append(("rehearse", [request.id for request in requests]))
 
-    def measured(self: fake.FakeSystem, requests: list[fake.Request], meter: fake.Meter) -> None:
+    def measured(self: fake.FakeSystem, requests: list[fake.Request], meter: fake.Meter, at_once: int = 9) -> None:
         if not isinstance(meter, fake.NullMeter):
             seen.append(("generate", [request.id for request in requests]))
-        generate(self, requests, meter)
+        generate(self, requests, meter, at_once)
 
     monkeypatch.setattr(fake.FakeSystem, "rehearse", rehearse)
     monkeypatch.setattr(fake.FakeSystem, "generate", measured)

@@ -112,7 +112,8 @@ def _moves() -> list:  # type: ignore[type-arg]
 
 
 def test_expert_metrics_by_hand_in_decode_only() -> None:
-    measured = experts.measure(cell(generation(row("a", (0, 1), (40, 4)), reports=_moves())))
+    steps = [step(1, 1), step(1, 1)]
+    measured = experts.measure(cell(generation(row("a", (0, 1), (40, 4)), reports=_moves(), steps=steps)))
     known = {id: value.value for id, value in measured.items()}
     assert known == pytest.approx(
         {
@@ -123,6 +124,7 @@ def test_expert_metrics_by_hand_in_decode_only() -> None:
             "computed_elsewhere": 0,
             "wasted_bytes": 50,
             "bytes_per_token": 250,
+            "bytes_per_step": 500,
         }
     )
 

@@ -1,0 +1,1 @@
+"""A run over several batches, read along the batch."""
