@@ -29,7 +29,7 @@ from systems import api
 from systems.api import BadInput, ModelConfig, ModelPair
 
 SCHEMA = "spmoe-bench/losslessness/1"
-HEADINGS = ("system", "outputs", "exact", "first divergence", "margin there", "ties", "beyond", "verdict")
+HEADINGS = ("system", "outputs", "exact", "first at", "margin", "ties", "beyond", "verdict")
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,9 @@ def main() -> int:
     table.draw([section(findings)], console := Console())
     table.say(
         [
-            f"positions and margins: median [least, most]; {facts['dtype']}: differences of logits up to "
-            f"{facts['tolerance']:g} are ties, others are beyond rounding",
+            "first at, margin: position where an output left, and the target's best logit there less its second; "
+            "median [least, most]",
+            f"{facts['dtype']}: up to {facts['tolerance']:g} it is a tie of rounding",
             f"every divergence: {folder / 'losslessness.json'}",
         ],
         console,

@@ -11,11 +11,12 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.5}
-"""By the dtype of a run, what rounding may do to the difference of two logits, from below.
+TOLERANCE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 1.0}
+"""By the dtype of a run, how far apart two logits may be and still be a tie.
 
-It grows with the size of logits (some 20) times the dtype's epsilon, over the layers: an output that leaves its
-reference by more than this was not rounded but computed wrongly.
+On the reference pair the difference of the two best logits is off by at most that, against float32 arithmetic on the
+same weights, at 99 % of 1335 positions of HumanEval prompts, and by a twenty-fifth of it at half of them; a rounded
+router that takes another expert makes the large ones. For float32 (against float64) it is ten times the worst seen.
 """
 
 

@@ -23,12 +23,14 @@ class Level:
     """One way to isolate: the command that starts the sandbox, and what it brings.
 
     `enclosed`: own file system, processes, network and host name. `changes_user`: root becomes nobody in there.
+    `fenced`: the kernel refuses files, network and signals outside (the last two from Linux 6.7 and 6.12 on).
     """
 
     name: str
-    command: tuple[str, ...]
-    enclosed: bool
-    changes_user: bool
+    command: tuple[str, ...] = ()
+    enclosed: bool = False
+    changes_user: bool = False
+    fenced: bool = False
 
     @property
     def isolation(self) -> str:
@@ -43,13 +45,14 @@ def candidates() -> tuple[Level, ...]:
     if tool and sys.platform == "linux":
         if root:
             found.append(Level("namespaces", (tool, *SPACES), enclosed=True, changes_user=True))
-        user = (tool, "--user", "--map-root-user", *SPACES)
-        found.append(Level("user namespaces", user, enclosed=True, changes_user=False))
-    return (*found, WEAK)
+        found.append(Level("user namespaces", (tool, "--user", "--map-root-user", *SPACES), enclosed=True))
+    return (*found, FENCED, WEAK)
 
 
-WEAK = Level("process only (weaker)", (), enclosed=False, changes_user=False)
-"""Limits, no privileges, and the audit hook's fence; the file system and network are those of the machine."""
+FENCED = Level("Landlock (weaker)", fenced=True)
+"""A process like others, which the kernel keeps to its folder; it sees other processes, and folders have no quota."""
+WEAK = Level("process only (weaker)")
+"""Limits, no privileges, and what the audit hook refuses: a fence against mistakes, not against intent."""
 
 
 @functools.cache

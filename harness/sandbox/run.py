@@ -31,7 +31,12 @@ START = "import sys; sys.path.insert(0, {!r}); from inside.{} import main; main(
 GRACE = 20.0
 """Seconds beyond its wall-clock limit after which a sandbox that does not answer is killed from outside."""
 CANARY = "import collections, json, math, re, typing\nassert json.loads('[1]') == [1]\n"
-REPORTS = {b"failed": Verdict.FAILED, b"exhausted": Verdict.CRASHED, b"forbidden": Verdict.FORBIDDEN}
+REPORTS = {
+    b"failed": Verdict.FAILED,
+    b"exhausted": Verdict.CRASHED,
+    b"forbidden": Verdict.FORBIDDEN,
+    b"broken": Verdict.CRASHED,  # by the sandbox itself, before the program began
+}
 _users = itertools.count(os.getpid())
 
 
@@ -64,11 +69,11 @@ def run_at(level: Level, source: str, limits: Limits) -> Outcome:
 
 def _messages(level: Level, source: str, limits: Limits, folder: str) -> bytes:
     """Return what the supervisor is asked, and the task of the interpreter that it starts."""
-    where = {"visible": [*readable(), f"{HERE}/inside"], "folder": folder}
+    where = {"visible": [*readable(), HERE], "folder": folder}
     user = FIRST_USER + next(_users) % USERS if level.changes_user else None
-    how = {"enclosed": level.enclosed, "user": user, "syscalls": compiled(), "command": _python("execute")}
+    how = {"enclosed": level.enclosed, "fenced": level.fenced, "user": user, "syscalls": compiled()}
     task = {"source": source, "report": REPORT, "nothing": NOTHING}
-    return message(asdict(limits) | where | how) + message(where | task)
+    return message(asdict(limits) | where | how | {"command": _python("execute")}) + message(where | task)
 
 
 def _python(module: str) -> list[str]:

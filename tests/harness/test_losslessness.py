@@ -25,7 +25,7 @@ DIVERGED_AT = 3
         (2, "float32", False),
         (1, "bfloat16", True),  # the best itself: it was the reference that took the other
         (1, "float32", False),
-        (3, "bfloat16", False),  # the two best are close, but the output took neither
+        (3, "bfloat16", False),  # the two best are close, and the output took neither
         (None, "bfloat16", False),  # it ended early
     ],
 )

@@ -14,6 +14,7 @@ import time
 
 from .confine import adopt_orphans, confine, die_with_parent
 from .enclose import enclose
+from .fence import fence
 from .messages import read_message
 
 TYPE_CHECKING = False
@@ -56,10 +57,12 @@ def _become_program(request: dict[str, Any], report: int, output: int) -> None:
             os.dup2(given, wanted)
         os.closerange(NOTHING + 1, NOTHING + 64)
         confine(*(request[name] for name in ("cpu", "memory", "processes", "files", "user", "syscalls")))
+        if request["fenced"]:
+            fence(request["visible"], request["folder"])
         home = {"HOME": request["folder"], "TMPDIR": request["folder"]}
         os.execve(request["command"][0], request["command"], os.environ | home)
     except BaseException as error:
-        os.write(REPORT, f"broken {error}".encode())
+        os.write(REPORT, f"broken the sandbox cannot be set up: {error}".encode())
         os._exit(1)
 
 

@@ -15,7 +15,7 @@ from harness.sandbox.run import strongest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 PROGRAMS = sorted(Path(__file__).with_name("hostile").glob("*.py"))
-LIMITS = Limits(wall=6, cpu=1, memory=256 << 20, processes=16, files=4 << 20, output=1 << 16)
+LIMITS = Limits(wall=5, cpu=1, memory=256 << 20, processes=16, files=4 << 20, output=1 << 16)
 
 
 def header(path: Path, name: str) -> str | None:

@@ -69,13 +69,13 @@ def test_a_program_that_was_kept_waiting_is_run_again(monkeypatch: pytest.Monkey
         return run_program(source, limits if again else dataclasses.replace(limits, wall=1e-3))
 
     monkeypatch.setattr("harness.sandbox.pool.run_program", starved)
-    quick, stuck = run_programs(["assert True", "import time\ntime.sleep(99)"], Limits(wall=5))
+    quick, stuck = run_programs(["assert True", "import time\ntime.sleep(99)"], Limits(wall=3))
     assert (quick.verdict, stuck.verdict) == ("passed", "timed_out")
     assert "run again alone" in quick.detail
 
 
 def test_a_machine_without_namespaces_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Level("namespaces", ("/bin/false",), enclosed=True, changes_user=False)
+    broken = Level("namespaces", ("/bin/false",), enclosed=True)
     monkeypatch.setattr(run, "candidates", lambda: (broken, WEAK))
     assert run.strongest.__wrapped__() is WEAK
     assert "weaker" in WEAK.isolation
@@ -87,7 +87,7 @@ def test_without_libseccomp_the_name_does_not_claim_it(monkeypatch: pytest.Monke
 
 
 def test_a_sandbox_that_dies_is_no_pass() -> None:
-    broken = Level("broken", ("/bin/false",), enclosed=True, changes_user=False)
+    broken = Level("broken", ("/bin/false",), enclosed=True)
     assert run.run_at(broken, "assert True", LIMITS).verdict is Verdict.CRASHED
 
 

@@ -1,4 +1,4 @@
 # verdict: crashed
 things = []
 while True:
-    things.append([len(things)] * 64)
+    things.append([len(things)] * 4096)
