@@ -122,8 +122,8 @@ def _trace(config: BenchConfig, key: str, found: Sequence[Event]) -> dict[str, A
 
 def _event(name: str, category: str, place: int, thread: int, start: int, end: int, **arguments: Any) -> Event:
     return {
-        "name": name, "cat": category, "ph": "X", "pid": place, "tid": thread, "ts": round(start / 1e3, 1),
-        "dur": round((end - start) / 1e3, 1), "args": arguments,
+        "name": name, "cat": category, "ph": "X", "pid": place, "tid": thread, "ts": start / 1e3,
+        "dur": (end - start) / 1e3, "args": arguments,
     }  # fmt: skip
 
 

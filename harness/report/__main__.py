@@ -7,12 +7,14 @@ python -m harness.report                        every published set
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.files import ensure_writable, write_text
 from harness.provenance import ROOT
+from harness.records import SCHEMA
 from harness.report import forms
 from harness.report.content import gather
 from harness.run import OK, USAGE
@@ -46,7 +48,7 @@ def published(results: Path) -> Sequence[Path]:
     """
     sets = {file.parent for file in results.glob("*/summary.json")}
     sets |= {file.parent.parent for file in results.glob("*/*/summary.json")}
-    found = sorted(folder for folder in sets if folder.name != UNPUBLISHED and _has_systems(folder))
+    found = sorted(folder for folder in sets if folder.name != UNPUBLISHED and _is_of_systems(folder))
     if not found:
         raise BadInput(f"{results} has no published results; make some, e.g. with make bench")
     return found
@@ -65,9 +67,14 @@ def write(folder: Path, output: Path) -> None:
     sys.stdout.write(f"{output / report.name}.html: {len(report.rows)} cells, {len(report.pictures)} figures\n")
 
 
-def _has_systems(folder: Path) -> bool:
-    """Whether a set is of systems: what measures the models alone has a summary of another kind."""
-    return (folder / "provenance.json").is_file() or any(folder.glob("*/provenance.json"))
+def _is_of_systems(folder: Path) -> bool:
+    """Whether a set's summary is of the kind that the bench writes, in whatever version or state."""
+    first = min(folder.glob("**/summary.json"))
+    try:
+        kind = json.loads(first.read_text(encoding="utf-8")).get("schema", "")
+    except ValueError:
+        return True  # half-written: `gather` says so
+    return str(kind).startswith(SCHEMA.rpartition("/")[0])
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ def test_published_sets_are_found(results: Path) -> None:
     names = {folder.name for folder in command.published(ROOT / "results")}
     assert {"bench", "bench-all", "cutoff"} <= names
     assert not names & {"reference", "runs", "papers", "figures"}
+    assert "alignment" not in {folder.name for folder in command.published(results)}
 
 
 CHECK = """
