@@ -121,11 +121,11 @@ class TransferDesk:
 
     def move(self, run: Sequence[Order], transport: Transport) -> list[Arrival]:
         """Hand a run that was admitted to a transport."""
-        slots, first = self._occupancy.slots.of, run[0]
-        if len(run) == 1:
-            return transport.move(first.expert, (slots[first.expert],), first.asked)
-        asked = min(order.asked for order in run)
-        return transport.move(first.expert, [slots[order.expert] for order in run], asked)
+        slots, asked = list[int](), run[0].asked
+        for order in run:
+            slots.append(self._occupancy.slots.of[order.expert])
+            asked = min(asked, order.asked)
+        return transport.move(run[0].expert, slots, asked)
 
     def note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
         """A run has started; its experts arrive then."""

@@ -54,14 +54,16 @@ class Ledger:
         if ahead:
             self.now.prefetched += records
 
-    def evicted(self) -> None:
-        """An expert gave its slot to another."""
+    def evicted(self, wasted: bool) -> None:
+        """An expert gave its slot to another, `wasted` if it was prefetched and never used."""
         self.now.evictions += 1
+        if wasted:
+            self.wasted(1)
 
     def cancelled(self, orders: int) -> None:
         """Prefetches withdrawn before they started; they cost no bytes."""
         self.now.cancelled += orders
 
-    def wasted(self, records: int = 1) -> None:
+    def wasted(self, records: int) -> None:
         """Prefetched records that were never used."""
         self.now.wasted_bytes += records * self._record

@@ -144,22 +144,19 @@ class Occupancy:
         return self._vacate(order) if len(self._streamed) < STAGING_SLOTS else None
 
     def _vacate(self, order: Order) -> int | None:
-        """Return an empty slot, evicting for it if the residency policy lets something go."""
+        """Return a slot that is empty, or whose expert gives way to the order if the residency policy lets one go."""
         if self._free:
             return self._free.pop()
         victim = self._residency.victim(order, self._evictable, self.held)
-        return None if victim is None else self._evict(victim)
+        if victim is None:
+            return None
+        self._residency.evicted(victim)
+        self.held.discard(victim)
+        wasted = victim in self.unused
+        if wasted:
+            self.unused.remove(victim)
+        self._ledger.evicted(wasted)
+        return self.slots.of[victim]
 
     def _evictable(self, expert: int) -> bool:
         return not self.slots.pins[self.slots.of[expert]] and (expert not in self.loading or self.ready(expert))
-
-    def _evict(self, expert: int) -> int:
-        slot = self.slots.of[expert]
-        self.slots.release(slot)
-        self._residency.evicted(expert)
-        self.held.discard(expert)
-        self._ledger.evicted()
-        if expert in self.unused:
-            self.unused.remove(expert)
-            self._ledger.wasted()
-        return slot

@@ -21,11 +21,14 @@ class SlotTable:
         return len(self.owner)
 
     def assign(self, slot: int, expert: int) -> None:
-        """Let `slot` hold `expert`."""
+        """Let `slot` hold `expert` in place of whatever it held: a change of bookkeeping, never a copy, since weights are
+        read-only."""
+        if (owner := self.owner[slot]) >= 0:
+            del self.of[owner]
         self.owner[slot] = expert
         self.of[expert] = slot
 
     def release(self, slot: int) -> None:
-        """Empty a slot: a change of bookkeeping, never a copy, since weights are read-only."""
+        """Empty a slot."""
         del self.of[self.owner[slot]]
         self.owner[slot] = -1
