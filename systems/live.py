@@ -28,7 +28,7 @@ from systems.parts import (
     ResidentSelfOptions,
 )
 from systems.policies.affinity import Affinity, shuffled
-from systems.policies.listening import Listener
+from systems.policies.listening import Listener, distinct
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
 from systems.policies.repinning import PinnedExperts
@@ -84,7 +84,7 @@ class LiveAssembly(Assembly):
     def predict(self) -> Predict:
         """The target's own routers."""
         gates = self._gates()
-        return lambda ahead, hidden: gates[ahead](hidden)[2].tolist()
+        return lambda ahead, hidden: distinct(gates[ahead](hidden)[2].tolist())
 
     def mixer(self, cache: ExpertCache, listener: Listener | None) -> Mixer:
         """Products from the slots, or from copies in their stead."""

@@ -13,7 +13,8 @@ from systems.policies.listening import Chosen, Listener, PhaseListener, distinct
 from systems.policies.orders import Shape
 from systems.policies.residency import LayeredLru
 
-Predict = Callable[[int, Any], Chosen]
+Predict = Callable[[int, Any], list[int]]
+"""Distinct experts that the router of a later layer (ordinal) would choose for what an earlier layer's router read."""
 
 
 class NextGate(PhaseListener):
@@ -24,7 +25,7 @@ class NextGate(PhaseListener):
     layer, it looks one layer further, up to `depth`.
 
     Args:
-        predict: asks the router of a later layer (ordinal) about what this layer's router read.
+        predict: asks the router of a later layer about what this layer's router read.
         depth: how many layers ahead are looked at most.
         residency: given slots per layer from the profile of the warm-up; None: left alone.
     """
@@ -47,7 +48,7 @@ class NextGate(PhaseListener):
         if self._profiling:
             self._profile(layer, sorted(set(distinct(chosen))))
         for ahead in range(layer + 1, min(layer + self._depth, self._shape.layers - 1) + 1):
-            named = distinct(self._predict(ahead, hidden))
+            named = self._predict(ahead, hidden)
             if ahead == layer + 1:
                 self._named[ahead] = named
             if self._hinting.prefetch(ahead, named):

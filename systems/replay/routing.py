@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from systems.policies.listening import Chosen
+from systems.policies.listening import Chosen, distinct
 
 
 class Ahead:
@@ -19,12 +19,12 @@ class Ahead:
 
     def __init__(self, layer: int, rows: Sequence[Any]) -> None:
         self._layer, self._rows = layer, rows
-        self._said: dict[int, Chosen] = {}
+        self._said: dict[int, list[int]] = {}
 
-    def at(self, layer: int) -> Chosen:
-        """What the router of a later layer would choose, per token."""
+    def at(self, layer: int) -> list[int]:
+        """Distinct experts that the router of a later layer would choose."""
         if layer not in self._said:
-            self._said[layer] = [token[self._layer][layer - self._layer - 1] for token in self._rows]
+            self._said[layer] = distinct([token[self._layer][layer - self._layer - 1] for token in self._rows])
         return self._said[layer]
 
 

@@ -170,9 +170,11 @@ class ExpertCache:
             if self._occupancy.streaming:
                 return 0
             self.clock.hinted()
-            self._link.wake()
+            if self._pending:
+                self._link.wake()
             missing = self._desk.hint(hints, self.clock.now())
-            self._link.wake()
+            if self._pending:
+                self._link.wake()
         if missing and not self._worker:
             with self.meter.span("transfer"):
                 self._settle(missing)

@@ -17,10 +17,15 @@ from harness.metrics import acceptance, experts, tpot
 from harness.metrics.base import Cell
 from systems import api
 from systems.api import BadInput, LinkSpec
-from tests.harness.test_plan import config
 
 SYSTEMS = ["offload", "adapmoe", "sd_offload", "sp_moe", "sd_oracle"]
 PROMPTS, NEW = 3, 24
+SHAPE = api.ModelShape(
+    name="Toy", source="none", layers=2, moe_layers=2, experts=4, top_k=2, hidden=128, intermediate=128,
+    other_bytes=1_000_000, statistics={"skew": 0.0, "request_skew": 0.0, "reuse": 0.6, "ahead": [0.9, 0.8]},
+    draft=api.DraftShape(recall=0.9, acceptance=0.9, bytes=150_000, layers=2),
+    self_draft=api.DraftShape(recall=0.9, acceptance=0.9),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated recording as if it were a measured one: a millisecond a layer."""
     folder = tmp_path_factory.mktemp("recording")
     costs = api.Costs({1: 1e-3, 3: 1.5e-3}, {1: 2e-4}, 1e-3, 0.0)
-    traces: Any = api.imagine_traces(config().shape, costs, 2, PROMPTS + 1, 5, NEW, 0)
+    traces: Any = api.imagine_traces(SHAPE, costs, 2, PROMPTS + 1, 5, NEW, 0)
     traces.of("model").save(folder / "model.npz")
     api.write_costs(folder, costs)
     return folder
