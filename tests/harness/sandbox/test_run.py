@@ -2,11 +2,12 @@
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import pytest
 
 from harness.sandbox import Limits, Verdict, levels, run, run_program, run_programs
-from harness.sandbox.levels import WEAK, Level, candidates
+from harness.sandbox.levels import FENCED, WEAK, Level, candidates
 from systems.api import BadInput
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
@@ -42,6 +43,30 @@ def test_every_level_agrees(source: str, level: Level) -> None:
     outcome = run.run_at(level, source, LIMITS)
     assert outcome.verdict is ENDS[source], outcome
     assert outcome.isolation.startswith(level.name)
+
+
+BLIND = "import os\nos.path.realpath = lambda path, here=os.getcwd(): here\n"
+"""Makes the audit hook see every path in the program's own folder."""
+
+
+@pytest.mark.parametrize(
+    "act",
+    ["open('{outside}/mark', 'w')", "os.mkdir('{outside}/mark')", "os.remove('{outside}/kept')",
+     "open('{outside}/kept').read()", "os.listdir('{outside}')", "os.chmod('{outside}/kept', 0)"],
+)  # fmt: skip
+def test_the_kernel_refuses_what_the_hook_misses(act: str, level: Level, tmp_path: Path) -> None:
+    if level is WEAK:
+        pytest.skip("there is only the hook")
+    if level is FENCED and "chmod" in act:
+        pytest.skip("Landlock leaves modes to the owner")
+    kept = tmp_path / "kept"
+    kept.write_text("kept", encoding="utf-8")
+    before = kept.stat().st_mode
+    outcome = run.run_at(level, BLIND + act.replace("{outside}", str(tmp_path)), LIMITS)
+    assert outcome.verdict in (Verdict.FAILED, Verdict.FORBIDDEN), outcome
+    assert "FileNotFoundError" in outcome.detail or "PermissionError" in outcome.detail
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert kept.stat().st_mode == before
 
 
 def test_a_failure_names_its_line() -> None:
