@@ -5,11 +5,14 @@ from __future__ import annotations
 from harness.figures import (
     ablation,
     acceptance,
+    batch,
     breakdown,
     budget,
     cutoff,
     datasets,
     hit_rate,
+    moesd_activation,
+    moesd_speedup,
     pareto,
     prediction,
     routing_fidelity,
@@ -24,6 +27,7 @@ FIGURES = {
     module.FIGURE.name: module.FIGURE
     for module in (
         tpot, budget, hit_rate, cutoff, acceptance, prediction, ablation, breakdown, time_share, routing_fidelity,
-        slots, theta, datasets, pareto, timeline,
+        slots, theta, datasets, pareto, timeline, batch, moesd_activation,
+        moesd_speedup,
     )
 }  # fmt: skip

@@ -24,6 +24,14 @@ COLOURS = {
     "moe_speq": PURPLE,
     "oracle": GREY,
     "sd_oracle": BLACK,
+    # These are drawn over the batch, where none of those is that shares a colour with them.
+    "no_cache": GREY,
+    "accelerate_offload": YELLOW,
+    "overlap": GREEN,
+    "caching": SKY,
+    "spec_moe": PURPLE,
+    "resident": BLACK,
+    "sd_resident": VERMILLION,
 }
 MARKERS = {
     "offload": "o",
@@ -34,6 +42,13 @@ MARKERS = {
     "moe_speq": "P",
     "oracle": "x",
     "sd_oracle": "+",
+    "no_cache": "x",
+    "accelerate_offload": "+",
+    "overlap": "^",
+    "caching": "v",
+    "spec_moe": "P",
+    "resident": "1",
+    "sd_resident": "2",
 }
 PARTS = {"draft": BLUE, "verify": GREEN, "transfer": VERMILLION, "host": YELLOW, "residual": GREY}
 """The parts that TPOT adds up from."""

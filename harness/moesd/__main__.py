@@ -101,6 +101,8 @@ def _run(config: MoesdConfig) -> None:
     facts = {
         "schema": SCHEMA,
         "model": config.model.name,
+        "experts": pair.num_experts,
+        "top_k": pair.top_k,
         "parameters": asdict(found),
         "ridge_point": config.ridge_point,
         "fitted_points": len(chosen),

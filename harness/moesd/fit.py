@@ -1,4 +1,8 @@
-"""The ten parameters from a small stratified subset of measurements, by bounded least squares (MoESD, algorithm 1)."""
+"""The ten parameters from a small stratified subset of measurements, by bounded least squares (MoESD, algorithm 1).
+
+The paper fits the speedup alone, which leaves open how it divides among draft and target. Each point here also says its
+target efficiency, and both are fitted.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.moesd.speedup import Numbers, Parameters, Setting, speedup
+from harness.moesd.speedup import Numbers, Parameters, Setting, speedup, target_efficiency
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def stratified(points: Sequence[Point], stride: int) -> list[Point]:
 
 
 def fit(points: Sequence[Point], floors: Floors, ridge_point: float, starts: int, seed: int) -> Parameters:
-    """Return the parameters with the least squared error of the speedup, the best of several random starts.
+    """Return the parameters with the least squared error of both ratios, the best of several random starts.
 
     Raises:
         ValueError: fewer points than parameters.
@@ -72,13 +76,14 @@ def fit(points: Sequence[Point], floors: Floors, ridge_point: float, starts: int
 
     def residuals(values: Numbers) -> Numbers:
         found = Parameters.of(values)
-        return np.array(
-            [speedup(found, p.setting, p.tokens_per_cycle, ridge_point) - p.speedup for p in points], dtype=np.float64
-        )
+        gains = [speedup(found, p.setting, p.tokens_per_cycle, ridge_point) - p.speedup for p in points]
+        efficiencies = [target_efficiency(found, p.setting, ridge_point) - p.target_efficiency for p in points]
+        return np.array([*gains, *efficiencies], dtype=np.float64)
 
     best = None
     for _ in range(starts):
         start = low + (high - low) * random.uniform(0.02, 0.5, len(low))
+        start[-1] = 1 + 10 ** random.uniform(-3, -1)  # its range is that of an exponent's base
         found = least_squares(residuals, start, bounds=(low, high), method="trf", x_scale=np.maximum(high - low, 1e-12))
         if best is None or found.cost < best.cost:
             best = found

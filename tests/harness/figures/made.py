@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.figures.moesd_activation import MOESD
 from harness.figures.prediction import ALIGNMENT, CURVES
 from harness.figures.routing_fidelity import PARTS as FIDELITY
 from harness.records import SCHEMA
@@ -30,6 +31,7 @@ def row(system: str, hardware: str = "fine_grained", scale: float = 1.0, **facts
         "tpot": tpot, "bytes_per_token": 2e6 * size, "hit_rate": min(1.0, 0.1 * size * scale), "stall_share": 0.2,
         "acceptance_rate": 0.7, "speedup_over_sd_offload": 1 / size, "speedup_over_sp_moe": size / 4,
         "breakdown_draft": 0.2 * tpot, "breakdown_verify": 0.5 * tpot, "breakdown_transfer": 0.2 * tpot,
+        "throughput": 100 * size, "target_efficiency": 0.1 * size,
         "breakdown_host": 0.09 * tpot, "breakdown_residual": 0.01 * tpot, "residual": 0.01,
     }  # fmt: skip
     values |= {f"acceptance_conditional_{place}": 0.8 - 0.05 * place for place in range(1, 9)}
@@ -77,6 +79,33 @@ def everything(results: Path) -> None:
     (results / ALIGNMENT.path).write_text(json.dumps(alignment()))
     (results / "timeline").mkdir()
     (results / "timeline/timeline.json").write_text(json.dumps(timeline()))
+    publish(
+        results / "bench-batch",
+        [row(name, scale=batch, batch=batch) for name in ("no_cache", "spec_moe") for batch in (1, 8, 64)],
+    )
+    (results / "moesd").mkdir()
+    (results / "moesd" / "moesd.json").write_text(json.dumps(moesd()))
+
+
+def moesd() -> dict[str, Any]:
+    """What `python -m harness.moesd` writes."""
+    ratios = ("speedup", "predicted", "target_efficiency", "predicted_target_efficiency")
+    points = [
+        {"top_k": top_k, "draft_length": length, "batch": batch, "fitted": batch == 4, "tokens_per_cycle": 2.0}
+        | {name: (1.0 + place) / (top_k + length + batch) for place, name in enumerate(ratios)}
+        for top_k in (1, 2)
+        for length in (2, 4)
+        for batch in (1, 4, 16)
+    ]
+    kinds = ("uniform", "skewed", "scattered", "verified")
+    counted = [
+        {"tokens": count} | {name: min(16.0, count * (2 - place / 4)) for place, name in enumerate(kinds)}
+        for count in (1, 4, 16)
+    ]
+    return {
+        "schema": MOESD.schema, "model": "toy", "experts": 16, "top_k": 2, "points": points, "activation": counted,
+        "mean_absolute_error": {"fitted": 0.04, "held_out": 0.06},
+    }  # fmt: skip
 
 
 def alignment() -> dict[str, Any]:
