@@ -8,7 +8,7 @@ from typing import Protocol
 
 from systems.api import Costs, LinkSpec
 from systems.composed import Depth, Parts
-from systems.parts import (
+from systems.options import (
     ActivationAwareOptions,
     ActivationMatrixOptions,
     AllResidentOptions,
@@ -21,11 +21,11 @@ from systems.parts import (
     NextGateOptions,
     NextNeedsOptions,
     NoPart,
-    Options,
     PrefetchOptions,
     QuantisedSelfOptions,
     RehearsalOptions,
 )
+from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices
 from systems.policies.belady import Belady, Future
 from systems.policies.governor import CycleCosts, Governor

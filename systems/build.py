@@ -9,15 +9,8 @@ from systems.budget import affordable_slots
 from systems.combination import check_combination, check_pinned
 from systems.composed import ComposedSystem
 from systems.live import LiveAssembly
-from systems.parts import (
-    AllResidentOptions,
-    Int4Options,
-    ModelDrafterOptions,
-    NoPart,
-    Options,
-    QuantisedSelfOptions,
-    part,
-)
+from systems.options import AllResidentOptions, Int4Options, ModelDrafterOptions, NoPart, QuantisedSelfOptions
+from systems.parts import Options, part
 from systems.policies.orders import Shape
 from systems.runtime.pair import Pair
 from systems.runtime.quantised import check, int4_bytes

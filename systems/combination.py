@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from systems.api import BadInput, SystemConfig
-from systems.parts import (
-    PARTS,
+from systems.options import (
     ActivationAwareOptions,
     ActivationMatrixOptions,
     BeladyOptions,
@@ -23,7 +22,6 @@ from systems.parts import (
     NextLayersOptions,
     NextNeedsOptions,
     NoPart,
-    Options,
     PeerResidencyOptions,
     PhasesOptions,
     PriorityOptions,
@@ -32,6 +30,7 @@ from systems.parts import (
     RehearsalOptions,
     ResidentSelfOptions,
 )
+from systems.parts import PARTS, Options
 from systems.policies.repinning import PinnedOptions
 
 ACTS_ON = {

@@ -15,18 +15,18 @@ from systems.drafters.model import ModelDrafter
 from systems.drafters.prompt_lookup import PromptLookup
 from systems.drafters.quantised_self import QuantisedSelf
 from systems.drafters.resident_self import ResidentSelf, nearest_experts
-from systems.parts import (
+from systems.options import (
     AdaptiveGatingOptions,
     ChunkedAttentionOptions,
     DraftAttentionOptions,
     ExpertBudgetOptions,
     Int4Options,
     ModelDrafterOptions,
-    Options,
     PromptLookupOptions,
     QuantisedSelfOptions,
     ResidentSelfOptions,
 )
+from systems.parts import Options
 from systems.policies.affinity import Affinity, shuffled
 from systems.policies.listening import Listener, distinct
 from systems.policies.orders import Shape

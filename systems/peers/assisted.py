@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from systems.api import BadInput, Meter, NullMeter
-from systems.parts import TransformersAssistedOptions
+from systems.options import TransformersAssistedOptions
 from systems.peers.generate import TransformersGenerate
 from systems.runtime.pair import Pair, load_model
 

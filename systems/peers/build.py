@@ -6,14 +6,14 @@ from dataclasses import fields
 from typing import Any
 
 from systems.api import BadInput, System, SystemConfig
-from systems.parts import (
+from systems.options import (
     AccelerateOffloadOptions,
     AllResidentOptions,
     NoPart,
-    Options,
     PeerResidencyOptions,
     TransformersAssistedOptions,
 )
+from systems.parts import Options
 from systems.runtime.pair import Pair
 
 

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 from systems.api import Costs, LinkSpec
 from systems.assembly import Assembly
 from systems.composed import Parts
-from systems.parts import NoPart, Options, QuantisedSelfOptions
+from systems.options import NoPart, QuantisedSelfOptions
+from systems.parts import Options
 from systems.policies.governor import Governor
 from systems.policies.listening import Listener
 from systems.policies.lookahead import LookaheadScheduler

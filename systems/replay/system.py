@@ -8,7 +8,8 @@ from systems.api import BadInput, Costs, LinkSpec, Meter, Request, SystemConfig
 from systems.budget import affordable_slots
 from systems.combination import check_combination
 from systems.composed import ComposedSystem
-from systems.parts import AllResidentOptions, Int4Options, NoPart, Options
+from systems.options import AllResidentOptions, Int4Options, NoPart
+from systems.parts import Options
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
 from systems.replay.trace import UNKNOWN_DRAFT, Header, Trace

@@ -21,8 +21,7 @@ class SlotTable:
         return len(self.owner)
 
     def assign(self, slot: int, expert: int) -> None:
-        """Let `slot` hold `expert` in place of whatever it held: a change of bookkeeping, never a copy, since weights are
-        read-only."""
+        """Let `slot` hold `expert` in place of what it held: bookkeeping, never a copy, since weights are read-only."""
         if (owner := self.owner[slot]) >= 0:
             del self.of[owner]
         self.owner[slot] = expert
