@@ -130,9 +130,10 @@ def calibrate(live: Path, folder: Path) -> Fitted:
     label, config, facts, lines = _read(live)
     row = json.loads((live / "summary.json").read_text(encoding="utf-8"))["rows"][0]
     config = replace(config, replay=str(folder))
-    traces, costs = api.load_traces(folder), api.read_costs(facts["costs"])
+    costs = api.read_costs(facts["costs"])
     pair = api.load_pair(config.model, provenance.ROOT)
     try:
+        traces = api.load_traces(folder, pair)
         selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
 
         def predict(overheads: Overheads) -> list[Step]:

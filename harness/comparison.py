@@ -61,7 +61,7 @@ def prepare(config: BenchConfig, pair: api.ModelPair, traces: api.Traces | None 
         link, costs = calibrate(config.hardware, pair, widths(config))
         compose = partial(api.build_system, pair=pair, budget_bytes=budget, link=link, costs=costs)
     else:
-        traces = traces or api.load_traces(Path(config.replay))
+        traces = traces or api.load_traces(Path(config.replay), pair)
         link, costs = predict(config.hardware, pair, traces)
         compose = partial(api.build_replay, traces=traces, budget_bytes=budget, link=link, costs=costs)
     contenders = [Contender(label, system) for label, system in config.systems.items()]

@@ -482,15 +482,15 @@ class Recording(Traces, Protocol):
         """The requests that it holds, in order, each as long as it became; those of the warm-up come last."""
 
 
-def load_traces(folder: Path) -> Recording:
-    """Open a recording.
+def load_traces(folder: Path, pair: ModelPair | None = None) -> Recording:
+    """Open a recording, of a pair where one is given.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none; a trace of it is broken, or of other models (said when it is asked for).
     """
     from systems.replay.store import TraceFolder
 
-    return TraceFolder(folder)
+    return TraceFolder(folder, None if pair is None else pair.describe())
 
 
 def write_costs(folder: Path, costs: Costs, **facts: Any) -> None:

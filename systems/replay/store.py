@@ -15,13 +15,17 @@ from systems.runtime.pair import Pair
 class TraceFolder:
     """`systems.api.Traces`: reads a trace when a system asks for it.
 
+    Args:
+        models: what the pair that is to be replayed says of itself, see `systems.api.ModelPair.describe`; None takes
+            any.
+
     Raises:
         BadInput: the folder holds no recording.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, models: Mapping[str, Any] | None = None) -> None:
         self.costs = costs.read(folder)
-        self._folder = folder
+        self._folder, self._models = folder, models
         self._read: dict[str, Trace] = {}
 
     @property
@@ -45,6 +49,9 @@ class TraceFolder:
         """Return the trace that a system with this drafter part can be replayed from.
 
         Plain decoding follows any trace: what a draft would say does not matter to it.
+
+        Raises:
+            BadInput: there is none, it is broken, or it is of other models.
         """
         names = sorted(path.stem for path in self._folder.glob("*.npz"))
         name = drafter if drafter in names or drafter != "none" else names[0]
@@ -54,7 +61,18 @@ class TraceFolder:
             )
         if name not in self._read:
             self._read[name] = Trace.load(self._folder / f"{name}.npz")
+        self._check(self._read[name].header.facts, drafter)
         return self._read[name]
+
+    def _check(self, facts: Mapping[str, Any], drafter: str) -> None:
+        if self._models is None:
+            return
+        for fact in ("target", "dtype", *(["draft"] if drafter == "model" else [])):
+            if facts.get(fact) != self._models[fact]:
+                raise BadInput(
+                    f"`replay` {self._folder} was recorded with another {fact} than {self._models['name']}'s; record "
+                    f"it again with python -m harness.record replay={self._folder}"
+                )
 
 
 def longest_drafters(systems: Sequence[SystemConfig]) -> list[Mapping[str, Any]]:

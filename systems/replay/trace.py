@@ -8,11 +8,13 @@ prefetches, the next position is in the trace: other draft lengths, budgets, lin
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +151,8 @@ class Trace:
         """Read what `save` wrote.
 
         Raises:
-            BadInput: no such file, not a trace, or one of another version.
+            BadInput: no such file, not a trace or not all of one, one of another version, or with arrays that do not
+                fit its header.
         """
         if not path.is_file():
             raise BadInput(f"trace {path} is missing; record one with python -m harness.record")
@@ -166,9 +169,35 @@ class Trace:
                     )
                     for number in range(count)
                 }
+        except (BadZipFile, zlib.error, EOFError) as error:
+            raise BadInput(f"trace {path} is truncated or damaged ({error}); record it again") from error
         except (KeyError, ValueError, OSError, TypeError) as error:
             raise BadInput(f"{path} is not a trace ({error}); record one with python -m harness.record") from error
+        for name, record in records.items():
+            if misfit := _misfit(header, record):
+                raise BadInput(f"trace {path}, request {name}: {misfit}; record it again")
         return cls(header, records)
+
+
+def _misfit(header: Header, record: Record) -> str | None:
+    """Which array of a record does not fit the header, and how; None where all do."""
+    steps, longest, prompt = len(record.agreed), header.draft_length, len(record.prompt)
+    where = (header.layers, header.top_k)
+    expected = {
+        "prompt_routed": (prompt, *where),
+        "drafts": (steps, longest),
+        "answers": (steps, longest + 1),
+        "routed": (steps, longest + 1, *where),
+        "ahead": (steps, longest + 1, header.layers, header.depth, header.top_k),
+    }
+    for name, shape in expected.items():
+        if (found := getattr(record, name).shape) != shape:
+            return f"`{name}` has the shape {found}, its header says {shape}"
+    for name in ("prompt_routed", "routed", "hinted", "ahead"):
+        ids = getattr(record, name)
+        if ids.size and not (ids.min() >= NOTHING and ids.max() < header.experts):
+            return f"`{name}` names expert {ids.max()}, its header says there are {header.experts}"
+    return None
 
 
 def _few(records: dict[str, Record]) -> str:
