@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.figures import style
+from harness.figures.picture import SETTINGS
 from harness.paper_scale_data import MISS, Prediction
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def draw(found: Sequence[Prediction], path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(style.SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         canvas = Figure(figsize=(10, 5.4), layout="constrained")
         left, right = canvas.subplots(1, 2)
         known = [one for one in found if one.value is not None]

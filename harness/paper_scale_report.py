@@ -19,6 +19,7 @@ from harness.paper_scale_data import MISS, PaperScaleConfig, Prediction
 SCHEMA = "spmoe-bench/paper-scale/1"
 DEFINITIONS = (
     "deviation: predicted over reported TPOT, less one; of hit rates the difference",
+    "cause: the likely one, from what is published; no constant was fitted to a time",
     "fitted: the statistics of the trace were fitted to this number, so that it is no prediction; not in the summary",
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.figures import style
+from harness.figures.picture import SETTINGS
 from harness.plan import Choice
 
 
@@ -16,7 +17,7 @@ def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
 
     fitting = [choice for choice in choices if choice.forecast.tpot is not None]
     names = list(dict.fromkeys(choice.system for choice in fitting))
-    with matplotlib.rc_context(style.SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         canvas = Figure(figsize=(8, 0.42 * len(names) + 1.3), layout="constrained")
         axes = canvas.subplots()
         for place, name in enumerate(names):
