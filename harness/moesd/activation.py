@@ -18,7 +18,7 @@ Routing = NDArray[np.int64]
 
 def experts_activated(tokens: float, experts: int, top_k: int) -> float:
     """Distinct experts that so many tokens activate: `E (1 - ((E - K) / E)^t)` (equation 8)."""
-    return experts * (1 - (1 - top_k / experts) ** tokens)
+    return float(experts * (1 - (1 - top_k / experts) ** tokens))
 
 
 def load_threshold(experts: int, top_k: int, share: float = 0.95) -> int:
