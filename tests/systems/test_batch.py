@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from systems.api import BadInput, Request, build_system
+from systems.replay.record import record
+from systems.replay.system import ReplayedSystem
 from systems.runtime.kv_cache import PositionalCache
 from systems.runtime.pair import Pair
 from systems.runtime.seats import seated
@@ -106,3 +108,18 @@ def test_keys_and_values_are_as_many_as_said(name: str, pair: Pair, monkeypatch:
 )
 def test_the_last_take_the_empty_seats(going: str, kept: list[int]) -> None:
     assert seated([mark == "1" for mark in going]) == kept
+
+
+@pytest.mark.parametrize("name", ["offload", "sp_moe", "moe_infinity"])
+def test_a_replay_lets_requests_join_at_the_same_moments(name: str, pair: Pair) -> None:
+    batch = [dataclasses.replace(r, max_new_tokens=n) for r, n in zip(requests(5, seed=6), LIMITS, strict=True)]
+    config, link = SYSTEMS[name], dataclasses.replace(LINK, virtual=True)
+    budget = copies(config, pair) + 10 * pair.record_bytes
+    trace = record(pair, dict(config.drafter), batch)
+    found = []
+    for system in (build_system(config, pair, budget, link, COSTS), ReplayedSystem(config, trace, budget, link, COSTS)):
+        meter = Watched([request.max_new_tokens for request in batch])
+        system.generate(batch, meter, 2)
+        found.append((meter.tokens, meter.steps, [dataclasses.asdict(report) for report in meter.reports]))
+        system.close()
+    assert found[0] == found[1]
