@@ -10,10 +10,10 @@ was.
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rich.progress import track
 
 from harness import compose, schema, table
 from harness.columns import UNKNOWN, Section
+from harness.contender import frozen
 from harness.files import Lines, ensure_writable, write_text
 from harness.forecast import with_draft_length
 from harness.run import launch
@@ -147,15 +148,12 @@ def _run(config: GridConfig) -> None:
     console, folder = Console(), Path(config.output)
     ensure_writable(folder)
     replay, cells = Replayer(config), list(points(config))
-    # What lives already lives on: a collector that walks through recordings takes longer than the replays.
-    gc.collect()
-    gc.freeze()
-    began, found = time.process_time(), dict[Point, Replayed]()
-    with_lines = Lines(folder / "grid.jsonl")
-    for point in track(cells, "cells", transient=True):
-        found[point] = replay(point)
-        with_lines.add([{**asdict(point), **found[point].values, "reason": found[point].reason}])
-    with_lines.close()
+    found, lines = dict[Point, Replayed](), Lines(folder / "grid.jsonl")
+    began = time.process_time()
+    with frozen(), closing(lines):
+        for point in track(cells, "cells", transient=True):
+            found[point] = one = replay(point)
+            lines.add([{**asdict(point), **one.values, "reason": one.reason}])
     pace = _pace(list(found.values()), time.process_time() - began)
     section = _map(config, found)
     write_text(folder / "grid.md", table.as_markdown([section], [pace]))
