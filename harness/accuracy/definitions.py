@@ -17,12 +17,12 @@ SCORES = {
 """By metric id; of those that a task has, the first is its headline."""
 BINARY = ("pass_at_1", "accuracy")
 """Scores that are right or wrong on each prompt: what McNemar's test is about."""
-LOST = Definition("accuracy_lost@1", "prompts", "lower", "right by the reference system only, first repeat")
-GAINED = Definition("accuracy_gained@1", "prompts", "neither", "right by this system only, first repeat")
+LOST = Definition("score_lost@1", "prompts", "lower", "right by the reference system only, first repeat")
+GAINED = Definition("score_gained@1", "prompts", "neither", "right by this system only, first repeat")
 MCNEMAR = Definition(
     "mcnemar_p@1", "-", "neither", "exact McNemar test, two-sided: chance of so uneven a split of lost and gained"
 )
 DIFFERENCE = Definition(
-    "accuracy_difference@1", "-", "higher", "score less that of the reference system, paired bootstrap over prompts"
+    "score_difference@1", "-", "higher", "score less that of the reference system, paired bootstrap over prompts"
 )
 VERDICT = Definition("verdict@1", "-", "neither", "share of outputs whose program ended like this in the sandbox")

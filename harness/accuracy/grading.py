@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from harness.files import dump, write_text
 from harness.metrics.base import Value
 from harness.records import Row
 
+SCORES = "scores.jsonl"
 Scores = Mapping[str, Mapping[str, float]]
 """By metric id and prompt."""
 
@@ -38,18 +39,20 @@ def graded(
     Args:
         refusal: why programs must not be executed.
     """
+    if config.replay is not None:
+        return [_without(row, "a replay writes nothing of its own") for row in rows]
     labels = [row["system"] for row in rows if row["status"] not in ("failed", "did_not_fit")]
-    reason = "a replay writes nothing of its own" if config.replay is not None else refusal
-    if reason is not None:
-        return [_without(row, reason) for row in rows]
-    outputs = {label: _outputs(folders[label]) for label in labels}
+    judged = {label: found for label in labels if (found := _stored(folders[label])) is not None}
+    outputs = {label: _outputs(folders[label]) for label in labels if label not in judged}
+    if outputs and refusal is not None:
+        return [_without(row, refusal) for row in rows]
     try:
-        judged = judge(datasets.spec_of(config.dataset), prompts, outputs, console)
+        fresh = judge(datasets.spec_of(config.dataset), prompts, outputs, console) if outputs else {}
     except Unknown as unknown:
         return [_without(row, str(unknown)) for row in rows]
-    for label, mine in judged.items():
-        write_text(folders[label] / "scores.jsonl", "".join(f"{dump(_line(one))}\n" for one in mine))
-    return _with(rows, judged, config.measure.seed)
+    for label, mine in fresh.items():
+        write_text(folders[label] / SCORES, "".join(f"{dump(one._asdict())}\n" for one in mine))
+    return _with(rows, judged | fresh, config.measure.seed)
 
 
 def reference_of(rows: Sequence[Row], labels: Sequence[str]) -> str | None:
@@ -90,10 +93,10 @@ def _beside(scores: Scores, reference: Scores, over: str, seed: int) -> dict[str
     id = next(id for id in definitions.SCORES if id in scores)
     shared = [prompt for prompt in scores[id] if prompt in reference[id]]
     if not shared:
-        return {"accuracy_difference": definitions.DIFFERENCE.unknown(f"no prompt was finished by {over} too")}
+        return {"score_difference": definitions.DIFFERENCE.unknown(f"no prompt was finished by {over} too")}
     mine, theirs = ([side[id][prompt] for prompt in shared] for side in (scores, reference))
     value, low, high = statistics.difference(mine, theirs, seed)
-    return {"accuracy_difference": definitions.DIFFERENCE.known(value, len(shared), low, high, over)}
+    return {"score_difference": definitions.DIFFERENCE.known(value, len(shared), low, high, over)}
 
 
 def _flips(judged: Sequence[Judged], reference: Sequence[Judged], over: str) -> dict[str, Value]:
@@ -106,19 +109,19 @@ def _flips(judged: Sequence[Judged], reference: Sequence[Judged], over: str) -> 
     gained = sum(mine[prompt] and not theirs[prompt] for prompt in shared)
     count = len(shared)
     return {
-        "accuracy_lost": definitions.LOST.known(lost, count, over=over),
-        "accuracy_gained": definitions.GAINED.known(gained, count, over=over),
+        "score_lost": definitions.LOST.known(lost, count, over=over),
+        "score_gained": definitions.GAINED.known(gained, count, over=over),
         "mcnemar_p": definitions.MCNEMAR.known(statistics.mcnemar(lost, gained), count, over=over),
     }
 
 
 def _right(judged: Sequence[Judged]) -> dict[str, bool]:
-    first = [one for one in judged if one.output.repeat == 0]
-    return {one.output.id: one.scores[id] == 1.0 for one in first for id in definitions.BINARY if id in one.scores}
+    first = [one for one in judged if one.repeat == 0]
+    return {one.id: one.scores[id] == 1.0 for one in first for id in definitions.BINARY if id in one.scores}
 
 
 def _verdicts(judged: Sequence[Judged]) -> dict[str, Value]:
-    counts = Counter(one.outcome.verdict for one in judged if one.outcome is not None)
+    counts = Counter(one.verdict for one in judged if one.verdict is not None)
     total = counts.total()
     return {f"verdict_{name}": definitions.VERDICT.known(count / total, total) for name, count in counts.items()}
 
@@ -128,12 +131,14 @@ def _without(row: Row, reason: str) -> Row:
 
 
 def _outputs(folder: Path) -> list[Output]:
+    return [Output(line["id"], line["repeat"], line["text"]) for line in _lines(folder / "requests.jsonl")]
+
+
+def _stored(folder: Path) -> list[Judged] | None:
+    """Return the scores of an earlier run: by the same code on the same outputs, or the folder were another."""
+    return [Judged(**line) for line in _lines(folder / SCORES)] if (folder / SCORES).is_file() else None
+
+
+def _lines(path: Path) -> Iterator[Row]:
     # Not `splitlines`: texts hold line separators that JSON does not escape.
-    lines = (folder / "requests.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-    return [Output(line["id"], line["repeat"], line["text"]) for line in map(json.loads, lines)]
-
-
-def _line(one: Judged) -> Row:
-    line: Row = {"id": one.output.id, "repeat": one.output.repeat, "scores": one.scores}
-    ended = one.outcome
-    return line if ended is None else line | {"verdict": ended.verdict, "detail": ended.detail}
+    return map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])

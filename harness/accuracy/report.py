@@ -10,17 +10,17 @@ from harness.metrics.base import Definition
 from harness.records import Row
 
 HEADLINES = {"pass_at_1": "pass@1", "accuracy": "accuracy", "rouge_l": "ROUGE-L"}
-BESIDE = (
-    Column("difference", "accuracy_difference", fixed(3), interval=True),
-    Column("lost", "accuracy_lost", fixed(0)),
-    Column("gained", "accuracy_gained", fixed(0)),
+FLIPS = (
+    Column("lost", "score_lost", fixed(0)),
+    Column("gained", "score_gained", fixed(0)),
     Column("McNemar p", "mcnemar_p", fixed(3)),
 )
+DIFFERENCE = Column("difference", "score_difference", fixed(3), interval=True)
 LEGEND: tuple[tuple[str, Definition], ...] = (
     *definitions.SCORES.items(),
-    ("accuracy_difference", definitions.DIFFERENCE),
-    ("accuracy_lost", definitions.LOST),
-    ("accuracy_gained", definitions.GAINED),
+    ("score_difference", definitions.DIFFERENCE),
+    ("score_lost", definitions.LOST),
+    ("score_gained", definitions.GAINED),
     ("mcnemar_p", definitions.MCNEMAR),
 )
 
@@ -28,7 +28,9 @@ LEGEND: tuple[tuple[str, Definition], ...] = (
 def sections(rows: Sequence[Row]) -> list[Section]:
     """Return the table of accuracies; none where nothing was scored."""
     headline = [Column(text, id, fixed(3), interval=True) for id, text in HEADLINES.items()]
-    shown = [column for column in (*headline, *BESIDE) if known(rows, column)]
+    flips = [column for column in FLIPS if known(rows, column)]
+    # Where answers are right or wrong, flips say all that a difference does, and 80 columns hold them.
+    shown = [column for column in (*headline, *(flips or [DIFFERENCE])) if known(rows, column)]
     return [section(f"Accuracy on {rows[0]['dataset']}", rows, shown)] if shown else []
 
 
@@ -36,8 +38,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     """Say why accuracy is unknown, or which system others are compared with and how programs ended."""
     unknown = dict.fromkeys(_noted(rows, "accuracy", "reason"))
     texts = [f"accuracy: unknown: {reason}" for reason in unknown]
-    if over := _noted(rows, "accuracy_difference", "over"):
-        texts.append(f"difference, lost, gained and McNemar's test are over {over[0]}")
+    if over := _noted(rows, "score_difference", "over"):
+        texts.append(f"what is lost and gained, the difference and McNemar's test are over {over[0]}")
     return texts + [f"programs ended {ended}: {', '.join(names)}" for ended, names in _endings(rows).items()]
 
 

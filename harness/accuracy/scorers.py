@@ -25,11 +25,13 @@ class Output(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """An output, its scores by metric id, and for programs how they ended."""
+    """An output's prompt and repeat, its scores by metric id, and for programs how they ended and why."""
 
-    output: Output
+    id: str
+    repeat: int
     scores: dict[str, float]
-    outcome: Outcome | None = None
+    verdict: str | None = None
+    detail: str | None = None
 
 
 class Unknown(Exception):
@@ -72,7 +74,7 @@ def by_prompt(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
     samples: dict[str, dict[str, list[float]]] = {}
     for one in judged:
         for id, score in one.scores.items():
-            samples.setdefault(id, {}).setdefault(one.output.id, []).append(score)
+            samples.setdefault(id, {}).setdefault(one.id, []).append(score)
     return {id: _together(id, mine) for id, mine in samples.items()}
 
 
@@ -86,7 +88,10 @@ def _together(id: str, samples: Mapping[str, Sequence[float]]) -> dict[str, floa
 def _compare(name: str, texts: list[str], references: list[str], outputs: Sequence[Output]) -> list[Judged]:
     found = module(name).compute(predictions=texts, references=references)
     columns = {id.removesuffix("_scores"): scores for id, scores in found.items() if id.endswith("_scores")}
-    return [Judged(output, {id: column[i] for id, column in columns.items()}) for i, output in enumerate(outputs)]
+    return [
+        Judged(output.id, output.repeat, {id: column[i] for id, column in columns.items()})
+        for i, output in enumerate(outputs)
+    ]
 
 
 def _execute(
@@ -109,4 +114,5 @@ def _execute(
 
 
 def _passed(output: Output, outcome: Outcome) -> Judged:
-    return Judged(output, {"pass_at_1": float(outcome.passed)}, outcome)
+    scores = {"pass_at_1": float(outcome.passed)}
+    return Judged(output.id, output.repeat, scores, str(outcome.verdict), outcome.detail)

@@ -66,9 +66,9 @@ def test_scored_on_the_timed_outputs_with_the_paired_test(app: App, executed: li
     assert (right["pass_at_1"]["value"], right["pass_at_1"]["n"]) == (1.0, 4)
     assert right["pass_at_1"]["low"] == pytest.approx(0.025**0.25)
     assert wrong["pass_at_1"]["value"] == 0.0
-    assert (wrong["accuracy_lost"]["value"], wrong["accuracy_gained"]["value"]) == (4, 0)
+    assert (wrong["score_lost"]["value"], wrong["score_gained"]["value"]) == (4, 0)
     assert (wrong["mcnemar_p"]["value"], wrong["mcnemar_p"]["over"]) == (0.125, "offload")
-    assert wrong["accuracy_difference"]["value"] == -1.0
+    assert wrong["score_difference"]["value"] == -1.0
     assert "mcnemar_p" not in right
     assert (right["verdict_passed"]["value"], wrong["verdict_failed"]["value"]) == (1.0, 1.0)
     assert len(executed) == len(set(executed)) == 8
@@ -98,6 +98,10 @@ def test_finished_cells_are_scored_without_measuring_again(
     ran = app("systems=[offload]", YES, "output=out")
     assert "is finished" in ran.out
     assert rows(Path("out/summary.json"))["offload"]["metrics"]["pass_at_1"]["value"] == 1.0
+    programs = len(executed)
+    app("systems=[offload]", "output=out")  # what is judged needs neither another execution nor another yes
+    assert rows(Path("out/summary.json"))["offload"]["metrics"]["pass_at_1"]["value"] == 1.0
+    assert len(executed) == programs
 
 
 def test_nothing_is_scored_before_the_last_system_is_closed(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.accuracy.scorers import MODULES, Judged, Output, by_prompt, module
+from harness.accuracy.scorers import MODULES, Judged, by_prompt, module
 
 
 def _source(name: str) -> Any:
@@ -59,7 +59,7 @@ def test_all_load_into_evaluate_and_compute() -> None:
     assert (samples["pass_at_1"], samples["pass_at_2"]) == (0.25, 0.5)
     assert math.isnan(samples["pass_at_3"])
     assert samples["pass_at_1_scores"] == [0.5, 0.0]
-    judged = [Judged(Output(id, repeat, ""), {"pass_at_1": right})
+    judged = [Judged(id, repeat, {"pass_at_1": right})
               for id, repeat, right in [("a", 0, 1.0), ("b", 0, 0.0), ("a", 1, 0.0), ("b", 1, 0.0)]]  # fmt: skip
     assert by_prompt(judged) == {"pass_at_1": {"a": 0.5, "b": 0.0}}
     numbers = module("number_match").compute(predictions=["4", "5"], references=["#### 4", "#### 4"])
