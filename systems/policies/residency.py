@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from systems.policies.orders import DEMAND, Order, Shape
@@ -117,14 +118,14 @@ class LayeredLru(Residency):
         full = len(own) >= self.quotas[order.layer]
         if full and (found := spare_hinted(own, order, evictable, held)) is not None:
             return found
-        over = [o for o, quota in zip(self._orders, self.quotas, strict=True) if len(o) > quota and o is not own]
-        found = self._first(over if full else [*over, own], order, evictable, held)
+        over = (o for o, quota in zip(self._orders, self.quotas, strict=True) if len(o) > quota and o is not own)
+        found = self._first(over if full else chain(over, (own,)), order, evictable, held)
         # Readers may pin all of a small layer's experts; a demand then takes what it can get.
         return self._first(self._orders, order, evictable, held) if found is None and order.kind == DEMAND else found
 
     @staticmethod
     def _first(
-        groups: Sequence[OrderedDict[int, None]], order: Order, evictable: Evictable, held: Collection[int]
+        groups: Iterable[OrderedDict[int, None]], order: Order, evictable: Evictable, held: Collection[int]
     ) -> int | None:
         for group in groups:
             if (expert := spare_hinted(group, order, evictable, held)) is not None:
