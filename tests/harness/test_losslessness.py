@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import losslessness
-from harness.margins import divergence
+from harness.lossless.margins import divergence
 from systems import api
 from tests.harness import fake
 from tests.harness.app import App

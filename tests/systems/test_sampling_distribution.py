@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from systems.api import Sampling
+from systems.api import LinkSpec, NullMeter, Request, Sampling, build_system
+from systems.runtime.pair import Pair
 from systems.runtime.sampling import Chooser
+from tests.systems.tiny import COSTS, SYSTEMS
 
 ACCEPTED, REJECTED = 1e-3, 1e-9
 """A right sampler fails one time in a thousand, were the seeds not fixed; a wrong one must fail beyond doubt."""
@@ -176,3 +179,57 @@ def test_faults_are_rejected(fault: Callable[[Verify], Verify], monkeypatch: pyt
     monkeypatch.setattr(Chooser, "_verify_row", fault(Chooser._verify_row))
     sampling = SETTINGS["all three" if fault is verify_untruncated else "temperature 1"]
     assert min(p_of_first_and_second(sampling)) < REJECTED
+
+
+PROMPT, BATCH, BATCHES = (3, 1, 4, 1, 5), 50, 12
+
+
+def three_tokens(pair: Pair, sampling: Sampling) -> Pairs:
+    """Continue one prompt by three tokens, many times, with drafts of three; the first is not speculated."""
+    system = build_system(SYSTEMS["sd_resident"], pair, pair.expert_bytes, LinkSpec(1e9, 1e-6), COSTS)
+    seen: Pairs = Counter()
+    try:
+        for batch in range(BATCHES):
+            seeds = range(batch * BATCH, (batch + 1) * BATCH)
+            samplings = [Sampling(sampling.temperature, sampling.top_k, sampling.top_p, seed) for seed in seeds]
+            meter = NullMeter([3] * BATCH)
+            system.generate([Request(str(s.seed), PROMPT, 3, s) for s in samplings], meter)
+            seen.update(tuple(tokens) for tokens in meter.tokens)
+    finally:
+        system.close()
+    return seen
+
+
+def chances_of_three(root: Path, sampling: Sampling) -> dict[tuple[int, ...], float]:
+    """Chances of every continuation by three tokens, according to stock transformers."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(root / "target", experts_implementation="eager").eval()
+    chances: dict[tuple[int, ...], float] = {(): 1.0}
+    for _ in range(3):
+        texts = list(chances)
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*PROMPT, *text] for text in texts])).logits[:, -1]
+        following = wanted(logits, sampling).tolist()
+        chances = {
+            (*text, token): chances[text] * chance
+            for text, row in zip(texts, following, strict=True)
+            for token, chance in enumerate(row)
+            if chance
+        }
+    return chances
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("sampling", [Sampling(1.0, top_k=4), Sampling(0.7, top_p=0.6)], ids=["top-k", "top-p"])
+def test_a_whole_system_follows_the_target(sampling: Sampling, root: Path, pair: Pair) -> None:
+    seen, chances = three_tokens(pair, sampling), chances_of_three(root, sampling)
+    assert sum(chances.values()) == pytest.approx(1.0, abs=1e-5)
+    assert p_value(seen, chances) > ACCEPTED
+
+
+@pytest.mark.nightly
+def test_a_faulty_system_is_rejected(root: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Chooser, "_verify_row", accept_all(Chooser._verify_row))
+    sampling = Sampling(1.0, top_k=4)
+    assert p_value(three_tokens(pair, sampling), chances_of_three(root, sampling)) < REJECTED
