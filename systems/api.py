@@ -11,7 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+if TYPE_CHECKING:
+    from systems.tuning.iteration import Operators
+    from systems.tuning.tuner import Roofline, Tuner
 
 Phase = Literal["prefill", "decode"]
 SpanName = Literal["prefill", "draft", "verify", "transfer", "host"]
@@ -579,3 +583,54 @@ def attention_error(work: Any, kernel: str) -> float:
     from systems.runtime.attention_kernels import KERNELS, error
 
     return error(work, KERNELS[kernel])
+
+
+def measure_operators(
+    pair: ModelPair,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[int],
+    widths: Sequence[int],
+    split: int,
+    transfer: float,
+) -> Operators:
+    """Time the operators of an iteration of a large batch over real prompts; see `systems.tuning.measuring`.
+
+    Raises:
+        BadInput: times that no line fits.
+    """
+    from systems.tuning.measuring import measure_operators
+
+    return measure_operators(cast("Any", pair), prompts, rows, widths, split, transfer)
+
+
+def make_tuner(
+    operators: Operators, rows: int, micro_batches: int, prefix: float, accepted: Sequence[int], longest: int
+) -> Tuner:
+    """Return what predicts iterations of a batch for every draft length up to `longest`.
+
+    Args:
+        prefix: mean positions before the drafted ones.
+        accepted: drafts accepted per row and step in a run with drafts of `longest`.
+
+    Raises:
+        BadInput: an empty batch, or no steps.
+    """
+    from systems.tuning.iteration import Setting
+    from systems.tuning.tuner import Tuner, gains
+
+    return Tuner(operators, Setting(rows, micro_batches, longest, prefix), gains(accepted, longest))
+
+
+def roofline(
+    pair: ModelPair, row_positions: int, host_memory: float, link_bandwidth: float, slots: int, processors: int
+) -> Roofline:
+    """Return what decides a large batch's settings before anything is simulated; times this machine's memory."""
+    from systems.tuning.measuring import host_bandwidth
+    from systems.tuning.tuner import Roofline
+
+    loaded = cast("Any", pair)
+    row_bytes = row_positions * (loaded.position_bytes + (loaded.draft_position_bytes if pair.draft_bytes else 0))
+    return Roofline(
+        host_memory, row_bytes, host_bandwidth(), link_bandwidth, pair.num_experts, pair.top_k, slots, pair.num_layers,
+        processors,
+    )  # fmt: skip

@@ -1,0 +1,209 @@
+"""SpecMoEOff's tuner beside the exhaustive sweep that it replaces: predicted against measured iterations.
+
+    python -m harness.tune experiment=tune
+
+Systems are one streaming system at several draft lengths, from none to the longest. They are measured as any comparison
+is; the first batch of the shortest and of the longest draft is the tuner's profile, and whatever is compared with a
+prediction comes from the other batches.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness import bench, compose, datasets, provenance, table
+from harness.bench import Outcome
+from harness.columns import Section
+from harness.config import BenchConfig, size_bytes
+from harness.files import dump, ensure_writable, write_text
+from harness.iterations import Iterations, read_iterations
+from harness.run import launch, verdict
+from systems import api
+from systems.api import BadInput
+
+DEFINITIONS = (
+    "iteration: draft and verification of the whole batch; measured: median over steps in which no row has left",
+    "tokens/s: rows x tokens gained / iteration; measured over the same steps",
+    "error: |predicted - measured| / measured; of draft lengths marked * the first batch is the profile",
+    "parts: of the chosen draft length; target is verification with its waits, link the time that it carries experts",
+)
+
+
+def main() -> int:
+    """Tune for `sys.argv`; exit codes are those of `harness.run.main`."""
+    outcomes: list[Outcome] = []
+    code = launch(lambda config: outcomes.append(_tune(config)), compose.bench_config)
+    return code or verdict(row for outcome in outcomes for row in outcome.rows)
+
+
+def draft_lengths(config: BenchConfig) -> dict[int, str]:
+    """Return the systems by draft length.
+
+    Raises:
+        BadInput: two of one length, or not all lengths from 0 on.
+    """
+    found: dict[int, str] = {}
+    for label, system in config.systems.items():
+        length = int(system.drafter.get("draft_length", 0))
+        if length in found:
+            raise BadInput(f"`systems`: {found[length]} and {label} both draft {length} tokens; one of them is enough")
+        found[length] = label
+    if sorted(found) != list(range(len(found))) or len(found) < 3:
+        raise BadInput(f"`systems` draft {sorted(found)} tokens; give every length from 0 to 2 at least, once")
+    if config.measure.batch > (config.dataset.limit or config.measure.batch * 2) // 2:
+        raise BadInput("`dataset.limit` must hold two batches: one is the profile, the others are predicted")
+    return dict(sorted(found.items()))
+
+
+def predictions(config: BenchConfig, outcome: Outcome, found: Mapping[int, str]) -> dict[str, Any]:
+    """Return facts, predictions and measurements of every draft length, and the lengths to use at run time."""
+    import torch
+
+    profile = {length: read_iterations(outcome.folders[found[length]], first=True) for length in (0, max(found))}
+    measured = {length: read_iterations(outcome.folders[label], first=False) for length, label in found.items()}
+    transfer = float(bench.origin(outcome)["costs"]["transfer"])
+    batch, longest, shown = config.measure.batch, max(found), profile[max(found)]
+    pair = api.load_pair(config.model, provenance.ROOT)
+    try:
+        prompts = _prompts(config, pair)
+        positions = max(map(len, prompts)) + config.measure.max_new_tokens
+        slots = int(outcome.rows[0]["description"]["slots"])
+        roofline = api.roofline(
+            pair, positions, _host_memory(config), pair.record_bytes / transfer, slots, _processors()
+        )
+        sizes, widths = {max(1, batch // 4), max(1, batch // 2), batch}, {1, longest // 2 + 1, longest + 1}
+        system = config.systems[found[longest]]
+        split, parts = int(system.drafter.get("split", 1)), int(system.attention.get("micro_batches", 1))
+        torch.set_num_threads(config.measure.threads)
+        operators = api.measure_operators(pair, prompts[:batch], sorted(sizes), sorted(widths), split, transfer)
+    finally:
+        pair.close()
+    tuner = api.make_tuner(operators, batch, parts, shown.prefix, shown.accepted, longest)
+    tuner.profile({length: (seen.seconds, seen.moved) for length, seen in profile.items()})
+    rows = []
+    for length, seen in measured.items():
+        prediction = tuner.predict(length)
+        predicted = {**asdict(prediction.iteration), "throughput": prediction.throughput}
+        rows.append(_row(length, predicted, seen, length in profile))
+    facts = {
+        "largest_batch": roofline.batch,
+        "micro_batches": roofline.micro_batches,
+        "attention_on_host": roofline.attention_on_host,
+        "large_from": roofline.large_from,
+        "host_bandwidth": roofline.host_bandwidth,
+        "link_bandwidth": roofline.link_bandwidth,
+        "kept_experts": tuner.overheads.kept,
+        "overheads": [tuner.overheads.iteration.base, tuner.overheads.iteration.slope],
+    }
+    return {"facts": facts, "rows": rows, "lengths": tuner.lengths(pair.context_length), "chosen": _chosen(rows)}
+
+
+def _chosen(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the tuner takes, what the exhaustive sweep finds best, and how much is lost between them."""
+    chosen = max(rows, key=lambda row: float(row["predicted"]["throughput"]))
+    best = max(rows, key=lambda row: float(row["measured"]["throughput"]))
+    lost = 1 - chosen["measured"]["throughput"] / best["measured"]["throughput"]
+    worst = max(row["error"] for row in rows if not row["profiled"])
+    gain = chosen["measured"]["throughput"] / rows[0]["measured"]["throughput"]
+    lengths = {"draft_length": chosen["draft_length"], "best": best["draft_length"]}
+    return {**lengths, "lost": lost, "held_out_error": worst, "gain_of_speculation": gain}
+
+
+def _prompts(config: BenchConfig, pair: api.ModelPair) -> list[tuple[int, ...]]:
+    selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
+    return [request.prompt for request in selection.requests]
+
+
+def _host_memory(config: BenchConfig) -> float:
+    """What keys and values may take (bytes)."""
+    if config.kv_budget is not None:
+        return float(size_bytes("kv_budget", config.kv_budget))
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _row(length: int, predicted: Mapping[str, float], seen: Iterations, profiled: bool) -> dict[str, Any]:
+    measured = {
+        "draft": seen.draft,
+        "target": seen.target,
+        "transfers": seen.link,
+        "total": seen.seconds,
+        "throughput": seen.throughput,
+        "steps": seen.steps,
+    }
+    error = abs(predicted["total"] - seen.seconds) / seen.seconds
+    sides = {"predicted": predicted, "measured": measured}
+    return {"draft_length": length, "profiled": profiled, **sides, "error": error}
+
+
+def _tune(config: BenchConfig) -> Outcome:
+    console, found = Console(), draft_lengths(config)
+    outcome = bench.run(config, console)
+    home = Path(config.output or Path(config.runs) / outcome.key)
+    bench.publish(outcome, home)
+    tuned = predictions(config, outcome, found)
+    drawn = _sections(tuned)
+    ensure_writable(home)
+    facts = {"schema": "spmoe-bench/tune/1", "key": outcome.key, "provenance": provenance.collect()}
+    write_text(home / "tune.json", dump({**facts, **tuned}, indent=1))
+    write_text(home / "tune.md", table.as_markdown(drawn, (*_conclusions(tuned), *DEFINITIONS)))
+    table.draw(drawn, console)
+    table.say((*_conclusions(tuned), *DEFINITIONS, f"records: {home}"), console)
+    return outcome
+
+
+def _sections(tuned: Mapping[str, Any]) -> list[Section]:
+    rows = tuned["rows"]
+    lines: list[tuple[str, ...]] = [
+        (
+            f"{row['draft_length']}{'*' if row['profiled'] else ''}",
+            *(f"{row[side]['total'] * 1e3:.1f}" for side in ("predicted", "measured")),
+            f"{row['error']:.1%}",
+            *(f"{row[side]['throughput']:.0f}" for side in ("predicted", "measured")),
+        )
+        for row in rows
+    ]
+    heads = ("draft", "predicted ms", "measured ms", "error", "predicted tokens/s", "measured tokens/s")
+    chosen = next(row for row in rows if row["draft_length"] == tuned["chosen"]["draft_length"])
+    parts: list[tuple[str, ...]] = [
+        (name, *(_milliseconds(chosen[side].get(name)) for side in ("predicted", "measured")))
+        for name in chosen["predicted"]
+        if name != "throughput"
+    ]
+    return [
+        Section("Iterations over the draft length", heads, (), lines, len(lines)),
+        Section("One iteration at the chosen length, ms", ("part", "predicted", "measured"), (), parts, len(parts)),
+    ]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.1f}"
+
+
+def _conclusions(tuned: Mapping[str, Any]) -> list[str]:
+    facts, chosen = tuned["facts"], tuned["chosen"]
+    place = "host" if facts["attention_on_host"] else "device"
+    at = ", ".join(f"{length} from {positions} positions on" for positions, length in tuned["lengths"].items())
+    return [
+        f"fixed by the roofline: batches up to {facts['largest_batch']}, {facts['micro_batches']} micro-batches, "
+        f"attention on the {place}; whole layers pay from {facts['large_from']:.0f} rows on",
+        f"chosen: {chosen['draft_length']} drafted tokens; the sweep's best: {chosen['best']}, of whose throughput "
+        f"{chosen['lost']:.1%} is lost",
+        f"greatest error at a draft length that was not profiled: {chosen['held_out_error']:.1%}",
+        f"speculation gains {chosen['gain_of_speculation']:.2f}x over the same without",
+        f"draft length at run time, by positions of all rows: {at}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The tuner's command: what it reads from records, what it refuses, and, nightly, the whole of it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import tune
+from harness.config import BenchConfig, DatasetConfig, HardwareConfig, MeasureConfig
+from harness.iterations import read_iterations
+from systems.api import BadInput, ModelConfig, SystemConfig
+
+
+def step(batch: int, index: int, rows: list[int], accepted: list[int], seconds: float) -> dict[str, Any]:
+    spans = {"draft": seconds / 4, "verify": seconds / 2, "transfer": seconds / 4, "prefill": 0.0, "host": 0.0}
+    facts = {"batch": batch, "step": index, "phase": "decode", "rows": rows, "accepted": accepted, "seconds": seconds}
+    return {**facts, "spans": spans, "link_busy": seconds / 2, "moved_bytes": 300}
+
+
+STEPS = [
+    step(0, 0, [0, 1], [2, 2], 1.0),
+    step(1, 0, [0, 1], [1, 0], 2.0),
+    step(1, 1, [0, 1], [2, 1], 4.0),
+    step(1, 2, [1], [0], 9.0),  # a row has left
+    {"batch": 1, "phase": "prefill", "step": 0, "moved_bytes": 999},
+]
+
+
+def write(folder: Path, steps: list[dict[str, Any]]) -> None:
+    lines = [{"batch": batch, "prompt_tokens": tokens} for batch, tokens in ((0, 50), (0, 70), (1, 10), (1, 20))]
+    (folder / "requests.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in steps))
+    (folder / "provenance.json").write_text(json.dumps({"model": {"record_bytes": 100}}))
+
+
+def test_only_steps_with_all_rows_count(tmp_path: Path) -> None:
+    write(tmp_path, STEPS)
+    found = read_iterations(tmp_path, first=False)
+    assert (found.steps, found.seconds, found.moved, found.accepted) == (2, 3.0, 3.0, [1, 0, 2, 1])
+    assert (found.draft, found.target, found.link) == (0.75, 2.25, 1.5)
+    assert found.throughput == pytest.approx((2 * 2 + 4) / 6.0)
+    assert found.prefix == pytest.approx(15 + 2.0 * 2 / 2)
+    assert read_iterations(tmp_path, first=True).accepted == [2, 2]
+
+
+def test_records_without_a_whole_step_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, STEPS[:1])
+    with pytest.raises(BadInput, match="has no step with all rows"):
+        read_iterations(tmp_path, first=False)
+
+
+def config(lengths: list[int], **changes: Any) -> BenchConfig:
+    systems = {f"s{i}": SystemConfig(f"s{i}", "", drafter={"draft_length": n}) for i, n in enumerate(lengths)}
+    values = {"dataset": DatasetConfig("x", limit=8), "measure": MeasureConfig(batch=4), **changes}
+    return BenchConfig(systems, ModelConfig("x", "", None, ""), hardware=HardwareConfig("x", ""), **values)
+
+
+def test_systems_are_one_per_draft_length() -> None:
+    assert tune.draft_lengths(config([1, 0, 2])) == {0: "s1", 1: "s0", 2: "s2"}
+    with pytest.raises(BadInput, match="s0 and s1 both draft 1 tokens"):
+        tune.draft_lengths(config([1, 1]))
+    for lengths in ([1, 2, 3], [0, 2], [0, 1]):
+        with pytest.raises(BadInput, match="give every length from 0 to 2 at least"):
+            tune.draft_lengths(config(lengths))
+
+
+def test_a_single_batch_cannot_be_profile_and_test() -> None:
+    with pytest.raises(BadInput, match="must hold two batches"):
+        tune.draft_lengths(config([0, 1, 2], dataset=DatasetConfig("x", limit=7)))
+
+
+@pytest.mark.nightly
+def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    listed = [f"{{base: spec_moe_off, label: k{n}, override: {{drafter: {{draft_length: {n}}}}}}}" for n in (1, 2)]
+    few = ("dataset.limit=8", "measure.batch=4", "measure.max_new_tokens=8", "measure.warmup=1", f"runs={tmp_path}")
+    systems = f"systems=[spec_moe_off_plain,{','.join(listed)}]"
+    arguments = ["harness/tune.py", "experiment=tune", systems, *few, f"output={tmp_path / 'out'}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert tune.main() == 0
+    found = json.loads((tmp_path / "out" / "tune.json").read_text())
+    assert [row["draft_length"] for row in found["rows"]] == [0, 1, 2]
+    assert [row["profiled"] for row in found["rows"]] == [True, False, True]
+    assert found["chosen"]["draft_length"] in (0, 1, 2)
+    assert found["chosen"]["lost"] >= 0
+    for row in found["rows"]:
+        parts = row["predicted"]
+        assert parts["draft"] + parts["target"] + parts["others"] == pytest.approx(parts["total"])
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["rows"]
+    assert all(row["metrics"]["exact_match"]["value"] == 1.0 for row in rows)

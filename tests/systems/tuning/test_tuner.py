@@ -1,0 +1,127 @@
+"""The simulated iteration by hand, and the choices that rest on it."""
+
+from dataclasses import replace
+
+import pytest
+
+from systems.api import BadInput
+from systems.tuning.iteration import Operators, Overheads, Setting, simulate
+from systems.tuning.lines import Line
+from systems.tuning.tuner import Roofline, Tuner, gains
+
+OPERATORS = Operators(
+    attention=Line(0.0, 1e-5), experts=Line(1.0, 0.1), dense=Line(0.5, 0.0), draft=Line(0.2, 0.0), transfer=0.25,
+    needed={1: 2.0, 64: 8.0}, layers=3,
+)  # fmt: skip
+SETTING = Setting(rows=8, micro_batches=1, draft_length=0, prefix=100.0)
+FREE = replace(OPERATORS, transfer=0.0)
+
+
+def test_one_micro_batch_is_a_sum() -> None:
+    found = simulate(FREE, SETTING, Overheads())
+    layer = 0.5 + 1e-5 * 8 * 100 + 1.0 + 0.1 * 8
+    assert found.target == pytest.approx(3 * layer)
+    assert found.total == pytest.approx(found.target)
+    assert (found.draft, found.transfers, found.others) == (0.0, 0.0, 0.0)
+
+
+def test_two_micro_batches_hide_attention_behind_experts() -> None:
+    slow = replace(FREE, attention=Line(0.0, 1e-3), experts=Line(0.0, 0.1), dense=Line(0.0, 1e-9))
+    one, two = (simulate(slow, replace(SETTING, micro_batches=parts), Overheads()) for parts in (1, 2))
+    assert one.target == pytest.approx(one.attention + one.experts, rel=1e-6)
+    assert max(two.attention, two.experts) < two.target < 0.75 * one.target
+
+
+def test_transfers_run_beside_the_layer_before() -> None:
+    """Five experts of a layer take 1.25 s, and a layer computes 2.3 s: only the first layer waits for its own."""
+    needed = replace(OPERATORS, needed={8: 5.0})
+    found = simulate(needed, SETTING, Overheads())
+    assert found.transfers == pytest.approx(3 * 5 * 0.25)
+    assert found.target == pytest.approx(simulate(replace(needed, transfer=0.0), SETTING, Overheads()).target)
+
+
+def test_a_slow_link_decides() -> None:
+    found = simulate(replace(OPERATORS, transfer=10.0), SETTING, Overheads())
+    assert found.transfers < found.target < found.transfers + 3 * 2.5
+
+
+def test_what_is_kept_is_not_moved_and_never_negative() -> None:
+    moved = simulate(OPERATORS, SETTING, Overheads()).transfers
+    assert simulate(OPERATORS, SETTING, Overheads(kept=3)).transfers == pytest.approx(moved - 3 * 0.25)
+    assert simulate(OPERATORS, SETTING, Overheads(kept=999)).transfers == 0.0
+
+
+@pytest.mark.parametrize("bad", [{"rows": 0}, {"draft_length": -1}, {"micro_batches": 0}])
+def test_empty_batches_and_negative_drafts_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(BadInput):
+        replace(SETTING, **bad)  # type: ignore[arg-type]
+
+
+def test_more_micro_batches_than_rows_are_as_many_as_rows() -> None:
+    few = replace(SETTING, rows=1, micro_batches=4)
+    assert simulate(FREE, few, Overheads()) == simulate(FREE, replace(few, micro_batches=1), Overheads())
+
+
+def test_gains_are_those_of_shorter_drafts() -> None:
+    assert gains([3, 0, 2], 3) == [1.0, 1 + 2 / 3, 1 + 4 / 3, 1 + 5 / 3]
+    with pytest.raises(BadInput, match="nothing was drafted"):
+        gains([], 3)
+
+
+def tuner(**changes: object) -> Tuner:
+    operators = replace(OPERATORS, **changes)  # type: ignore[arg-type]
+    return Tuner(operators, SETTING, gains([4, 3, 4, 0], 4))
+
+
+def test_a_slow_link_wants_longer_drafts_and_a_slow_draft_shorter_ones() -> None:
+    usual = tuner().best().setting.draft_length
+    assert tuner(transfer=10.0).best().setting.draft_length >= usual
+    assert tuner(draft=Line(9.0, 0.0)).best().setting.draft_length == 0
+
+
+def test_the_draft_shortens_as_prefixes_grow() -> None:
+    found = tuner(attention=Line(0.0, 2e-3)).lengths(2000, step=100)
+    assert list(found) == sorted(found)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert len(found) > 1
+    assert found[0] > 0
+    assert all(positions % SETTING.rows == 0 for positions in found)
+
+
+def test_a_profile_makes_predictions_meet_it() -> None:
+    found = tuner()
+    found.profile({0: (20.0, 10.0), 4: (30.0, 20.0)})
+    assert found.predict(0).iteration.total == pytest.approx(20.0)
+    assert found.predict(4).iteration.total == pytest.approx(30.0)
+    assert 20 < found.predict(2).iteration.total < 30
+    iteration = found.predict(2).iteration
+    assert iteration.draft + iteration.target + iteration.others == pytest.approx(iteration.total)
+
+
+def test_a_profile_that_shrinks_is_refused() -> None:
+    with pytest.raises(BadInput, match="whole iterations"):
+        tuner().profile({0: (30.0, 10.0), 4: (20.0, 20.0)})
+    with pytest.raises(BadInput, match="two sizes"):
+        tuner().profile({4: (20.0, 20.0)})
+
+
+ROOFLINE = Roofline(
+    host_memory=1e9, row_bytes=10**7, host_bandwidth=1e10, link_bandwidth=1e9, experts=8, top_k=2, slots=8, layers=4,
+    processors=2,
+)  # fmt: skip
+
+
+def test_the_roofline_fixes_batch_placement_and_micro_batches() -> None:
+    assert ROOFLINE.batch == 100
+    assert ROOFLINE.attention_on_host
+    assert ROOFLINE.micro_batches == 2
+    assert ROOFLINE.large_from == pytest.approx(8 / (2 * 0.75))
+    assert replace(ROOFLINE, slots=32).large_from == float("inf")
+    assert replace(ROOFLINE, processors=1).micro_batches == 1
+    fast = replace(ROOFLINE, link_bandwidth=1e11)
+    assert (fast.attention_on_host, fast.micro_batches) == (False, 1)
+
+
+def test_memory_that_holds_no_row_is_refused() -> None:
+    with pytest.raises(BadInput, match="`kv_budget` of 1,000 B holds no row of 10,000,000 B"):
+        _ = replace(ROOFLINE, host_memory=1e3).batch
