@@ -454,6 +454,16 @@ def routing(pair: ModelPair, requests: Sequence[Request]) -> Any:
     return decoded_routing(cast("Any", pair), requests)
 
 
+def dense_forward_times(
+    pair: ModelPair, sizes: Sequence[tuple[int, int]], context: int
+) -> dict[tuple[int, int], float]:
+    """Time forwards (s) of `(rows, tokens each)` behind `context` positions, of a dense model with random weights that
+    has the target's shape and as many active weights."""
+    from systems.runtime.dense_control import forward_times
+
+    return forward_times(cast("Any", pair), sizes, context)
+
+
 class Traces(Protocol):
     """A recording that systems can be replayed from."""
 

@@ -12,6 +12,7 @@ from harness.figures import (
     datasets,
     hit_rate,
     moesd_activation,
+    moesd_dense,
     moesd_speedup,
     pareto,
     prediction,
@@ -28,6 +29,6 @@ FIGURES = {
     for module in (
         tpot, budget, hit_rate, cutoff, acceptance, prediction, ablation, breakdown, time_share, routing_fidelity,
         slots, theta, datasets, pareto, timeline, batch, moesd_activation,
-        moesd_speedup,
+        moesd_dense, moesd_speedup,
     )
 }  # fmt: skip

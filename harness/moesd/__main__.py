@@ -24,6 +24,7 @@ from harness.config import DatasetConfig
 from harness.files import dump, ensure_writable, write_text
 from harness.moesd import activation, report
 from harness.moesd.activation import Activation
+from harness.moesd.dense import control
 from harness.moesd.fit import Floors, Point, fit, mean_absolute_error, stratified
 from harness.moesd.measure import Sweep, floors, points
 from harness.moesd.speedup import Setting
@@ -91,6 +92,7 @@ def _run(config: MoesdConfig) -> None:
         chosen = stratified(native, config.stride)
         found = fit(chosen, low, config.ridge_point, config.starts, config.seed)
         counted = _activations(config, pair)
+        dense = control(pair, native, config.prompt_tokens)
     finally:
         pair.close()
     held_out = [point for point in native if point not in chosen]
@@ -109,6 +111,7 @@ def _run(config: MoesdConfig) -> None:
         "held_out_points": len(held_out),
         "mean_absolute_error": errors,
         "activation": [asdict(one) for one in counted],
+        "dense": report.measured(dense),
         "points": report.rows(native, chosen, found, config.ridge_point),
     }
     write_text(folder / "moesd.json", dump(facts, indent=1))

@@ -15,21 +15,31 @@ from systems.api import ModelPair
 Facts = dict[str, Any]
 
 
-def rows(points: Sequence[Point], chosen: Sequence[Point], found: Parameters, ridge_point: float) -> list[Facts]:
-    """Return every point, measured and predicted, with whether the fit has seen it."""
+def measured(points: Sequence[Point]) -> list[Facts]:
+    """Return the setting of every point, and its ratios."""
     return [
         {
             "top_k": point.setting.top_k,
             "draft_length": point.setting.draft_length,
             "batch": point.setting.batch,
-            "fitted": point in chosen,
             "tokens_per_cycle": point.tokens_per_cycle,
             "speedup": point.speedup,
-            "predicted": speedup(found, point.setting, point.tokens_per_cycle, ridge_point),
             "target_efficiency": point.target_efficiency,
-            "predicted_target_efficiency": target_efficiency(found, point.setting, ridge_point),
         }
         for point in points
+    ]
+
+
+def rows(points: Sequence[Point], chosen: Sequence[Point], found: Parameters, ridge_point: float) -> list[Facts]:
+    """Return every point, measured and predicted, with whether the fit has seen it."""
+    return [
+        facts
+        | {
+            "fitted": point in chosen,
+            "predicted": speedup(found, point.setting, point.tokens_per_cycle, ridge_point),
+            "predicted_target_efficiency": target_efficiency(found, point.setting, ridge_point),
+        }
+        for facts, point in zip(measured(points), points, strict=True)
     ]
 
 
@@ -38,6 +48,7 @@ def sections(facts: Facts) -> list[Section]:
     return [
         *_grids(facts, "Speedup", "speedup", "predicted"),
         *_grids(facts, "Target efficiency", "target_efficiency", "predicted_target_efficiency"),
+        _against_dense(facts),
         _activated(facts),
     ]
 
@@ -86,6 +97,18 @@ def _grids(facts: Facts, title: str, measured: str, predicted: str) -> Iterator[
         lines.append(("  predicted", *(f"{p[predicted]:.2f}" + ("" if p["fitted"] else "'") for p in cells)))
     heads = ("", *(f"B = {batch}" for batch in batches))
     yield Section(f"{title} over the batch (' held out)", heads, (), lines, len(lines))
+
+
+def _against_dense(facts: Facts) -> Section:
+    own = [point for point in facts["points"] if point["top_k"] == facts["top_k"]]
+    batches = sorted({point["batch"] for point in own})
+    lines: list[tuple[str, ...]] = []
+    for name, points in (("Mixture of Experts", own), ("dense", facts["dense"])):
+        found = {(point["draft_length"], point["batch"]): point["speedup"] for point in points}
+        for length in sorted({length for length, _ in found}):
+            lines.append((f"{name}, drafts of {length}", *(f"{found[length, batch]:.2f}" for batch in batches)))
+    heads = ("", *(f"B = {batch}" for batch in batches))
+    return Section("Speedup beside that of a dense model with as many active weights", heads, (), lines, len(lines))
 
 
 def _activated(facts: Facts) -> Section:
