@@ -60,16 +60,22 @@ class PlanConfig:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A system, its draft length (0: it does not draft), and what is predicted of it."""
+    """A system, its draft length (0: it does not draft), whether that is a governor's limit, and what is predicted."""
 
     system: str
     draft_length: int
+    governed: bool
     forecast: Forecast
+
+    @property
+    def drafts(self) -> str:
+        """Its draft length in words; empty where it does not draft."""
+        return "" if not self.draft_length else f"{'up to ' if self.governed else ''}{self.draft_length}"
 
     @property
     def name(self) -> str:
         """How it is spoken of."""
-        return f"{self.system}, drafts of {self.draft_length}" if self.draft_length else self.system
+        return f"{self.system}, drafts of {self.drafts}" if self.draft_length else self.system
 
 
 def main() -> int:
@@ -86,19 +92,24 @@ def predict(config: PlanConfig) -> list[Choice]:
     budget = config.budget
     forecaster = Forecaster(config.shape, config.machine, config.text, max(config.draft_lengths))
     found = [
-        Choice(label, system.drafter.get("draft_length", 0), forecaster(system, budget))
+        Choice(label, system.drafter.get("draft_length", 0), _governed(system), forecaster(system, budget))
         for label, system in track(_candidates(config), "systems", transient=True)
     ]
     return sorted(found, key=lambda choice: choice.forecast.tpot or float("inf"))
 
 
 def _candidates(config: PlanConfig) -> list[tuple[str, SystemConfig]]:
-    """Every system, and those that draft once per draft length."""
-    return [
-        (label, with_draft_length(system, length))
-        for label, system in config.systems.items()
-        for length in (config.draft_lengths if system.drafter["part"] != "none" else (0,))
-    ]
+    """Every system, and those that draft once per draft length; a governor gets the longest and chooses itself."""
+    found = []
+    for label, system in config.systems.items():
+        lengths = [max(config.draft_lengths)] if _governed(system) else list(config.draft_lengths)
+        tried = lengths if system.drafter["part"] != "none" else [0]
+        found += [(label, with_draft_length(system, length)) for length in tried]
+    return found
+
+
+def _governed(system: SystemConfig) -> bool:
+    return bool(system.drafter.get("governor", False))
 
 
 def answer(choices: Sequence[Choice]) -> str:
@@ -128,7 +139,7 @@ def _plan(config: PlanConfig) -> None:
     title = f"{config.shape.name} on {config.machine.name}: {size:.1f} GB for experts and draft (predicted)"
     section, reasons = _section(choices, title), _reasons(choices)
     facts = {"shape": asdict(config.shape), "machine": asdict(config.machine), "budget_bytes": config.budget}
-    rows = [{"system": one.system, "draft_length": one.draft_length, **asdict(one.forecast)} for one in choices]
+    rows = [_row(choice) for choice in choices]
     write_text(folder / "plan.json", dump({"schema": SCHEMA, **facts, "rows": rows}, indent=1))
     write_text(folder / "plan.md", table.as_markdown([section], [answer(choices), *reasons]))
     draw(choices, title, folder / "plan.png")
@@ -136,6 +147,12 @@ def _plan(config: PlanConfig) -> None:
     table.say(reasons, console)
     console.print(answer(choices), highlight=False)
     console.print(f"picture: {folder / 'plan.png'}, data: {folder / 'plan.json'}", highlight=False)
+
+
+def _row(choice: Choice) -> dict[str, Any]:
+    found = asdict(choice)
+    forecast: dict[str, Any] = found.pop("forecast")
+    return found | forecast
 
 
 def _section(choices: Sequence[Choice], title: str) -> Section:
@@ -148,7 +165,7 @@ def _line(choice: Choice) -> tuple[str, ...]:
     found = choice.forecast
     assert found.tpot is not None
     return (
-        choice.system, str(choice.draft_length or UNKNOWN), _text(found.cutoff, "d"), _text(found.tpot * 1e3, ".1f"),
+        choice.system, choice.drafts or UNKNOWN, _text(found.cutoff, "d"), _text(found.tpot * 1e3, ".1f"),
         _text(1 / found.tpot, ".1f"), _text(found.hit_rate, ".3f"),
         _text(found.bytes_per_token and found.bytes_per_token / 2**20, ".0f"), _text(found.slots, "d"),
     )  # fmt: skip

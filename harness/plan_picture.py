@@ -9,6 +9,9 @@ from harness.figures import style
 from harness.figures.picture import SETTINGS
 from harness.plan import Choice
 
+NEAR = 0.025
+"""Dots closer than this share of their time have one label."""
+
 
 def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
     """Draw a row per system, the fastest on top, a dot per draft length with the length beside it."""
@@ -27,12 +30,10 @@ def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
             axes.plot([min(times), max(times)], [place, place], color=colour, linewidth=1.2)
             axes.plot(times[1:], [place] * (len(times) - 1), "o", color=colour, markerfacecolor="white", markersize=6)
             axes.plot(times[:1], [place], "o", color=colour, markersize=7)
-            for choice, time in zip(found, times, strict=True):
-                if choice.draft_length:
-                    axes.annotate(
-                        str(choice.draft_length), (time, place), (0, 6), textcoords="offset points", ha="center",
-                        fontsize=7,
-                    )  # fmt: skip
+            for time, text in _labels(found):
+                axes.annotate(
+                    text, (time, place), (0, 6), textcoords="offset points", ha="center", fontsize=7,
+                )  # fmt: skip
             axes.annotate(
                 f"{times[0]:.0f} ms", (max(times), place), (9, 0), textcoords="offset points", va="center", fontsize=8
             )
@@ -41,5 +42,17 @@ def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
         axes.margins(x=0.1)
         axes.set_xlabel("predicted TPOT (ms per token); numbers above dots are draft lengths, the best is filled")
         axes.set_title(title)
-        style.key_of_kinds(axes, names, loc="lower right")
+        style.key_of_kinds(axes, names, loc="lower left")
         canvas.savefig(path, dpi=120)
+
+
+def _labels(found: Sequence[Choice]) -> list[tuple[float, str]]:
+    """Draft lengths of a system, shortest time first, and where they are written: those of near dots together."""
+    groups: list[tuple[float, list[str]]] = []
+    for choice in found:
+        time = 1e3 * (choice.forecast.tpot or 0.0)
+        if groups and time - groups[-1][0] < NEAR * time:
+            groups[-1][1].append(choice.drafts)
+        elif choice.draft_length:
+            groups.append((time, [choice.drafts]))
+    return [(time, ", ".join(texts)) for time, texts in groups]
