@@ -13,6 +13,7 @@ import argparse
 import copy
 import hashlib
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,17 @@ def report(folder: Path, prompts: int) -> dict[str, Any]:
     observations = [observe(pair, int4, prompt) for prompt in track(problems, "HumanEval")]
     weights = {role: _digest(folder / role / "model.safetensors") for role in ("target", "draft")}
     config = pair.target.config
-    facts = {"schema": SCHEMA, "prompts": len(problems), "top_k": config.num_experts_per_tok, "weights": weights}
+    facts = origin(weights, len(problems)) | {"top_k": config.num_experts_per_tok}
     facts["tokens"] = sum(found["recall"].shape[1] for found in observations)
     return facts | summarise(observations, config.num_hidden_layers)
+
+
+def origin(weights: dict[str, str], prompts: int) -> dict[str, Any]:
+    """Return what the numbers rest on, with a key for it and the commit, marked where the tree had other changes."""
+    key = hashlib.sha256(json.dumps([weights, prompts], sort_keys=True).encode()).hexdigest()[:12]
+    commit, changes = (_git(*words) for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")))
+    commits = [f"{commit[:10]}{'+' if changes else ''}"] if commit else []
+    return {"schema": SCHEMA, "key": key, "commits": commits, "prompts": prompts, "weights": weights}
 
 
 def main() -> None:
@@ -124,6 +133,15 @@ def main() -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     stages.write_atomically(arguments.output, lambda path: path.write_text(text))
     Console().print(f"{measured['tokens']} tokens of {measured['prompts']} prompts: {arguments.output}")
+
+
+def _git(*words: str) -> str:
+    """What git says, nothing where it or the repository is not there."""
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _digest(path: Path) -> str:

@@ -52,7 +52,7 @@ def draw(data: Data, canvas: Canvas) -> None:
     for axes in (left, right):
         axes.set_xlabel("layer")
         axes.set_ylim(0, 103)
-        axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.42), fontsize=7)
+        axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.4), fontsize=7)
 
 
 def _percent(values: Sequence[float | None]) -> list[float | None]:

@@ -27,6 +27,13 @@ def test_int4_keeps_weights_within_half_a_level() -> None:
     assert not torch.equal(rounded, matrix)
 
 
+def test_the_key_follows_weights_and_prompts() -> None:
+    known = alignment.origin({"target": "aa", "draft": "bb"}, 3)
+    assert known["key"] == alignment.origin({"draft": "bb", "target": "aa"}, 3)["key"]
+    assert known["key"] != alignment.origin({"target": "ab", "draft": "bb"}, 3)["key"]
+    assert known["key"] != alignment.origin({"target": "aa", "draft": "bb"}, 4)["key"]
+
+
 def test_a_layer_without_a_forerunner_is_unknown() -> None:
     observations = [{"recall": torch.ones(3, 2), "next_layer_recall": torch.zeros(2, 2)}]
     found = alignment.summarise(observations, 3)
