@@ -137,5 +137,16 @@ def test_the_readme_knows_every_system_experiment_and_target() -> None:
     for group in ("system", "experiment", "dataset", "hardware", "model", "tracking"):
         for file in (ROOT / "conf" / group).glob("*.yaml"):
             assert f"`{file.stem}`" in text, f"{group} {file.stem}"
-    for target in ("bench", "bench-all", "test", "cutoff", "overhead", "models", "reference-report"):
+    for target in (
+        "bench",
+        "bench-all",
+        "test",
+        "cutoff",
+        "overhead",
+        "models",
+        "reference-report",
+        "figures",
+        "report",
+        "doctor",
+    ):
         assert f"make {target}" in text, target
