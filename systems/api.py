@@ -431,7 +431,7 @@ def log_likelihood(system: System, tokens: Sequence[int]) -> list[float]:
 
 
 def watch_transfers(system: System, hear: Callable[[Transfer], None]) -> None:
-    """Tell `hear` of every transfer of a built system from now on, in the order of their starts; any thread may call it.
+    """Tell `hear` of every transfer of a built system from now on, in order of start; any thread may call it.
 
     Raises:
         BadInput: a peer, whose transfers nobody sees.
