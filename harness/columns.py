@@ -40,6 +40,7 @@ def fixed(digits: int, scale: float = 1.0) -> Format:
 
 
 TPOT = Column("TPOT ms", "tpot", fixed(2, 1e3), interval=True)
+THROUGHPUT = Column("tokens/s", "throughput", fixed(1))
 BEST = Column("x best", speedup.BEST, fixed(2))
 GAP = Column("gap", oracle_gap.GAP, fixed(2))
 HIT_RATE = Column("hit rate", "hit_rate", fixed(3))
@@ -48,6 +49,11 @@ LENGTH = Column("length", "acceptance_length", fixed(2))
 BYTES = Column("MiB/token", "bytes_per_token", fixed(3, 2**-20))
 STALL = Column("stall", "stall_share", fixed(3))
 EXACT = Column("exact", "exact_match", fixed(3))
+
+
+def times(rows: Sequence[Row]) -> list[Column]:
+    """Return the column of TPOT, a request's; with several at once the batch's throughput beside it."""
+    return [TPOT, THROUGHPUT] if any(row["batch"] > 1 for row in rows) else [TPOT]
 
 
 def over(baseline: str, interval: bool = True) -> Column:

@@ -53,7 +53,7 @@ def _halves(rows: Sequence[Row]) -> list[Section]:
 
 def _speed(rows: Sequence[Row]) -> list[Column]:
     names = columns.baselines(rows)[:1]
-    return [columns.TPOT, *(columns.over(name, interval=False) for name in names), columns.BEST]
+    return [*columns.times(rows), *(columns.over(name, interval=False) for name in names), columns.BEST]
 
 
 def _title(rows: Sequence[Row]) -> str:

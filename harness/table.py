@@ -120,7 +120,7 @@ def _speed(rows: Sequence[Row]) -> list[Column]:
     many, gap = len(names) > 2, columns.known(rows, columns.GAP)
     chosen = [columns.over(name, interval=not many and not gap) for name in (names[:1] if many else names)]
     chosen += [columns.BEST] if many else []
-    return [columns.TPOT, *chosen, *([columns.GAP] if gap else [])]
+    return [*columns.times(rows), *chosen, *([columns.GAP] if gap else [])]
 
 
 def _over(id: str, rows: Sequence[Row]) -> str | None:

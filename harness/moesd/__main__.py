@@ -11,67 +11,28 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
-from harness import datasets, schema, table
-from harness.config import DatasetConfig
+from harness import schema, table
 from harness.files import dump, ensure_writable, write_text
 from harness.moesd import activation, report
 from harness.moesd.activation import Activation
+from harness.moesd.config import MoesdConfig, requests
 from harness.moesd.dense import control
 from harness.moesd.fit import Floors, Point, fit, mean_absolute_error, stratified
-from harness.moesd.measure import Sweep, floors, points
+from harness.moesd.measure import floors, points
 from harness.moesd.speedup import Setting
 from harness.provenance import ROOT
 from harness.run import launch
 from systems import api
-from systems.api import BadInput, ModelConfig, Request
+from systems.api import BadInput
 
 SCHEMA = "spmoe-bench/moesd/1"
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingConfig:
-    """How activated experts are counted: over texts of `prompts` requests, in groups of `tokens`, `samples` of each."""
-
-    prompts: int
-    new_tokens: int
-    tokens: tuple[int, ...]
-    samples: int
-
-
-@dataclass(frozen=True, slots=True)
-class MoesdConfig:
-    """`conf/moesd.yaml`."""
-
-    model: ModelConfig
-    dataset: DatasetConfig
-    sweep: Sweep
-    routing: RoutingConfig
-    prompt_tokens: int
-    stride: int
-    ridge_point: float
-    starts: int
-    threads: int
-    seed: int
-    points: str | None
-    runs: str
-    output: str
-
-    def __post_init__(self) -> None:
-        for name in ("prompt_tokens", "stride", "starts", "threads"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"`{name}` is {getattr(self, name)}; 1 or more is needed")
-        for name in ("top_ks", "draft_lengths", "batches"):
-            listed = getattr(self.sweep, name)
-            if not listed or min(listed) < 1:
-                raise BadInput(f"`sweep.{name}` is {list(listed)}; numbers from 1 on are needed")
 
 
 def main() -> int:
@@ -127,7 +88,7 @@ def _measured(config: MoesdConfig, pair: api.ModelPair, folder: Path) -> tuple[l
     if config.points is not None:
         return _read(Path(config.points))
     total = len(config.sweep.top_ks) * len(config.sweep.draft_lengths) * len(config.sweep.batches)
-    sweep = points(config.model, config.sweep, lambda loaded: _requests(config, loaded, max(config.sweep.batches)))
+    sweep = points(config.model, config.sweep, lambda loaded: requests(config, loaded, max(config.sweep.batches)))
     measured = list(track(sweep, "measuring", total, transient=True))
     low = floors(pair, measured)
     saved = {"floors": asdict(low), "points": [asdict(point) for point in measured]}
@@ -160,22 +121,12 @@ def _rescaled(measured: Sequence[Point], top_k: int) -> list[Point]:
 def _activations(config: MoesdConfig, pair: api.ModelPair) -> list[Activation]:
     """Count activated experts at every number of tokens, drafts being as long as the longest."""
     wanted = config.routing
-    requests = [replace(r, max_new_tokens=wanted.new_tokens) for r in _requests(config, pair, wanted.prompts)]
-    routing = api.routing(pair, requests)
+    prompts = [replace(r, max_new_tokens=wanted.new_tokens) for r in requests(config, pair, wanted.prompts)]
+    routing = api.routing(pair, prompts)
     run = max(config.sweep.draft_lengths) + 1
     return [
         activation.measure(routing, pair.num_experts, tokens, run, wanted.samples, config.seed)
         for tokens in wanted.tokens
-    ]
-
-
-def _requests(config: MoesdConfig, pair: Any, count: int) -> list[Request]:
-    """The ends of the first prompts, encoded."""
-    prompts = datasets.load(config.dataset)
-    if len(prompts) < count:
-        raise BadInput(f"dataset {config.dataset.name} has {len(prompts)} prompts, {count} are needed")
-    return [
-        Request(prompt.id, tuple(pair.encode(prompt.text)[-config.prompt_tokens :]), 2) for prompt in prompts[:count]
     ]
 
 
