@@ -92,6 +92,11 @@ def exclusive(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         lock.release()
 
 
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the items of a JSONL file; not by `splitlines`, as texts hold separators that JSON does not escape."""
+    return map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
+
+
 class Lines:
     """A JSONL file that grows as things happen, flushed per call; removed if the disk refuses a line."""
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.files import CannotWrite, Lines, dump, write_text
+from harness.files import CannotWrite, Lines, dump, read_lines, write_text
 from harness.generation import BYTES, COUNTS, NEEDS, Generation, merge, needs
 from harness.metrics.bootstrap import Pair
 from harness.metrics.correctness import first_divergence
@@ -87,8 +87,7 @@ def finished_row(folder: Path) -> Row | None:
 def stored_sides(folder: Path) -> dict[int, Pair]:
     """Return decode seconds and tokens by batch of a cell on disk, as speedups need them."""
     sides: dict[int, Pair] = {}
-    for text in (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
+    for line in read_lines(folder / "requests.jsonl"):
         if line["n"] >= 2:
             seconds, tokens = sides.get(line["batch"], (0.0, 0.0))
             sides[line["batch"]] = (seconds + line["decode_seconds"], tokens + line["n"] - 1)
@@ -162,7 +161,7 @@ def _to_parquet(path: Path) -> None:
         from pyarrow.parquet import write_table
     except ImportError:
         return
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = list(read_lines(path))
     if not rows:
         return
     temporary = path.with_suffix(".parquet.tmp")

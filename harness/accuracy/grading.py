@@ -5,9 +5,8 @@ Everything is derived from what is on disk, after the last system was closed: no
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +16,7 @@ from harness.accuracy import definitions, statistics
 from harness.accuracy.scorers import Judged, Output, Unknown, by_prompt, judge
 from harness.config import BenchConfig
 from harness.datasets import Prompt
-from harness.files import dump, write_text
+from harness.files import dump, read_lines, write_text
 from harness.metrics.base import Value
 from harness.records import Row
 
@@ -131,14 +130,9 @@ def _without(row: Row, reason: str) -> Row:
 
 
 def _outputs(folder: Path) -> list[Output]:
-    return [Output(line["id"], line["repeat"], line["text"]) for line in _lines(folder / "requests.jsonl")]
+    return [Output(line["id"], line["repeat"], line["text"]) for line in read_lines(folder / "requests.jsonl")]
 
 
 def _stored(folder: Path) -> list[Judged] | None:
     """Return the scores of an earlier run: by the same code on the same outputs, or the folder were another."""
-    return [Judged(**line) for line in _lines(folder / SCORES)] if (folder / SCORES).is_file() else None
-
-
-def _lines(path: Path) -> Iterator[Row]:
-    # Not `splitlines`: texts hold line separators that JSON does not escape.
-    return map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
+    return [Judged(**line) for line in read_lines(folder / SCORES)] if (folder / SCORES).is_file() else None

@@ -50,11 +50,11 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def readable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outputs say what differs, as their tokens are numbers without a meaning."""
+    """Outputs say what differs, as their tokens are numbers without a meaning; some hold odd line separators."""
 
     def decode(self: fake.FakePair, tokens: Sequence[int]) -> str:
         true = tokens[3] == 1 + (tokens[0] - 1 + 7 * 3) % 250
-        return f"{tokens[0]}{'' if true else ' fourth'}"
+        return f"{tokens[0]}\u2028\x85{'' if true else ' fourth'}"
 
     monkeypatch.setattr(fake.FakePair, "decode", decode)
 
