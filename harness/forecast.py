@@ -88,8 +88,14 @@ class Forecaster:
         built.close()
         cell = Cell(generations, no_reference="a generated trace", fast_bytes=built.fast_bytes)
         values = tpot.measure(cell) | experts.measure(cell) | acceptance.measure(cell)
-        found = {id: values[id].value for id in ("tpot", "hit_rate", "bytes_per_token", "acceptance_length")}
-        return Forecast(**found, slots=facts["slots"], cutoff=facts.get("cutoff"))
+        return Forecast(
+            tpot=values["tpot"].value,
+            hit_rate=values["hit_rate"].value,
+            bytes_per_token=values["bytes_per_token"].value,
+            acceptance_length=values["acceptance_length"].value,
+            slots=facts["slots"],
+            cutoff=facts.get("cutoff"),
+        )
 
 
 def room(shape: ModelShape, memory: int, reserve: int) -> int:

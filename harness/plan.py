@@ -23,10 +23,12 @@ from harness.config import size_bytes
 from harness.files import dump, ensure_writable, write_text
 from harness.forecast import Forecast, Forecaster, TextConfig, room, with_draft_length
 from harness.machine import MachineConfig
-from harness.run import launch
+from harness.run import USAGE, launch
 from systems.api import BadInput, ModelShape, SystemConfig
 
 SCHEMA = "spmoe-bench/plan/2"
+INSTEAD = {"model": "shape", "hardware": "machine"}
+"""What runs are told and plans are not: a plan needs a model and a machine in numbers only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ class Choice:
 
 def main() -> int:
     """Plan for `sys.argv`; exit codes are those of `harness.run.main`."""
+    for argument in sys.argv[1:]:
+        if (key := argument.partition("=")[0]) in INSTEAD:
+            sys.stderr.write(f"error: no config key `{key}` here, where nothing is run; say {INSTEAD[key]}=NAME\n")
+            return USAGE
     return launch(_plan, _read, "plan")
 
 
