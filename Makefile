@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all bench-batch bench-accuracy cutoff overhead figures report doctor fidelity test test-nightly lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all bench-batch bench-accuracy cutoff overhead figures report doctor fidelity test test-nightly check lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +61,9 @@ test: $(READY) ## Run the test suite
 
 test-nightly: $(READY) ## Run the tests that take long
 	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+check: $(READY) ## Check counts against the committed baselines (results/check), in about a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m harness.check $(ARGS)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ def prepare(config: BenchConfig, pair: api.ModelPair, traces: api.Traces | None 
     Raises:
         BadInput: a system's config is wrong.
     """
-    _set_threads(config.measure.threads)
+    set_threads(config.measure.threads)
     budget = budget_bytes(config.budget, pair)
     if config.replay is None:
         link, costs = calibrate(config.hardware, pair, widths(config))
@@ -203,7 +203,8 @@ def _peak_rss() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
+    """Let tensors be computed by so many threads."""
     import torch
 
     torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""The regression check: what is counted, and what must be equal."""
