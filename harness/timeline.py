@@ -48,7 +48,8 @@ def events(place: int, label: str, meter: TimelineMeter, transfers: Sequence[Tra
             _event(span.name, "span", place, COMPUTATION, span.start - begin, span.end - begin, step=span.step)
         )
     for step in meter.steps:
-        text = f"step {step.number}: {step.accepted} of {step.drafted} drafts"
+        drafts = f": {step.accepted} of {step.drafted} drafts accepted" if step.drafted else ""
+        text = f"step {step.number}{drafts}"
         found.append(
             _event(
                 text, "step", place, STEPS, step.start - begin, step.end - begin, step=step.number,

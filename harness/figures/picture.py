@@ -52,14 +52,14 @@ def render(figure: Figure, record: Data) -> str:
 
 
 def _footer(record: Data) -> str:
-    """Say how the numbers came about and where from, in two lines at most."""
+    """Say how the numbers came about and where from."""
     sources = record["sources"]
     keys = list(dict.fromkeys(f"run {facts['key']}" if "key" in facts else facts["file"] for facts in sources))
     commits = list(dict.fromkeys(commit for facts in sources for commit in facts.get("commits", ())))
     shown = ", ".join(keys[:2]) + (f" and {len(keys) - 2} more" if len(keys) > 2 else "")
     of = f" · commit {', '.join(commits)}" if commits else ""
     where = f"{shown}{of} · data {record['data_hash']}"
-    return "\n".join([" · ".join(MARKS[mark] for mark in record["marks"]), where] if record["marks"] else [where])
+    return "\n".join([*(MARKS[mark] for mark in record["marks"]), where])
 
 
 def _metadata(record: Data) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _panel(axes: Axes, item: Data) -> None:
     axes.set_yticks(range(len(LANES)), LANES)
     axes.set_ylim(1.6, -0.6)
     axes.grid(visible=False, axis="y")
-    axes.set_title(f"{item['system']}, {item['step']} accepted, {item['ms']:.1f} ms")
+    axes.set_title(f"{item['system']}, {item['step']}, {item['ms']:.1f} ms")
 
 
 def _key(canvas: Canvas) -> None:

@@ -30,7 +30,7 @@ def test_events_are_on_their_threads_and_count_from_the_start() -> None:
     drawn = [event for event in found if event["ph"] == "X"]
     assert {event["tid"] for event in drawn} == {STEPS, COMPUTATION, LINK}
     assert all(event["ts"] >= 0 and event["dur"] >= 0 for event in drawn)
-    assert next(event["name"] for event in drawn if event["tid"] == STEPS) == "step 1: 1 of 2 drafts"
+    assert next(event["name"] for event in drawn if event["tid"] == STEPS) == "step 1: 1 of 2 drafts accepted"
     fetched = [event for event in drawn if event["tid"] == LINK]
     assert [(event["cat"], event["name"]) for event in fetched] == [
         ("prefetch", "layer 0 expert 3"), ("demand", "layer 1 expert 5"),
