@@ -35,7 +35,7 @@ APPS = [
     {"id": 0, "question": "Echo.", "starter_code": "", "input_output": '{"inputs": ["7\\n"], "outputs": ["7\\n"]}'},
     {"id": 1, "question": "Untested.", "starter_code": "", "input_output": ""},
 ]
-HUB = {
+HUB: dict[str, list[dict[str, Any]]] = {
     "mbpp": MBPP, "gsm8k": GSM8K, "mmlu": MMLU, "mt_bench": MT_BENCH, "alpaca": ALPACA, "cnn_dailymail": CNN,
     "wikitext2": WIKITEXT, "c4": C4, "apps": APPS,
 }  # fmt: skip

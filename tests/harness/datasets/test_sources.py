@@ -102,3 +102,15 @@ def test_the_list_tells_what_is_here(
     assert "  not here  " in places["mmlu"]
     assert f"mmlu: {HUBS['mmlu'].command}" in out
     assert "gsm8k: hf download" not in out
+
+
+def test_every_dataset_can_be_chosen_and_every_choice_is_a_dataset() -> None:
+    import yaml  # type: ignore[import-untyped]
+
+    from harness.compose import CONF
+    from harness.schema import parse
+
+    chosen = {file.stem: yaml.safe_load(file.read_text()) for file in (CONF / "dataset").glob("*.yaml")}
+    assert set(chosen) == set(datasets.SPECS)
+    for name, values in chosen.items():
+        assert parse(DatasetConfig, values, "dataset").name == name
