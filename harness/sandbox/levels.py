@@ -39,18 +39,20 @@ class Level:
 
 
 def candidates() -> tuple[Level, ...]:
-    """Return what could work here, strongest first; the last always does."""
+    """Return what could work here, strongest first."""
+    if sys.platform != "linux":
+        return ()
     found = []
-    tool, root = shutil.which("unshare"), os.geteuid() == 0
-    if tool and sys.platform == "linux":
-        if root:
+    if tool := shutil.which("unshare"):
+        if os.geteuid() == 0:
             found.append(Level("namespaces", (tool, *SPACES), enclosed=True, changes_user=True))
         found.append(Level("user namespaces", (tool, "--user", "--map-root-user", *SPACES), enclosed=True))
     return (*found, FENCED, WEAK)
 
 
 FENCED = Level("Landlock (weaker)", fenced=True)
-"""A process like others, which the kernel keeps to its folder; it sees other processes, and folders have no quota."""
+"""A process like others, which the kernel keeps to its folder. It sees other processes; its threads are bounded by
+memory alone, and its folder by the size of each file."""
 WEAK = Level("process only (weaker)")
 """Limits, no privileges, and what the audit hook refuses: a fence against mistakes, not against intent."""
 

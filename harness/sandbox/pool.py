@@ -26,9 +26,12 @@ def run_programs(
     """
     strongest()  # found before threads could look for it twice
     screen = console or Console(quiet=True)
-    with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    pool = ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1))
+    try:
         ended = pool.map(lambda source: run_program(source, limits), sources)
         outcomes = list(track(ended, label, total=len(sources), console=screen, transient=True))
+    finally:
+        pool.shutdown(cancel_futures=True)  # when interrupted, without those that wait
     return [_again(source, limits) if _kept_waiting(outcome, limits) else outcome
             for source, outcome in zip(sources, outcomes, strict=True)]  # fmt: skip
 

@@ -22,7 +22,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def confine(cpu: int, memory: int, processes: int, files: int, user: int | None, syscalls: bytes) -> None:
+def confine(cpu: int, memory: int, processes: int | None, files: int, user: int | None, syscalls: bytes) -> None:
     """Limit this process, become `user` if one is given, drop all capabilities and apply a system call filter.
 
     Raises:
@@ -50,7 +50,7 @@ def adopt_orphans() -> None:
     _prctl(ADOPT, 1)
 
 
-def _limit(cpu: int, memory: int, processes: int, files: int) -> None:
+def _limit(cpu: int, memory: int, processes: int | None, files: int) -> None:
     for kind, value in (
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_AS, memory),
@@ -62,6 +62,8 @@ def _limit(cpu: int, memory: int, processes: int, files: int) -> None:
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
         hard = resource.getrlimit(kind)[1]
+        if value is None:
+            continue
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (bound, bound))
 

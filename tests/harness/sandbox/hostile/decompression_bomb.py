@@ -1,5 +1,5 @@
 # verdict: crashed
 import zlib
 
-packed = zlib.compress(bytes(1 << 27), 1)
+packed = zlib.compress(bytes(1 << 24), 1)
 unpacked = [zlib.decompress(packed) for _ in range(1000)]

@@ -1,4 +1,5 @@
 # verdict: timed_out
+# wall: 1
 import time
 
 time.sleep(10_000)

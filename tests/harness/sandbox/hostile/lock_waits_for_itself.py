@@ -1,4 +1,5 @@
 # verdict: timed_out
+# wall: 1
 import threading
 
 lock = threading.Lock()
