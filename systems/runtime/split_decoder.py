@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ def check_device(model: Any) -> None:
 def divide(rows: int, parts: int) -> list[slice]:
     """Return up to `parts` slices of neighbouring rows, none empty, of sizes that differ by one at most."""
     bounds = [rows * part // parts for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False) if stop > start]
+    return [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
 
 
 @contextmanager

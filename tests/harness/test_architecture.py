@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+INSIDE = ROOT / "harness" / "sandbox" / "inside"
+"""Started by an interpreter that sees this one folder, and nothing that is installed."""
 
 
 def _imports(file: Path, nested: bool = True) -> Iterator[str]:
@@ -20,8 +22,8 @@ def _imports(file: Path, nested: bool = True) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (item.name for item in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            yield from (f"{node.module}.{item.name}" for item in node.names)
+            assert node.level == 0 or file.parent == INSIDE, f"{file}: relative import"
+            yield from ("." * node.level + f"{node.module}.{item.name}" for item in node.names)
 
 
 def _files(package: str) -> list[Path]:
@@ -36,6 +38,12 @@ def _within(name: str, *packages: str) -> bool:
 def test_harness_reaches_systems_through_the_api_only(file: Path) -> None:
     for name in _imports(file):
         assert not _within(name, "systems") or _within(name, "systems.api"), name
+
+
+@pytest.mark.parametrize("file", sorted(INSIDE.glob("*.py")), ids=lambda file: file.name)
+def test_what_runs_in_the_sandbox_needs_the_standard_library_and_its_neighbours_only(file: Path) -> None:
+    for name in _imports(file):
+        assert name.startswith(".") or name.split(".")[0] in sys.stdlib_module_names, name
 
 
 @pytest.mark.parametrize("file", _files("systems") + _files("models"), ids=lambda file: file.name)
