@@ -81,7 +81,7 @@ def check(config: CheckConfig, console: Console) -> int:
     try:
         if config.update:
             _record(config, pair)
-        facts = pair.describe()
+        facts = json.loads(dump(pair.describe()))  # as it comes back from a file
         base = None if config.update else _read(config.baseline)
         if base is not None and base["model"] != facts:
             remedy = "python -m harness.check update=true makes one for this"
