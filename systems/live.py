@@ -28,6 +28,7 @@ from systems.options import (
 )
 from systems.parts import Options
 from systems.policies.affinity import Affinity, shuffled
+from systems.policies.draft_lengths import DraftLengths
 from systems.policies.listening import Listener, distinct
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
@@ -130,7 +131,9 @@ class LiveAssembly(Assembly):
         make: MakeDecoder = Decoder
         if options.split > 1 and not self.clock.virtual:
             make = partial(SplitDecoder, parts=options.split)
-        return ModelDrafter(self._pair.draft, options.draft_length, self._pair.draft_bytes, listener, pace, make)
+        lengths = DraftLengths(options.by_positions) if options.by_positions else None
+        model = self._pair.draft
+        return ModelDrafter(model, options.draft_length, self._pair.draft_bytes, listener, pace, make, lengths)
 
     def _resident_self(self, options: ResidentSelfOptions, parts: Parts) -> Drafter:
         slots, pinned, store = parts.cache.slots, parts.residency, self._pair.store

@@ -24,16 +24,22 @@ class NoPart:
 class ModelDrafterOptions:
     """`drafter.part: model`: the pair's draft model proposes `draft_length` tokens per step.
 
-    It computes the rows of a batch in `split` parts at the same time, each in a thread of its own.
+    It computes the rows of a batch in `split` parts at the same time, each in a thread of its own. `by_positions`,
+    where given, says from how many positions of all rows together on how many tokens are drafted.
     """
 
     draft_length: int = 2
     split: int = 1
+    by_positions: dict[int, int] | None = None
 
     def __post_init__(self) -> None:
         expected = "at least 1; drafter.part=none drafts nothing"
         _require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
         _require(self.split >= 1, "drafter.split", self.split, "at least 1")
+        if (table := self.by_positions) is not None:
+            valid = 0 in table and min(table) == 0 and all(1 <= n <= self.draft_length for n in table.values())
+            expected = "draft lengths from 1 to drafter.draft_length by positions, from 0 on"
+            _require(valid, "drafter.by_positions", table, expected)
 
 
 @dataclass(frozen=True, slots=True)

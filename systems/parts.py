@@ -161,4 +161,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, option) for option in get_args(hint))
+    if get_origin(hint) is dict:
+        kinds = get_args(hint)
+        return type(value) is dict and all(
+            _fits(v, k) for item in value.items() for v, k in zip(item, kinds, strict=True)
+        )
     return type(value) is hint or (hint is float and type(value) is int)

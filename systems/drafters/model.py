@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from systems.drafters.base import Draft
+from systems.policies.draft_lengths import DraftLengths
 from systems.runtime.clock import Pace
 from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.sampling import Chooser
@@ -26,6 +27,7 @@ class ModelDrafter:
         listener: told what each layer's attention puts out, while drafting only (not at prompts).
         pace: how long a layer takes on a virtual clock; None: it takes what it takes.
         decoder: makes what computes the model's forwards.
+        lengths: how many tokens to draft, by positions of all rows; None: always `draft_length`.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class ModelDrafter:
         listener: AttentionListener | None = None,
         pace: Pace | None = None,
         decoder: MakeDecoder = Decoder,
+        lengths: DraftLengths | None = None,
     ) -> None:
         self.draft_length, self.fast_bytes = draft_length, fast_bytes
+        self._lengths, self._proposed = lengths, 0
         self._model, self._listener, self._pace, self._make = model, listener, pace, decoder
         self._decoder: Decoder
         self._read: list[int] = []
@@ -65,8 +69,9 @@ class ModelDrafter:
     def propose(self, chooser: Chooser) -> Draft:
         """Draft greedily or by sampling, as the requests ask."""
         choices = []
+        self._proposed = self._lengths(sum(self._read)) if self._lengths else self.draft_length
         tokens, self._last = self._padded_pending()
-        for _ in range(self.draft_length):
+        for _ in range(self._proposed):
             choice = chooser.choose(self._at_last(self._decoder.forward(tokens, self._read)))
             self._read = [read + 1 + last for read, last in zip(self._read, self._last, strict=True)]
             choices.append(choice)
@@ -80,11 +85,11 @@ class ModelDrafter:
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Roll back to what was accepted; what is final but unread waits for the next proposal.
 
-        Of a proposal, the last token has never been read, so at most `draft_length - 1` positions stand.
+        Of a proposal, the last token has never been read, so at most all but one of its positions stand.
         """
         if self._pending[row]:
-            standing = min(len(tokens) - 1, self.draft_length - 1)
-            self._read[row] -= self.draft_length - 1 - standing
+            standing = min(len(tokens) - 1, self._proposed - 1)
+            self._read[row] -= self._proposed - 1 - standing
             self._pending[row] = list(tokens[standing:])
         else:
             self._pending[row] = list(tokens)

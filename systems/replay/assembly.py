@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from systems.api import Costs, LinkSpec
+from systems.api import BadInput, Costs, LinkSpec
 from systems.assembly import Assembly
 from systems.composed import Parts
 from systems.options import NoPart, QuantisedSelfOptions
@@ -71,8 +71,14 @@ class ReplayAssembly(Assembly):
         return _no_tensors
 
     def finish(self, parts: Parts) -> None:
-        """Let the trace draft."""
+        """Let the trace draft.
+
+        Raises:
+            BadInput: drafts whose length follows the batch.
+        """
         options = self.options.drafter
+        if getattr(options, "by_positions", None) is not None:
+            raise BadInput("a replay drafts as many tokens in every step; set drafter.by_positions=null")
         drafts = not isinstance(options, NoPart)
         drafter = ReplayedDrafter(getattr(options, "draft_length", 0), self._header.draft_bytes if drafts else 0)
         if isinstance(options, QuantisedSelfOptions):

@@ -120,17 +120,21 @@ class Tuner:
 
     def best(self, prefix: float | None = None) -> Prediction:
         """Return the fastest draft length; of equals the shorter."""
-        found = [self.predict(length, prefix) for length in range(len(self._gained))]
+        return self._fastest(0, prefix)
+
+    def _fastest(self, shortest: int, prefix: float | None) -> Prediction:
+        found = [self.predict(length, prefix) for length in range(shortest, len(self._gained))]
         return max(found, key=lambda prediction: (prediction.throughput, -prediction.setting.draft_length))
 
     def lengths(self, longest: int, step: int = 64) -> dict[int, int]:
-        """Return the best draft length from so many positions of the whole batch on, for prefixes up to `longest`.
+        """Return the best draft length from so many positions of the whole batch on, for prefixes up to `longest`; at
+        least 1, since a system that drafts at times keeps its draft.
 
         Positions of the batch, not of a row: what attention costs falls again when rows leave.
         """
         found: dict[int, int] = {}
         for prefix in range(0, longest + 1, step):
-            length = self.best(float(prefix)).setting.draft_length
+            length = self._fastest(1, float(prefix)).setting.draft_length
             if not found or list(found.values())[-1] != length:
                 found[prefix * self._setting.rows] = length
         return found

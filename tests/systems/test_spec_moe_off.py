@@ -1,8 +1,10 @@
 """SpecMoEOff: batches in parts are the same batches, lanes overlap, and what does not go together is refused."""
 
 import dataclasses
+import itertools
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,10 +17,22 @@ from systems.runtime.decoder import Decoder
 from systems.runtime.pair import Pair
 from systems.runtime.split_decoder import Lane, MicroBatches, SplitDecoder, divide
 from tests.systems.test_batch import LIMITS, run
-from tests.systems.test_exactness import LINK, plain, reference  # noqa: F401
+from tests.systems.test_exactness import LINK, Checked, plain, reference  # noqa: F401
 from tests.systems.tiny import COSTS, SYSTEMS, requests
 
 NAMES = ["spec_moe_off", "spec_moe_off_plain"]
+
+
+class Drafted(Checked):
+    """Notes how many tokens each step drafted."""
+
+    def __init__(self, limits: Sequence[int]) -> None:
+        super().__init__(limits)
+        self.drafted: list[int] = []
+
+    def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
+        super().step(rows, drafted, accepted)
+        self.drafted.append(drafted[0])
 
 
 @pytest.mark.parametrize("at_once", [2, 4])
@@ -130,6 +144,9 @@ def test_rows_are_divided_evenly_and_no_part_is_empty() -> None:
     ("changes", "message"),
     [
         ({"drafter": {"part": "model", "draft_length": 0}}, "drafter.draft_length=0 must be at least 1"),
+        ({"drafter": {"part": "model", "by_positions": {0: 3}}}, "drafter.by_positions={0: 3} must be draft lengths"),
+        ({"drafter": {"part": "model", "by_positions": {9: 1}}}, "drafter.by_positions={9: 1} must be draft lengths"),
+        ({"drafter": {"part": "model", "by_positions": {0: "1"}}}, "drafter.by_positions={0: '1'} is not dict"),
         ({"drafter": {"part": "model", "split": 0}}, "drafter.split=0 must be at least 1"),
         ({"attention": {"part": "chunked", "micro_batches": 0}}, "attention.micro_batches=0 must be at least 1"),
         ({"predictor": {"part": "layer_stream", "recent": 0}}, "predictor.recent=0 must be at least 1, or null"),
@@ -144,6 +161,21 @@ def test_what_cannot_be_is_named(changes: dict[str, Any], message: str, pair: Pa
     with pytest.raises(BadInput) as refused:
         build_system(config, pair, pair.expert_bytes, LINK, COSTS)
     assert message in str(refused.value)
+
+
+def test_the_draft_length_follows_the_positions_of_the_batch(pair: Pair, reference: Any) -> None:  # noqa: F811
+    """Three tokens, two once the batch has grown, and three again when a row has left."""
+    batch = [dataclasses.replace(r, max_new_tokens=n) for r, n in zip(requests(2, seed=8), (8, 24), strict=True)]
+    grown = sum(len(request.prompt) for request in batch) + 5
+    drafter = {"part": "model", "draft_length": 3, "split": 2, "by_positions": {0: 3, grown: 2}}
+    config = dataclasses.replace(SYSTEMS["spec_moe_off"], drafter=drafter)
+    system = build_system(config, pair, pair.draft_bytes + 10 * pair.record_bytes, LINK, COSTS)
+    meter = Drafted([request.max_new_tokens for request in batch])
+    system.generate(batch, meter)
+    system.close()
+    assert meter.tokens == [plain(reference, request) for request in batch]
+    lengths = [length for length, _ in itertools.groupby(meter.drafted)]
+    assert lengths[:3] == [3, 2, 3]
 
 
 def test_a_listener_of_the_draft_hears_whole_batches(pair: Pair) -> None:

@@ -84,7 +84,7 @@ def test_the_draft_shortens_as_prefixes_grow() -> None:
     assert list(found) == sorted(found)
     assert list(found.values()) == sorted(found.values(), reverse=True)
     assert len(found) > 1
-    assert found[0] > 0
+    assert min(found.values()) == 1, "a system that drafts keeps drafting"
     assert all(positions % SETTING.rows == 0 for positions in found)
 
 
