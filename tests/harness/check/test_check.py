@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,11 +14,11 @@ from rich.console import Console
 from harness.check import CheckConfig, check
 from harness.config import BenchConfig, DatasetConfig, Emulated, HardwareConfig, MeasureConfig
 from harness.generation import Generation
+from harness.hardware import predict
 from harness.meter import RecordingMeter
 from systems.api import BadInput, ModelConfig
 from systems.policies import residency
 from systems.policies.hinting import Hinting
-from systems.replay.loop import Replay
 from systems.runtime import sampling
 from tests.systems.tiny import make_pair, shipped
 
@@ -108,14 +109,13 @@ def test_an_acceptance_bug_is_found(checked: Checked, monkeypatch: pytest.Monkey
 
 
 def test_a_changed_ratio_of_times_is_found(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each forward of a draft takes twice the time in the replay."""
-    right = Replay._draft_forward
+    """Drafting takes three times as long as it did."""
 
-    def twice(self: Replay, place: int, tokens: int) -> None:
-        right(self, place, tokens)
-        right(self, place, tokens)
+    def slower(*arguments: Any) -> Any:
+        link, costs = predict(*arguments)
+        return link, dataclasses.replace(costs, draft_layer={w: 3 * time for w, time in costs.draft_layer.items()})
 
-    monkeypatch.setattr(Replay, "_draft_forward", twice)
+    monkeypatch.setattr("harness.check.predict", slower)
     code, said = checked()
     assert code == 1
     assert "replay: sd_offload: " in said
