@@ -35,9 +35,9 @@ from models.upcycle import upcycled
 
 CONTEXT, LONG_CONTEXT = 256, 512
 
-DENSE = Stage("dense", 20_000_000, 4096, 0.02, 3e-3, seed=1, long_share=0.0, decay=0.4, final_rate=0.2)
-TARGET = Stage("target", 5_600_000, 4096, 0.006, 9e-4, seed=2, long_share=0.25, decay=1.0)
-DRAFT = Stage("draft", 2_000_000, 4096, 0.005, 8e-4, seed=3, long_share=0.5, decay=1.0)
+DENSE = Stage("dense", 12_000_000, 4096, 0.02, 3e-3, seed=1, long_share=0.0, decay=0.4, final_rate=0.3)
+TARGET = Stage("target", 2_400_000, 4096, 0.006, 9e-4, seed=2, long_share=0.25, decay=1.0)
+DRAFT = Stage("draft", 1_000_000, 4096, 0.005, 8e-4, seed=3, long_share=0.5, decay=1.0)
 
 
 @dataclass(frozen=True)
