@@ -56,7 +56,7 @@ def test_files_are_named_after_what_they_hold() -> None:
 def test_the_command_line_is_frozen() -> None:
     """What users type. Changing this is a breaking change: say so in the changelog."""
     assert set(compose().identity()) == {
-        "systems", "model", "dataset", "hardware", "measure", "budget", "replay", "reference",
+        "systems", "model", "dataset", "hardware", "measure", "budget", "kv_budget", "replay", "reference",
     }  # fmt: skip
     assert {"offload", "resident", "sd_offload", "sp_moe"} <= set(_options("system"))
     assert {"coarse", "fine_grained", "local"} <= set(_options("hardware"))
@@ -74,10 +74,23 @@ def test_make_bench_is_what_the_readme_says() -> None:
     assert (config.hardware.name, config.budget, config.output) == ("fine_grained", 0.3333, "results/bench")
 
 
-def test_make_bench_all_is_every_system_in_both_profiles() -> None:
-    fine, coarse = suite_configs(plain("experiment=bench_all"), [CONF], ["experiment=bench_all"])
+def _bases(experiment: str) -> set[str]:
+    return {system.name for system in compose(f"experiment={experiment}").systems.values()}
+
+
+AT_BATCH = {"caching", "overlap", "spec_moe", "spec_moe_off", "spec_moe_off_plain"}
+"""Systems whose claims live at large batches: bench_batch and spec_moe_off have them."""
+
+
+def test_every_system_at_large_batches_is_in_a_preset() -> None:
+    listed = _bases("bench_batch") | _bases("spec_moe_off")
+    assert listed >= AT_BATCH
+
+
+def test_make_bench_all_is_every_other_system_in_both_profiles() -> None:
+    fine, coarse = suite_configs(plain("experiment=bench_all"), [CONF], ["experiment=bench_all"]).values()
     assert (fine.hardware.name, coarse.hardware.name) == ("fine_grained", "coarse")
-    assert set(fine.systems) == set(coarse.systems) == set(_options("system"))
+    assert set(fine.systems) == set(coarse.systems) == set(_options("system")) - AT_BATCH
     assert (fine.dataset.name, fine.dataset.limit, fine.measure.max_new_tokens) == ("humaneval", 10, 64)
     assert fine.measure.repeats == coarse.measure.repeats == 1
     assert fine.output == coarse.output == "results/bench-all"

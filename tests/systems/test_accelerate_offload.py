@@ -29,15 +29,16 @@ def test_accelerate_fills_the_budget_and_reports_what_it_moves(rooms: float, res
     system.close()
     assert (described["resident_layers"], described["offloaded_to"]) == (resident, "disk")
     assert "not paced" in described["link"]
-    for phase, forwards in (("prefill", 2), ("decode", 2 * 5)):
+    for phase, forwards in (("prefill", 1), ("decode", 5)):
         traffic = meter.reports[phase]
         assert traffic.moved_bytes == traffic.demand_bytes == forwards * (4 - resident) * size
         assert (traffic.link_busy > 0) == (resident < 4)
         for layer, needs in enumerate(traffic.layers):
             assert needs.needed == (needs.resident if layer < resident else needs.demand) > 0
             assert needs.needed == needs.resident + needs.demand
-    assert all(needs.needed == 10 * pair.top_k for needs in meter.reports["decode"].layers)
-    assert meter.spans.count("transfer") == 12 * (4 - resident)
+    for needs in meter.reports["decode"].layers:
+        assert 5 * pair.top_k <= needs.needed <= 5 * 2 * pair.top_k
+    assert meter.spans.count("transfer") == 6 * (4 - resident)
 
 
 def test_one_layer_of_experts_is_loaded_at_a_time(pair: Pair) -> None:
