@@ -44,7 +44,7 @@ fidelity: $(READY) ## How well a replay predicts this machine, calibrated on one
 	$(BIN)/python -m harness.record experiment=fidelity replay=traces/fidelity $(ARGS)
 	$(BIN)/python -m harness.suite experiment=fidelity $(ARGS)
 	$(BIN)/python -m harness.calibrate results/fidelity/live traces/fidelity --profile calibration
-	$(BIN)/python -m harness.suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
+	-$(BIN)/python -m harness.suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
 	$(BIN)/python -m harness.fidelity results/fidelity/live results/fidelity/replayed --traces traces/fidelity
 
 figures: $(READY) ## Draw every figure from stored records, offline (results/figures)
