@@ -62,7 +62,7 @@ test: $(READY) ## Run the test suite
 test-nightly: $(READY) ## Run the tests that take long
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 
-check: $(READY) ## Check counts against the committed baselines (results/check), in about a minute
+check: $(READY) ## Check counts against the committed baselines (results/check)
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.check $(ARGS)
 
 lint: $(READY) ## Check style
