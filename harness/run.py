@@ -42,7 +42,7 @@ def main() -> int:
     from harness.sweeping import leader
     from harness.sweeping.jobs import Sweep
 
-    leader.Leader.runs = None  # set by Hydra if this command starts a sweep
+    leader.Leader.forget()
     sweep, rows = Sweep.typed(sys.argv[1:]), list[Row]()
     code = launch(partial(_work, sweep, rows), Composed)
     if leader.Leader.runs is not None and code == OK:

@@ -26,6 +26,11 @@ class Leader(Callback):  # type: ignore[misc]  # Hydra is untyped
 
     runs: ClassVar[str | None] = None
 
+    @classmethod
+    def forget(cls) -> None:
+        """Begin a command: no sweep of it has started yet."""
+        cls.runs = None
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Remember the folder of records."""
         type(self).runs = str(config.runs)
