@@ -22,6 +22,7 @@ from rich.console import Console
 
 from harness import comparison, datasets, provenance, schema
 from harness.config import BenchConfig
+from harness.files import read_lines
 from harness.generation import Generation
 from harness.progress import Display
 from harness.run import FAILURE, OK, USAGE
@@ -180,8 +181,8 @@ def _read(live: Path) -> tuple[str, BenchConfig, dict[str, Any], list[dict[str, 
     config = schema.parse(BenchConfig, plain, "")
     if config.replay is not None:
         raise BadInput(f"{live} is a replay itself; give the folder of a live cell")
-    lines = [json.loads(line) for line in (live / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
-    return label, config, json.loads((live / "provenance.json").read_text(encoding="utf-8")), lines
+    facts = json.loads((live / "provenance.json").read_text(encoding="utf-8"))
+    return label, config, facts, list(read_lines(live / "steps.jsonl"))
 
 
 def _show(fitted: Fitted, console: Console) -> None:

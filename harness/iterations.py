@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
+from harness.files import read_lines
 from systems.api import BadInput
 
 
@@ -42,10 +41,10 @@ def read_iterations(folder: Path, first: bool) -> Iterations:
     Raises:
         BadInput: no such batch, or none of its steps was whole.
     """
-    batches = [line for line in _lines(folder / "requests.jsonl") if (line["batch"] == 0) == first]
+    batches = [line for line in read_lines(folder / "requests.jsonl") if (line["batch"] == 0) == first]
     steps = [
         step
-        for step in _lines(folder / "steps.jsonl")
+        for step in read_lines(folder / "steps.jsonl")
         if step["phase"] == "decode" and step.get("seconds") is not None and (step["batch"] == 0) == first
     ]
     most = max((len(step["rows"]) for step in steps), default=0)
@@ -67,8 +66,3 @@ def read_iterations(folder: Path, first: bool) -> Iterations:
         prefix=mean(line["prompt_tokens"] for line in batches) + gained / len(whole) / most * done / 2,
         steps=len(whole),
     )
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for text in path.read_text(encoding="utf-8").splitlines():
-        yield json.loads(text)

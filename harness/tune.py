@@ -22,6 +22,7 @@ from harness import bench, compose, datasets, provenance, table
 from harness.bench import Outcome
 from harness.columns import Section
 from harness.config import BenchConfig, size_bytes
+from harness.doctor_findings import cpus
 from harness.files import dump, ensure_writable, write_text
 from harness.iterations import Iterations, read_iterations
 from harness.run import launch, verdict
@@ -75,9 +76,7 @@ def predictions(config: BenchConfig, outcome: Outcome, found: Mapping[int, str])
         prompts = _prompts(config, pair)
         positions = max(map(len, prompts)) + config.measure.max_new_tokens
         slots = int(outcome.rows[0]["description"]["slots"])
-        roofline = api.roofline(
-            pair, positions, _host_memory(config), pair.record_bytes / transfer, slots, _processors()
-        )
+        roofline = api.roofline(pair, positions, _host_memory(config), pair.record_bytes / transfer, slots, cpus())
         sizes, widths = {max(1, batch // 4), max(1, batch // 2), batch}, {1, longest // 2 + 1, longest + 1}
         system = config.systems[found[longest]]
         split, parts = int(system.drafter.get("split", 1)), int(system.attention.get("micro_batches", 1))
@@ -126,10 +125,6 @@ def _host_memory(config: BenchConfig) -> float:
     if config.kv_budget is not None:
         return float(size_bytes("kv_budget", config.kv_budget))
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _row(length: int, predicted: Mapping[str, float], seen: Iterations, profiled: bool) -> dict[str, Any]:

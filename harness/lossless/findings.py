@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.files import read_lines
 from harness.lossless.margins import Divergence, divergence
 from systems import api
 from systems.api import BadInput, ModelPair
@@ -74,8 +75,7 @@ def read_cells(folder: Path) -> list[Cell]:
 
 def _cell(summary: Path) -> Cell:
     row = json.loads(summary.read_text(encoding="utf-8"))["rows"][0]
-    lines = summary.with_name("requests.jsonl").read_text(encoding="utf-8").splitlines()
-    judged = [line for text in lines if (line := json.loads(text))["exact_match"] is not None]
+    judged = [line for line in read_lines(summary.with_name("requests.jsonl")) if line["exact_match"] is not None]
     return Cell(row["system"], row["lossless"], len(judged), [line for line in judged if not line["exact_match"]])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness import bench, datasets, records
 from harness.config import BenchConfig
+from harness.files import read_lines
 
 Kind = tuple[str, str, str, bool]
 """What decides a cell's pace in the first place: label, model, hardware, and whether it is replayed."""
@@ -82,7 +83,7 @@ def _read(folder: Path) -> _Cell | None:
         origin: dict[str, Any] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         started, ended = (datetime.fromisoformat(origin[name]) for name in ("started", "ended"))
         limit = int(origin["max_new_tokens"])
-        lines = [json.loads(line) for line in (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = list(read_lines(folder / "requests.jsonl"))
     except (OSError, ValueError, KeyError):
         return None  # an older record, or one that is being written
     if row is None:
