@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from harness.generation import Generation
 from harness.progress import Display
 from harness.run import FAILURE, OK, USAGE
 from systems import api
-from systems.api import BadInput, Overheads
+from systems.api import BadInput, Overheads, SpanName
 
 TYPICAL = 1e-4
 """Size of fetch and hint (s) that the fit steps by."""
@@ -48,8 +48,11 @@ class Fitted:
 
 def steps_of(lines: Sequence[dict[str, Any]]) -> list[Step]:
     """Return the decode steps of a `steps.jsonl`, in its order."""
-    spans = [line["spans"] for line in lines if line["phase"] == "decode" and line["step"] is not None]
-    return [(span["draft"], span["verify"], span["transfer"]) for span in spans]
+    return [_step(line["spans"]) for line in lines if line["phase"] == "decode" and line["step"] is not None]
+
+
+def _step(spans: Mapping[SpanName, float]) -> Step:
+    return spans["draft"], spans["verify"], spans["transfer"]
 
 
 def fit(measured: Sequence[Step], predict: Callable[[Overheads], Sequence[Step]]) -> Fitted:
@@ -157,8 +160,7 @@ def _replayed(
     steps: list[Step] = []
 
     def keep(contender: Any, generation: Generation, *_: Any) -> None:
-        spans = [step.spans for step in generation.steps]
-        steps.extend((span["draft"], span["verify"], span["transfer"]) for span in spans)
+        steps.extend(_step(step.spans) for step in generation.steps)
 
     measured = comparison.prepare(config, pair, selection, traces)
     quiet = Console(quiet=True)

@@ -94,7 +94,7 @@ def _layers(pair: api.ModelPair, threads: int) -> dict[int, api.Costs]:
     try:
         for count in counts:
             torch.set_num_threads(count)
-            found[count] = api.measure_costs(pair, None, [1], [pair.encode(PROMPT)])
+            found[count] = api.measure_costs(pair, [1], [pair.encode(PROMPT)])
     finally:
         torch.set_num_threads(before)
     return found

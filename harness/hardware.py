@@ -44,7 +44,7 @@ def calibrate(
         widths: positions per forward for which layers are timed; 1 is always among them.
         prompts: what the models continue while they are timed.
     """
-    costs = api.measure_costs(pair, None, sorted({1, *widths}), prompts)
+    costs = api.measure_costs(pair, sorted({1, *widths}), prompts)
     if hardware.emulate is None:
         return None, costs
     link = pace(hardware.emulate, pair.record_bytes, costs.target_layer[1])

@@ -36,7 +36,7 @@ def _record(config: BenchConfig) -> None:
     pair = api.load_pair(config.model, provenance.ROOT)
     try:
         selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
-        costs = api.measure_costs(pair, None, sorted(widths(config)), selection.prompts)
+        costs = api.measure_costs(pair, sorted(widths(config)), selection.prompts)
         requests = [*selection.requests, *selection.warmup]
         with console.status(f"recording {len(requests)} prompts"):
             api.record_traces(pair, list(config.systems.values()), requests, costs, folder)

@@ -45,10 +45,8 @@ def routing(pair: ModelPair, requests: Sequence[Request]) -> Any:
     return decoded_routing(cast("Any", pair), requests)
 
 
-def measure_costs(
-    pair: ModelPair, link: LinkSpec | None, widths: Sequence[int], prompts: Sequence[Sequence[int]]
-) -> Costs:
-    """Time layers and transfers of a pair on this machine, with all experts resident.
+def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:
+    """Time layers of a pair on this machine, with all experts resident, and the copy of an expert.
 
     Args:
         widths: positions per forward for which layers are timed.
@@ -56,7 +54,7 @@ def measure_costs(
     """
     from systems.runtime.calibration import measure
 
-    return measure(pair, link, widths, prompts)
+    return measure(pair, widths, prompts)
 
 
 def dense_forward_times(

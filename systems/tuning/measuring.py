@@ -10,13 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from systems.contract.config import SystemConfig
-from systems.contract.costs import Costs
 from systems.contract.iterations import padded
 from systems.runtime.continuation import continued
 from systems.runtime.decoder import Decoder
-from systems.runtime.experts import CachedExperts, Mixer
+from systems.runtime.experts import Mixer
 from systems.runtime.pair import Pair
+from systems.runtime.resident import resident_experts
 from systems.runtime.split_decoder import SplitDecoder
 from systems.tuning.iteration import Operators
 from systems.tuning.lines import fit
@@ -46,18 +45,11 @@ def measure_operators(
     Raises:
         BadInput: times that no line fits; see `systems.tuning.lines.fit`.
     """
-    from systems.build import build
-
-    nothing = Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0)
-    system = build(SystemConfig("tuning", "", residency={"part": "all"}), pair, 0, None, nothing)
-    try:
-        mixer = CachedExperts(system.cache)  # type: ignore[attr-defined]
+    with resident_experts(pair) as mixer:
         # Behind prompts that end alike, as those of one dataset do, all rows would choose the same few experts.
         longer = continued(pair, mixer, prompts, READ + max(widths))
         texts = [Text(tuple(row), len(prompt)) for row, prompt in zip(longer, prompts, strict=True)]
         found = [point for count in rows for point in _forwards(pair, mixer, texts[:count], widths)]
-    finally:
-        system.close()
     first, later = (
         [_draft(pair, texts[:count], split, width, share) for count in rows for share in (1, 2)] for width in (2, 1)
     )

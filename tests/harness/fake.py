@@ -194,9 +194,7 @@ def load_pair(config: ModelConfig, root: Path) -> FakePair:
     return FakePair()
 
 
-def measure_costs(
-    pair: FakePair, link: LinkSpec | None, widths: Sequence[int], prompts: Sequence[Sequence[int]]
-) -> Costs:
+def measure_costs(pair: FakePair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:
     layer: Mapping[int, float] = {width: LAYER_SECONDS * (1 + 0.1 * (width - 1)) for width in widths}
     return Costs(layer, layer, 1e-6, 1e-7)
 
