@@ -70,7 +70,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What is predicted at a point: metrics by id, tokens replayed, and seconds that they would take live."""
+    """What is predicted at a point: metrics by id, tokens measured, and seconds of a live run, its warm-up included."""
 
     values: Mapping[str, float | None]
     reason: str | None = None
@@ -126,18 +126,17 @@ class Replayer:
             system = api.build_replay(config, recording, int(point.budget * recording.expert_bytes), link, costs)
         except api.DidNotFit as error:
             return Replayed({}, str(error))
+        began = system.now_ns()
         for request in self._warmup:
             system.calibrate([request])
-        tally, seconds = Tally(system.now_ns), 0.0
+        tally = Tally(system.now_ns)
         for request in self._measured:
             system.rehearse([request])
-            start = system.now_ns()
             tally.begin(request.max_new_tokens)
             system.generate([request], tally)
             tally.end()
-            seconds += (system.now_ns() - start) / 1e9
         system.close()
-        return Replayed(tally.values(), None, tally.generated, seconds)
+        return Replayed(tally.values(), None, tally.generated, (system.now_ns() - began) / 1e9)
 
 
 def _run(config: GridConfig) -> None:
