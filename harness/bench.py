@@ -44,7 +44,7 @@ def run(config: BenchConfig, console: Console) -> Outcome:
     tracking.ensure_available(config.tracking)
     ensure_writable(Path(config.runs))
     if config.output is not None:
-        published.ensure_same_kind(Path(config.output), config.replay is not None)
+        published.ensure_same_kind(Path(config.output) / "summary.json", config.replay is not None)
         ensure_writable(Path(config.output))
     prompts = datasets.load(config.dataset)
     key = key_of(config, prompts)

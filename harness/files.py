@@ -19,7 +19,8 @@ class CannotWrite(BadInput):
 
     def __init__(self, path: Path, error: OSError) -> None:
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check its permissions"
-        super().__init__(f"cannot write {path}: {error.strerror}; {remedy}, or set `runs=` and `output=` elsewhere")
+        elsewhere = "write elsewhere: set `runs=` and `output=` (`--output` of a report)"
+        super().__init__(f"cannot write {path}: {error.strerror}; {remedy}, or {elsewhere}")
 
 
 def dump(value: Any, indent: int | None = None) -> str:

@@ -106,18 +106,21 @@ def read_json(file: Path, schema: str | None, remedy: str) -> Mapping[str, Any]:
     return stored
 
 
-def ensure_same_kind(folder: Path, replayed: bool) -> None:
+def ensure_same_kind(file: Path, replayed: bool) -> None:
     """Keep measured results from being replaced by predictions, and the reverse.
 
+    Args:
+        file: a `summary.json` or `timeline.json` that is about to be written.
+
     Raises:
-        BadInput: the folder holds results of the other kind.
+        BadInput: it exists and is of the other kind.
     """
-    file = folder / "summary.json"
-    rows = read_json(file, None, "the same command").get("rows", []) if file.is_file() else []
-    if any(bool(row.get("replayed")) != replayed for row in rows):
+    stored = read_json(file, None, "the same command") if file.is_file() else {}
+    parts = stored.get("rows", [stored] if stored else [])
+    if any(bool(part.get("replayed")) != replayed for part in parts):
         there, these = ("measured", "replayed") if replayed else ("replayed", "measured")
         raise BadInput(
-            f"{folder} holds {there} results and these would be {these}; keep it with output=null, set another "
+            f"{file.parent} holds {there} results and these would be {these}; keep it with output=null, set another "
             "output=, or remove it"
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import bench, comparison, compose, datasets, provenance
+from harness import bench, comparison, compose, datasets, provenance, published
 from harness.config import BenchConfig
 from harness.contender import Contender, frozen, undisturbed
 from harness.files import dump, ensure_writable, write_text
@@ -26,6 +26,7 @@ from harness.timeline_meter import TimelineMeter
 from systems import api
 from systems.api import BadInput, Transfer
 
+FILE = "timeline.json"
 SCHEMA = "spmoe-bench/timeline/1"
 STEPS, COMPUTATION, LINK = 1, 2, 3
 """Threads of each system in the trace."""
@@ -68,6 +69,7 @@ def _watch(config: BenchConfig) -> None:
     if config.measure.batch != 1:
         raise BadInput(f"`measure.batch` is {config.measure.batch}; a timeline shows one request: measure.batch=1")
     console, output = Console(), Path(config.output or config.runs)
+    published.ensure_same_kind(output / FILE, config.replay is not None)
     ensure_writable(output)
     pair = api.load_pair(config.model, provenance.ROOT)
     try:
@@ -85,8 +87,8 @@ def _watch(config: BenchConfig) -> None:
             comparison.close(measured.contenders)
     finally:
         pair.close()
-    write_text(output / "timeline.json", dump(_trace(config, bench.key_of(config, prompts), found)) + "\n")
-    console.print(f"{len(found)} events: {output / 'timeline.json'}", highlight=False)
+    write_text(output / FILE, dump(_trace(config, bench.key_of(config, prompts), found)) + "\n")
+    console.print(f"{len(found)} events: {output / FILE}", highlight=False)
 
 
 def _generate(

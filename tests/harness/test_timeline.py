@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from harness import timeline
 from harness.timeline import COMPUTATION, LINK, STEPS, events
 from harness.timeline_meter import TimelineMeter
 from systems.api import BadInput, LinkSpec, Transfer, build_system, watch_transfers
 from systems.runtime.pair import Pair
+from tests.harness.app import App, make
 from tests.harness.figures import made
 from tests.systems.tiny import COSTS, make_pair, requests, shipped
 
@@ -23,6 +26,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     made = make_pair(Path(tmp_path_factory.mktemp("pair")))
     yield made
     made.close()
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> App:
+    return make(monkeypatch, capsys, tmp_path, timeline.main)
 
 
 def test_events_are_on_their_threads_and_count_from_the_start() -> None:
@@ -57,6 +65,16 @@ def test_all_that_moves_is_heard_and_lies_on_the_systems_clock(pair: Pair) -> No
     within = [one for one in heard if 1e9 * one.end <= meter.steps[-1].end]
     assert len(within) > len(heard) / 2
     assert all(event["ph"] in "MX" for event in events(1, "sp_moe", meter, heard))
+
+
+def test_a_replayed_timeline_does_not_replace_a_measured_one(app: App) -> None:
+    file = Path("out/timeline.json")
+    file.parent.mkdir()
+    file.write_text(json.dumps(made.timeline()))
+    before = file.read_text()
+    ran = app("system=sp_moe", "replay=traces", "output=out")
+    assert (ran.code, file.read_text()) == (2, before)
+    assert "out holds measured results and these would be replayed" in ran.words
 
 
 def test_a_peer_is_refused(pair: Pair) -> None:

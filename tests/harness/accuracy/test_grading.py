@@ -172,6 +172,26 @@ def test_a_failed_cell_is_not_scored(app: App, executed: list[str]) -> None:
     assert "pass_at_1" not in found["crash"]["metrics"]
 
 
+def test_what_a_cell_finished_before_it_failed_is_not_scored(
+    app: App, executed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fake.FakeSystem.generate
+
+    def generate(system: fake.FakeSystem, *arguments: Any) -> None:
+        if system.config.name == "wrong" and system.calls == 3:
+            raise RuntimeError("out of memory")
+        real(system, *arguments)
+
+    monkeypatch.setattr(fake.FakeSystem, "generate", generate)
+    app(BOTH, YES, "output=out")
+    (partial,) = Path("results/runs").glob("*/wrong/requests.jsonl")
+    assert 0 < partial.read_text().count("\n") < 4
+    found = rows(Path("out/summary.json"))["wrong"]
+    assert found["status"] == "failed"
+    assert "pass_at_1" not in found["metrics"]
+    assert len(executed) == 4
+
+
 def test_the_reference_of_the_paired_test_is_lossless() -> None:
     def row(system: str, lossless: bool, exact: float) -> dict[str, Any]:
         return {"system": system, "lossless": lossless, "metrics": {"exact_match": {"value": exact}}}

@@ -109,7 +109,7 @@ def test_records_that_cannot_be_written_are_said(app: App) -> None:
     ran = app("--multirun", "system=offload,sp_moe", "runs=taken")
     assert ran.code == 2
     assert "cannot write" in ran.words
-    assert "set `runs=` and `output=` elsewhere" in ran.words
+    assert "write elsewhere: set `runs=` and `output=`" in ran.words
 
 
 @pytest.mark.parametrize("spoil", [lambda text: text[:100], lambda text: text.replace("summary/1", "summary/0")])
