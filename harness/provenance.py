@@ -113,7 +113,8 @@ def _git(*arguments: str) -> str | None:
 
 
 def _dirty() -> bool | None:
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    """Whether what is measured differs from the commit; results that an earlier run has published and texts do not."""
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results", ":(exclude)*.md")
     return None if changes is None else bool(changes)
 
 
