@@ -25,7 +25,8 @@ from harness.config import BenchConfig
 from harness.files import read_lines
 from harness.generation import Generation
 from harness.progress import Display
-from harness.run import FAILURE, OK, USAGE
+from harness.published import read_json
+from harness.run import FAILURE, OK, typed
 from systems import api
 from systems.api import BadInput, Overheads, SpanName
 
@@ -88,7 +89,11 @@ def fit(measured: Sequence[Step], predict: Callable[[Overheads], Sequence[Step]]
 
 
 def main() -> int:
-    """Command line; 0, or 2 for what the user can mend."""
+    """Command line; 0, 1 where fitting made it worse, or 2 for what the user can mend."""
+    return typed(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("live", type=Path, help="folder of a live run: results/NAME, or results/runs/KEY")
     parser.add_argument("traces", type=Path, help="folder that python -m harness.record wrote")
@@ -96,12 +101,8 @@ def main() -> int:
     parser.add_argument("--profile", help="the run's profile, where it is a suite")
     parser.add_argument("--runs", type=Path, default=Path("results/runs"), help="where the cells' records are")
     arguments = parser.parse_args()
-    try:
-        cell = cell_of(arguments.live, arguments.profile, arguments.system, arguments.runs)
-        fitted = calibrate(cell, arguments.traces)
-    except BadInput as error:
-        sys.stderr.write(f"error: {error}\n")
-        return USAGE
+    cell = cell_of(arguments.live, arguments.profile, arguments.system, arguments.runs)
+    fitted = calibrate(cell, arguments.traces)
     _show(fitted, Console())
     return OK if fitted.after <= fitted.before else FAILURE
 
@@ -112,12 +113,9 @@ def cell_of(live: Path, profile: str | None, system: str, runs: Path) -> Path:
     Raises:
         BadInput: there is no such run or profile.
     """
-    path = live / "provenance.json"
-    if not path.is_file():
-        raise BadInput(f"{path} is missing; give the folder that a live run was published in")
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = read_json(live / "provenance.json", None, f"a live run with output={live}")
     if "key" not in facts:
-        if profile not in facts:
+        if profile is None or profile not in facts:
             raise BadInput(f"--profile is {profile}; {live} has {', '.join(facts)}")
         facts = facts[profile]
     return runs / str(facts["key"]) / system

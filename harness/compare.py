@@ -16,26 +16,27 @@ from rich.console import Console
 from harness.columns import Section
 from harness.comparing import noise, sets
 from harness.comparing.effects import COMPARED, FLOOR, Effect
-from harness.comparing.gate import INCOMPARABLE, OK, USAGE, Result, compare
+from harness.comparing.gate import INCOMPARABLE, OK, Result, compare
+from harness.run import typed
 from harness.table import draw, say
-from systems.api import BadInput
 
 WORDS = {0: "ok", 1: "regressed", 3: "cannot be compared"}
 
 
 def main() -> int:
     """Compare for `sys.argv`; see the exit codes above."""
+    return typed(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.compare", description=__doc__.split("\n")[0])
     parser.add_argument("base", type=Path, help="result set before, e.g. results/runs/KEY")
     parser.add_argument("new", type=Path, help="result set after")
-    typed = parser.parse_args()
+    arguments = parser.parse_args()
     console = Console()
     try:
-        base, new = sets.read(typed.base), sets.read(typed.new)
+        base, new = sets.read(arguments.base), sets.read(arguments.new)
         measured = noise.stored(next(iter(base.values())).origin) if base else None
-    except BadInput as error:
-        sys.stderr.write(f"error: {error}\n")
-        return USAGE
     except sets.CannotCompare as error:
         sys.stderr.write(f"{WORDS[INCOMPARABLE]}: {error}\n")
         return INCOMPARABLE

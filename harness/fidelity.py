@@ -12,7 +12,6 @@ about systems beside each other. Counts are shown, since threads make live ones 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +25,10 @@ from rich.console import Console
 from harness import table
 from harness.columns import Section
 from harness.files import dump, write_text
+from harness.published import read, read_json
 from harness.records import Row
+from harness.run import OK, typed
+from systems.api import BadInput
 
 MISS = 0.15
 """Share of the measured TPOT from which on a prediction is a miss."""
@@ -121,7 +123,11 @@ def _judged(found: Sequence[Match]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Command line; exits with 2 when there is nothing to compare."""
+    """Command line; 0, or 2 when there is nothing to compare."""
+    return typed(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("live", type=Path, help="folder with the summary.json of a live run")
     parser.add_argument("replayed", type=Path, help="folder with the summary.json of its replay")
@@ -130,7 +136,7 @@ def main() -> int:
     calibrated = _calibrated(arguments.traces) if arguments.traces else None
     found = matches(_rows(arguments.live), _rows(arguments.replayed), calibrated)
     if not found:
-        parser.error("no system was timed in both runs; replay with the systems of the live one")
+        raise BadInput("no system was timed in both runs; replay with the systems of the live one")
     facts = report(found)
     write_text(arguments.replayed / "fidelity.json", dump(facts, indent=1))
     sections = [_section(found, name) for name in facts["profiles"]]
@@ -142,7 +148,7 @@ def main() -> int:
     write_text(arguments.replayed / "fidelity.md", table.as_markdown(sections, verdicts))
     table.draw(sections, console := Console())
     table.say(verdicts, console)
-    return 0
+    return OK
 
 
 def _profiles(found: Sequence[Match]) -> list[str]:
@@ -182,11 +188,8 @@ def _missed(judged: dict[str, Any]) -> str:
 
 
 def _calibrated(traces: Path) -> Row:
-    path = traces / "costs.json"
-    if not path.is_file():
-        raise SystemExit(f"{path} is missing; give the folder of the recording")
-    row: Row = json.loads(path.read_text(encoding="utf-8")).get("calibrated_on", {})
-    return row
+    facts = read_json(traces / "costs.json", None, f"python -m harness.record replay={traces}")
+    return dict(facts.get("calibrated_on", {}))
 
 
 def _same(row: Row, other: Row | None) -> bool:
@@ -200,11 +203,7 @@ def _both(measured: float | None, predicted: float | None, scale: float, digits:
 
 
 def _rows(folder: Path) -> list[Row]:
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise SystemExit(f"{path} is missing; publish a run there with output={folder}")
-    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return rows
+    return read(folder / "summary.json", "", f"a run with output={folder}").rows
 
 
 def _key(row: Row) -> tuple[Any, ...]:

@@ -24,8 +24,9 @@ from harness.files import dump, write_text
 from harness.lossless.findings import Finding, judge, read_cells
 from harness.lossless.margins import TOLERANCE
 from harness.provenance import ROOT
+from harness.run import FAILURE, OK, typed
 from systems import api
-from systems.api import BadInput, ModelConfig
+from systems.api import ModelConfig
 
 SCHEMA = "spmoe-bench/losslessness/1"
 HEADINGS = ("system", "outputs", "exact", "first at", "margin", "ties", "beyond", "verdict")
@@ -83,14 +84,15 @@ def run(folder: Path) -> list[Finding]:
 
 
 def main() -> int:
-    """Command line; exits with 2 when there is nothing to judge."""
+    """Command line; 0, 1 for a bug, 2 when there is nothing to judge."""
+    return typed(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run, results/runs/KEY")
     folder = parser.parse_args().run
-    try:
-        findings = run(folder)
-    except BadInput as error:
-        parser.error(str(error))
+    findings = run(folder)
     write_text(folder / "losslessness.json", dump(facts := report(findings), indent=1))
     table.draw([section(findings)], console := Console())
     table.say(
@@ -102,7 +104,7 @@ def main() -> int:
         ],
         console,
     )
-    return 1 if any(finding.verdict == "bug" for finding in findings) else 0
+    return FAILURE if any(finding.verdict == "bug" for finding in findings) else OK
 
 
 if __name__ == "__main__":

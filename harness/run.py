@@ -84,6 +84,14 @@ def launch(task: Callable[[T], Any], read: Read[T], root: str = "config") -> int
     return USAGE if problems else OK
 
 
+def typed(task: Callable[[], int]) -> int:
+    """Return what a command with arguments of its own returns, or `USAGE` once it has said what the user can mend."""
+    try:
+        return task()
+    except BadInput as error:
+        return _report(str(error), USAGE)
+
+
 def _hydra(task: Callable[[T], Any], read: Read[T], problems: list[str], root: str) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig

@@ -7,8 +7,10 @@ Reads the `summary.json` of a suite, prints the tables and writes them to `over_
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +21,7 @@ from harness.batches.grid import Grid
 from harness.columns import Column, Section, fixed
 from harness.files import write_text
 from harness.records import Row
-from systems.api import BadInput
+from harness.run import OK, typed
 
 CURVES = (
     Column("Tokens per second of the batch", "throughput", fixed(1)),
@@ -85,22 +87,21 @@ def _reason(grid: Grid, system: str, rival: str, batch: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read, print and write; return the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if len(given) != 1:
-        sys.stderr.write("usage: python -m harness.batches FOLDER\n")
-        return 2
-    try:
-        grid = Grid.read(Path(given[0]))
-    except BadInput as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    """Read, print and write for these words or `sys.argv`; 0, or 2 for a run that cannot be read."""
+    return typed(partial(_main, arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="folder with the summary.json of a suite over batches")
+    folder: Path = parser.parse_args(arguments).results
+    grid = Grid.read(folder)
     console, drawn, said = Console(), [*curves(grid), *expected.sections(grid, RIVALS[0])], list(remarks(grid))
     said.append("* not `ok`: table.md says why")
     table.draw(drawn, console)
     table.say(said, console)
-    write_text(Path(given[0]) / "over_batch.md", table.as_markdown(drawn, said))
-    return 0
+    write_text(folder / "over_batch.md", table.as_markdown(drawn, said))
+    return OK
 
 
 if __name__ == "__main__":

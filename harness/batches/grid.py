@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.published import read
 from harness.records import Row
 from systems.api import BadInput
 
@@ -21,12 +21,11 @@ class Grid:
         """Read a folder's summary.
 
         Raises:
-            BadInput: it has none, or two rows of a system at one batch.
+            Missing, Unreadable: see `harness.published`.
+            BadInput: two rows of a system at one batch.
         """
         path = folder / "summary.json"
-        if not path.is_file():
-            raise BadInput(f"{path} is missing; make bench-batch writes one")
-        rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = read(path, "", "make bench-batch").rows
         cells = {(row["system"], row["batch"]): row for row in rows}
         if len(cells) < len(rows):
             raise BadInput(f"{path} has several rows of a system at one batch; one hardware and budget can be read")

@@ -17,7 +17,7 @@ from harness.provenance import ROOT
 from harness.records import SCHEMA
 from harness.report import forms
 from harness.report.content import gather
-from harness.run import OK, USAGE
+from harness.run import OK, typed
 from systems.api import BadInput
 
 FORMS = {"html": forms.html, "md": forms.markdown, "csv": forms.tidy}
@@ -26,17 +26,17 @@ UNPUBLISHED = "runs"
 
 def main() -> int:
     """Command line; 0, or 2 for records that are missing or cannot be read."""
+    return typed(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="*", type=Path, help="folders with a summary.json, or one per point")
     parser.add_argument("--output", type=Path, default=Path("reports"), help="where NAME.html, NAME.md and NAME.csv go")
     arguments = parser.parse_args()
-    try:
-        ensure_writable(arguments.output)
-        for folder in arguments.results or published(ROOT / "results"):
-            write(folder, arguments.output)
-    except BadInput as error:
-        sys.stderr.write(f"error: {error}\n")
-        return USAGE
+    ensure_writable(arguments.output)
+    for folder in arguments.results or published(ROOT / "results"):
+        write(folder, arguments.output)
     return OK
 
 

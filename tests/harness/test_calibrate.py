@@ -60,7 +60,7 @@ def test_only_decode_steps_count() -> None:
 
 
 def test_a_cell_is_found_by_its_run(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"provenance\.json is missing"):
+    with pytest.raises(BadInput, match=r"provenance\.json cannot be read"):
         cell_of(tmp_path, None, "sp_moe", Path("runs"))
     (tmp_path / "provenance.json").write_text(json.dumps({"key": "abc"}))
     assert cell_of(tmp_path, None, "sp_moe", Path("runs")) == Path("runs/abc/sp_moe")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness import fidelity
+from tests.harness.figures.made import publish
 
 
 def row(system: str, tpot: float | None, hardware: str = "fine", **others: Any) -> dict[str, Any]:
@@ -71,13 +72,12 @@ def test_other_budgets_are_not_compared() -> None:
 
 def test_the_command_writes_beside_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     for name, rows in (("live", LIVE), ("replayed", REPLAYED)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "summary.json").write_text(json.dumps({"rows": rows}))
+        publish(tmp_path / name, rows)
     monkeypatch.setattr(sys, "argv", ["fidelity", str(tmp_path / "live"), str(tmp_path / "replayed")])
     assert fidelity.main() == 0
     assert "beyond 15%: b, c" in " ".join(capsys.readouterr().out.split())
     assert "| b | 20.00 | 16.00 | -20.0% |" in (tmp_path / "replayed" / "fidelity.md").read_text()
     assert json.loads((tmp_path / "replayed" / "fidelity.json").read_text())["mape"] == pytest.approx(0.2)
     monkeypatch.setattr(sys, "argv", ["fidelity", str(tmp_path / "live"), str(tmp_path / "nowhere")])
-    with pytest.raises(SystemExit, match="is missing"):
-        fidelity.main()
+    assert fidelity.main() == 2
+    assert "nowhere/summary.json cannot be read" in capsys.readouterr().err
