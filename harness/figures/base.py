@@ -93,7 +93,10 @@ def point(row: Row, id: str, scale: float = 1.0) -> dict[str, float | None] | No
 
 def entry(row: Row, **values: Any) -> Data:
     """Return what every drawn system says about itself, and the values."""
-    return {"system": row["system"], "status": row["status"], "lossless": row["lossless"], **values}
+    drafts = bool(row["description"].get("draft_length"))
+    return {
+        "system": row["system"], "status": row["status"], "lossless": row["lossless"], "drafts": drafts, **values,
+    }  # fmt: skip
 
 
 def rounded(value: float) -> float:

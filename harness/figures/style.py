@@ -65,7 +65,7 @@ def base(label: str) -> str:
 FAMILIES = {
     "decodes plainly": BLUE,
     "draft model": VERMILLION,
-    "INT4 self-draft": PURPLE,
+    "self-draft": PURPLE,
     "n-gram draft": GREEN,
     "bound": GREY,
     "peer": BLACK,
@@ -73,15 +73,15 @@ FAMILIES = {
 """Colours of kinds of systems where there are too many systems for one each."""
 
 
-def kind(label: str) -> str:
-    """Return the kind of a system by its name."""
-    name = base(label)
+def kind(item: Data) -> str:
+    """Return the kind of a system."""
+    name = base(item["system"])
     if name in (*BOUNDS, "no_cache"):
         return "bound"
     if name.startswith(("transformers", "accelerate")):
         return "peer"
-    special = {"sp_moe": "draft model", "moe_speq": "INT4 self-draft", "prompt_lookup": "n-gram draft"}
-    return special.get(name, "draft model" if name.startswith("sd_") else "decodes plainly")
+    special = {"moe_speq": "self-draft", "spec_moe": "self-draft", "prompt_lookup": "n-gram draft"}
+    return special.get(name, "draft model" if item["drafts"] else "decodes plainly")
 
 
 def titled(item: Data) -> str:

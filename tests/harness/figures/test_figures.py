@@ -12,6 +12,7 @@ import pytest
 
 from harness.compose import CONF
 from harness.figures import FIGURES, picture, style
+from harness.figures.base import entry
 from harness.figures.__main__ import FiguresConfig, draw, main
 from harness.figures.base import data_hash
 from harness.figures.labels import _hits
@@ -121,6 +122,11 @@ def test_nothing_is_cut_off_and_no_legend_covers_the_footer(name: str) -> None:
     _, panels, footer = canvas.subfigs
     for legend in panels.legends:
         assert not any(legend.get_window_extent().overlaps(text.get_window_extent()) for text in footer.texts)
+
+
+@pytest.mark.parametrize(("drafts", "kind"), [({}, "decodes plainly"), ({"draft_length": 2}, "draft model")])
+def test_a_system_of_ones_own_has_the_colour_of_what_it_does(drafts: dict[str, int], kind: str) -> None:
+    assert style.kind(entry(made.row("mine", description=drafts))) == kind
 
 
 def test_no_two_systems_look_alike() -> None:
