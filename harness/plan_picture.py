@@ -21,14 +21,14 @@ def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     fitting = [choice for choice in choices if choice.forecast.tpot is not None]
-    names = list(dict.fromkeys(choice.system for choice in fitting))
+    kinds = {choice.system: style.kind(choice.system, choice.draft_length > 0) for choice in fitting}
     with matplotlib.rc_context(SETTINGS):
-        canvas = Figure(figsize=(8, 0.42 * len(names) + 1.3), layout="constrained")
+        canvas = Figure(figsize=(8, 0.42 * len(kinds) + 1.3), layout="constrained")
         axes = canvas.subplots()
-        for place, name in enumerate(names):
+        for place, (name, kind) in enumerate(kinds.items()):
             found = [choice for choice in fitting if choice.system == name]
             times = [1e3 * (choice.forecast.tpot or 0.0) for choice in found]
-            colour = style.FAMILIES[style.kind(name)]
+            colour = style.FAMILIES[kind]
             axes.plot([min(times), max(times)], [place, place], color=colour, linewidth=1.2)
             axes.plot(times[1:], [place] * (len(times) - 1), "o", color=colour, markerfacecolor="white", markersize=6)
             axes.plot(times[:1], [place], "o", color=colour, markersize=7)
@@ -39,11 +39,11 @@ def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
             axes.annotate(
                 f"{times[0]:.0f} ms", (max(times), place), (9, 0), textcoords="offset points", va="center", fontsize=8
             )
-        scales.names_on(axes, names)
+        scales.names_on(axes, list(kinds))
         axes.set_xlim(0, ROOM * axes.dataLim.x1)
         axes.set_xlabel("predicted TPOT (ms per token); numbers above dots are draft lengths, the best is filled")
         axes.set_title(title)
-        shapes.key_of_kinds(axes, names, loc="lower left")
+        shapes.key_of_kinds(axes, kinds.values(), loc="lower left")
         canvas.savefig(path, dpi=120)
 
 

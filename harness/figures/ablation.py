@@ -60,7 +60,7 @@ def _ratios(axes: Axes, found: Sequence[Data]) -> None:
         if item["speedup"] is not None:
             axes.errorbar(
                 [item["speedup"]["value"]], [height], xerr=shapes.errors([item["speedup"]]), marker="o", capsize=2,
-                color=style.FAMILIES[style.kind(item)], **style.hollow(item),
+                color=style.FAMILIES[style.kind_of(item)], **style.hollow(item),
             )  # fmt: skip
     axes.set_title("above 1: faster than the whole")
     axes.set_xlabel("speedup over SP-MoE, paired over prompts")

@@ -49,7 +49,7 @@ def draw(data: Data, canvas: Canvas) -> None:
         _reported(axes, data, names)
         scales.names_on(axes, [style.titled(item) if axes is panels[0] else "" for item in first])
     panels[-1].legend(loc="lower right")
-    shapes.key_of_kinds(panels[0], first, loc="lower right")
+    shapes.key_of_kinds(panels[0], map(style.kind_of, first), loc="lower right")
 
 
 def _profile(rows: Sequence[Row], hardware: str) -> list[Data]:

@@ -30,7 +30,7 @@ def draw(data: Data, canvas: Canvas) -> None:
     panels = canvas.subplots(1, len(data), squeeze=False)[0]
     for axes, (hardware, found) in zip(panels, data.items(), strict=True):
         _panel(axes, hardware, found)
-    shapes.key_of_kinds(panels[-1], next(iter(data.values())), loc="upper left")
+    shapes.key_of_kinds(panels[-1], map(style.kind_of, next(iter(data.values()))), loc="upper left")
 
 
 def _profile(rows: Sequence[Row], hardware: str) -> list[Data]:
@@ -60,7 +60,7 @@ def _place(item: Data) -> tuple[float, float]:
 
 def _panel(axes: Axes, hardware: str, found: Sequence[Data]) -> None:
     for item in sorted(found, key=_place):
-        (x, y), colour = _place(item), style.FAMILIES[style.kind(item)]
+        (x, y), colour = _place(item), style.FAMILIES[style.kind_of(item)]
         axes.errorbar(
             [x], [y], xerr=shapes.errors([item["moved"]]), yerr=shapes.errors([item["tpot"]]), marker="o", markersize=5,
             color=colour, elinewidth=0.7, **style.hollow(item),

@@ -91,7 +91,7 @@ def dots(axes: Axes, names: Sequence[str], found: Mapping[str, Data], key: str) 
             continue
         point = item[key]
         axes.errorbar([point["value"]], [height], xerr=errors([point]), marker="o", markersize=5, capsize=2,
-                      color=style.FAMILIES[style.kind(item)], **style.hollow(item))  # fmt: skip
+                      color=style.FAMILIES[style.kind_of(item)], **style.hollow(item))  # fmt: skip
         if item["status"] != "ok":
             axes.annotate(item["status"], (point["high"] or point["value"], height), (5, 0), fontsize=SMALL,
                           textcoords="offset points", va="center", color=QUIET)  # fmt: skip
@@ -128,9 +128,10 @@ def key(axes: Axes, found: Iterable[Data], **options: Any) -> None:
     axes.legend(handles, names, **options)
 
 
-def key_of_kinds(axes: Axes, found: Sequence[Data], **options: Any) -> None:
+def key_of_kinds(axes: Axes, kinds: Iterable[str], **options: Any) -> None:
     """Explain the colours of the kinds that occur."""
-    there = [name for name in style.FAMILIES if name in {style.kind(item) for item in found}]
+    occurring = set(kinds)
+    there = [name for name in style.FAMILIES if name in occurring]
     axes.legend([_mark(style.FAMILIES[name]) for name in there], there, **options)
 
 

@@ -73,15 +73,20 @@ FAMILIES = {
 """Colours of kinds of systems where there are too many systems for one each."""
 
 
-def kind(item: Data) -> str:
+def kind_of(item: Data) -> str:
+    """Return the kind of a drawn system."""
+    return kind(item["system"], item["drafts"])
+
+
+def kind(label: str, drafts: bool) -> str:
     """Return the kind of a system."""
-    name = base(item["system"])
+    name = base(label)
     if name in (*BOUNDS, "no_cache"):
         return "bound"
     if name.startswith(("transformers", "accelerate")):
         return "peer"
     special = {"moe_speq": "self-draft", "spec_moe": "self-draft", "prompt_lookup": "n-gram draft"}
-    return special.get(name, "draft model" if item["drafts"] else "decodes plainly")
+    return special.get(name, "draft model" if drafts else "decodes plainly")
 
 
 def titled(item: Data) -> str:

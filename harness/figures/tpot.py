@@ -46,7 +46,7 @@ def draw(data: Data, canvas: Canvas) -> None:
         axes.set_title(hardware)
         axes.set_xlabel("TPOT (ms per token), log scale")
         scales.names_on(axes, [style.titled(item) if axes is panels[0] else "" for item in first])
-    shapes.key_of_kinds(panels[0], first, loc="upper right")
+    shapes.key_of_kinds(panels[0], map(style.kind_of, first), loc="upper right")
     _reported(panels[-1], data)
 
 

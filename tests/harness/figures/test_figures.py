@@ -12,9 +12,8 @@ import pytest
 
 from harness.compose import CONF
 from harness.figures import FIGURES, picture, style
-from harness.figures.base import entry
 from harness.figures.__main__ import FiguresConfig, draw, main
-from harness.figures.base import data_hash
+from harness.figures.base import data_hash, entry
 from harness.figures.labels import _hits
 from harness.figures.sources import Experiment
 from harness.files import dump
@@ -126,7 +125,7 @@ def test_nothing_is_cut_off_and_no_legend_covers_the_footer(name: str) -> None:
 
 @pytest.mark.parametrize(("drafts", "kind"), [({}, "decodes plainly"), ({"draft_length": 2}, "draft model")])
 def test_a_system_of_ones_own_has_the_colour_of_what_it_does(drafts: dict[str, int], kind: str) -> None:
-    assert style.kind(entry(made.row("mine", description=drafts))) == kind
+    assert style.kind_of(entry(made.row("mine", description=drafts))) == kind
 
 
 def test_no_two_systems_look_alike() -> None:
