@@ -45,6 +45,26 @@ class Forecast:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A system, its draft length (0: it does not draft), whether that is a governor's limit, and what is predicted."""
+
+    system: str
+    draft_length: int
+    governed: bool
+    forecast: Forecast
+
+    @property
+    def drafts(self) -> str:
+        """Its draft length in words; empty where it does not draft."""
+        return "" if not self.draft_length else f"{'up to ' if self.governed else ''}{self.draft_length}"
+
+    @property
+    def name(self) -> str:
+        """How it is spoken of."""
+        return f"{self.system}, drafts of {self.drafts}" if self.draft_length else self.system
+
+
 class Forecaster:
     """Predicts systems on one model and one machine.
 

@@ -21,7 +21,7 @@ from harness import compose, table
 from harness.columns import UNKNOWN, Section
 from harness.config import size_bytes
 from harness.files import dump, ensure_writable, write_text
-from harness.forecast import Forecast, Forecaster, TextConfig, room, with_draft_length
+from harness.forecast import Choice, Forecaster, TextConfig, room, with_draft_length
 from harness.machine import MachineConfig
 from harness.run import USAGE, launch
 from systems.api import BadInput, ModelShape, SystemConfig
@@ -58,26 +58,6 @@ class PlanConfig:
         """
         memory = int(self.machine.memory) if self.memory is None else size_bytes("memory", self.memory)
         return room(self.shape, memory, size_bytes("reserve", self.reserve))
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A system, its draft length (0: it does not draft), whether that is a governor's limit, and what is predicted."""
-
-    system: str
-    draft_length: int
-    governed: bool
-    forecast: Forecast
-
-    @property
-    def drafts(self) -> str:
-        """Its draft length in words; empty where it does not draft."""
-        return "" if not self.draft_length else f"{'up to ' if self.governed else ''}{self.draft_length}"
-
-    @property
-    def name(self) -> str:
-        """How it is spoken of."""
-        return f"{self.system}, drafts of {self.drafts}" if self.draft_length else self.system
 
 
 def main() -> int:

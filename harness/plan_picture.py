@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.figures import scales, shapes, style
 from harness.figures.picture import SETTINGS
-from harness.plan import Choice
+from harness.forecast import Choice
 
 NEAR = 0.025
 """Dots closer than this share of their time have one label."""

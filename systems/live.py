@@ -27,7 +27,6 @@ from systems.policies.listening import Listener, distinct
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
 from systems.policies.repinning import PinnedExperts
-from systems.runtime.calibration import draft_token_time
 from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.draft_attention import DraftAttention
 from systems.runtime.expert_budget import ExpertBudget
@@ -40,6 +39,7 @@ from systems.runtime.slot_table import SlotTable
 from systems.runtime.slots import Slots
 from systems.runtime.split_decoder import MicroBatches, SplitDecoder, check_device
 from systems.runtime.store import RamStore
+from systems.runtime.timing import draft_token_time
 from systems.runtime.transport import HostTransport, Transport
 
 

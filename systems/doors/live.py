@@ -52,7 +52,7 @@ def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequ
         widths: positions per forward for which layers are timed.
         prompts: token ids; the models read what the target says behind the first of them.
     """
-    from systems.runtime.calibration import measure
+    from systems.calibration import measure
 
     return measure(pair, widths, prompts)
 

@@ -18,7 +18,8 @@ from systems.contract.errors import BadInput
 from systems.runtime.checkpoint import checkpoint_files, index_experts, read_header
 from systems.runtime.decoder import position_bytes
 from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
-from systems.runtime.store import ExpertStore, open_store
+from systems.runtime.store import ExpertStore
+from systems.runtime.stores import open_store
 
 CHECKSUMS = "SHA256SUMS"
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from systems.contract.errors import BadInput
 from systems.runtime.checkpoint import ByteRange, ExpertIndex, ExpertShape, as_memory, read_exactly
 
 
@@ -97,29 +95,3 @@ def _adjacent(pieces: list[tuple[ByteRange, memoryview]]) -> list[list[tuple[Byt
         else:
             runs.append([piece])
     return runs
-
-
-def open_store(kind: str, index: ExpertIndex, dtype: torch.dtype, cache_dir: Path) -> ExpertStore:
-    """Open the store that `model.store` names, holding experts in `dtype`.
-
-    Raises:
-        BadInput: an unknown kind, or `checkpoint` for another dtype than the files hold.
-    """
-    if kind == "checkpoint":
-        if dtype != index.dtype:
-            raise BadInput(
-                f"model.store=checkpoint serves experts as stored ({index.dtype}), not as {dtype}; "
-                "set model.dtype accordingly or use model.store=pack"
-            )
-        return CheckpointStore(index)
-    checkpoint = CheckpointStore(index)
-    try:
-        if kind == "ram":
-            return RamStore(checkpoint, dtype)
-        if kind == "pack":
-            from systems.runtime.pack import open_pack
-
-            return open_pack(checkpoint, index, dtype, cache_dir)
-    finally:
-        checkpoint.close()
-    raise BadInput(f"model.store={kind!r} is unknown; choose ram, pack or checkpoint")

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from systems.contract.iterations import padded
+from systems.resident import resident_experts
 from systems.runtime.continuation import continued
 from systems.runtime.decoder import Decoder
 from systems.runtime.experts import Mixer
 from systems.runtime.pair import Pair
-from systems.runtime.resident import resident_experts
 from systems.runtime.split_decoder import SplitDecoder
 from systems.tuning.iteration import Operators
 from systems.tuning.lines import fit

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from systems.api import BadInput, ModelConfig, load_pair
 from systems.runtime.checkpoint import index_experts
-from systems.runtime.store import ExpertStore, open_store
+from systems.runtime.store import ExpertStore
+from systems.runtime.stores import open_store
 from tests.systems.tiny import make_pair, save_draft, save_target, save_tokenizer
 
 

@@ -1,0 +1,49 @@
+"""Times of layers and transfers on this machine: what analytic policies and emulated links are based on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
+
+import torch
+
+from systems.contract.costs import Costs
+from systems.contract.pair import ModelPair
+from systems.resident import resident_experts
+from systems.runtime.continuation import continued
+from systems.runtime.pair import Pair
+from systems.runtime.timing import CONTEXT, NEW, Reader, medians
+
+_TEXTS = 4
+
+
+def measure(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:
+    """Time one layer of target and draft per width, all experts resident, and the copy of one expert.
+
+    Both models read what the target says behind the prompts, in turn: other tokens need other numbers of experts, each
+    model finds the processor's cache as the other leaves it, and a disturbance meets all widths alike.
+    """
+    loaded = cast("Pair", pair)
+    with resident_experts(loaded) as experts:
+        texts = continued(loaded, experts, [prompt[-CONTEXT:] for prompt in prompts[:_TEXTS]], NEW)
+        target, draft = _layer_times(loaded, texts, widths)
+    return Costs(target, draft, medians([lambda: _copy(loaded)])[0], 0.0)
+
+
+def _layer_times(
+    pair: Pair, texts: Sequence[Sequence[int]], widths: Sequence[int]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Median time (s) of a forward by width, per layer, of target and draft; 0 for a draft that does not exist."""
+    models = [model for model in (pair.target, pair.draft) if model is not None]
+    readers = [Reader(model, texts, max(widths)) for model in models]
+    turns = [(reader, width) for width in widths for reader in readers]
+    times = medians([partial(reader.read, width) for reader, width in turns])
+    target, draft = dict[int, float](), dict[int, float]()
+    for (reader, width), time in zip(turns, times, strict=True):
+        (target if reader is readers[0] else draft)[width] = time / reader.layers
+    return target, draft or {1: 0.0}
+
+
+def _copy(pair: Pair) -> None:
+    pair.store.read(0, [torch.empty(pair.record_bytes, dtype=torch.uint8)])
