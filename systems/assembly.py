@@ -150,7 +150,7 @@ class Assembly(ABC):
     def _residency(self) -> Residency:
         options = self.options.residency
         if isinstance(options, ActivationAwareOptions):
-            return ActivationAware(self._matrices.scores)
+            return ActivationAware(self._matrices.scores, self.shape)
         if isinstance(options, BeladyOptions):
             return Belady(self._future)
         if isinstance(options, AllResidentOptions | Int4Options | NoPart):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systems.policies.orders import DEMAND, Hint, Order, Shape
-from systems.policies.residency import Evictable, Roster
+from systems.policies.residency import Evictable, Residency
 
 Matrix = NDArray[np.float64]
 CAPACITY = 1000
@@ -114,8 +114,10 @@ class ActivationMatrices:
             self._plans[key] = self._plan(layer, most, [self.traces[number] for number in found])
         return self._plans[key]
 
-    def scores(self) -> list[float]:
-        """How much each expert (by id) deserves its slot: activation ratio so far, earlier layers first.
+    def scores(self) -> tuple[list[float], set[int]]:
+        """How much each expert (by id) deserves its slot, and the layers in which that has changed since the last call.
+
+        The score is the activation ratio so far, earlier layers first.
 
         Earlier layers have less time to be prefetched, so the ratio is weighed by `1 - layer / layers`.
         """
@@ -126,8 +128,8 @@ class ActivationMatrices:
             counts: list[float] = sum((matrix[layer] for matrix in self.matrices), np.zeros(experts)).tolist()
             total, weight = sum(counts) or 1.0, 1 - layer / layers
             self._scores[layer * experts : (layer + 1) * experts] = [(n / total + EPSILON) * weight for n in counts]
-        self._stale.clear()
-        return self._scores
+        changed, self._stale = self._stale, set[int]()
+        return self._scores, changed
 
     def _plan(self, layer: int, most: int, traces: Sequence[Matrix]) -> list[Hint]:
         ahead = np.max([_ratios(trace)[layer + 1 :] for trace in traces], axis=0)
@@ -141,20 +143,34 @@ class ActivationMatrices:
         ]
 
 
-class ActivationAware(Roster):
+class ActivationAware(Residency):
     """Evicts the expert with the lowest score; what is hinted goes last, and for a demand only.
 
     A prefetch takes the slot only of an expert that deserves it less than what is prefetched: both are ratios
     weighed by layers, so they compare.
     """
 
-    def __init__(self, scores: Callable[[], list[float]]) -> None:
-        super().__init__()
-        self._scores = scores
+    def __init__(self, scores: Callable[[], tuple[list[float], set[int]]], shape: Shape) -> None:
+        self._scores, self._experts = scores, shape.experts
+        self._residents: list[dict[int, None]] = [{} for _ in range(shape.layers)]
+        self._ranked: list[list[int] | None] = [None] * shape.layers
+        """Residents of each layer, the lowest score first; None where scores or residents have changed."""
+
+    def admitted(self, expert: int) -> None:
+        """Enter the layer."""
+        self._residents[expert // self._experts][expert] = None
+        self._ranked[expert // self._experts] = None
+
+    def evicted(self, expert: int) -> None:
+        """Leave the layer."""
+        del self._residents[expert // self._experts][expert]
+        self._ranked[expert // self._experts] = None
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the evictable expert with the lowest score, None for a prefetch of lower priority."""
-        scores = self._scores()
+        scores, changed = self._scores()
+        for layer in changed:
+            self._ranked[layer] = None
         least = self._least(scores, evictable, held)
         if least is None and order.kind == DEMAND:
             least = self._least(scores, evictable, ())
@@ -164,9 +180,15 @@ class ActivationAware(Roster):
 
     def _least(self, scores: Sequence[float], evictable: Evictable, spared: Collection[int]) -> int | None:
         found, lowest = None, float("inf")
-        for expert in self._order:
-            if scores[expert] < lowest and expert not in spared and evictable(expert):
-                found, lowest = expert, scores[expert]
+        for layer, residents in enumerate(self._residents):
+            if (ranked := self._ranked[layer]) is None:
+                self._ranked[layer] = ranked = sorted(residents, key=scores.__getitem__)
+            for expert in ranked:
+                if scores[expert] >= lowest:
+                    break
+                if expert not in spared and evictable(expert):
+                    found, lowest = expert, scores[expert]
+                    break
         return found
 
 

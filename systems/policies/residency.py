@@ -145,10 +145,32 @@ class StaticHot(Lru):
         self._shape = shape
         self._counts: Counter[int] = Counter()
         self._learning = False
+        self._shelves: dict[int, OrderedDict[int, None]] = {0: OrderedDict()}
+        """Residents by popularity, the least popular first, each shelf in the order of use: with thousands of experts,
+        ranking all at each eviction would take as long as a transfer."""
+
+    def admitted(self, expert: int) -> None:
+        """Enter last."""
+        super().admitted(expert)
+        self._shelf(expert)[expert] = None
+
+    def used(self, expert: int) -> None:
+        """Become most recent."""
+        super().used(expert)
+        self._shelf(expert).move_to_end(expert)
+
+    def evicted(self, expert: int) -> None:
+        """Leave."""
+        super().evicted(expert)
+        del self._shelf(expert)[expert]
 
     def learn(self, on: bool) -> None:
-        """Count during the warm-up only."""
+        """Count during the warm-up only; when it ends, rank by what was counted."""
         self._learning = on
+        counts = {0} if on else {0, *self._counts.values()}
+        self._shelves = {count: OrderedDict() for count in sorted(counts)}
+        for expert in self._order:
+            self._shelf(expert)[expert] = None
 
     def needed(self, experts: Mapping[int, int]) -> None:
         """Count, while popularity is still learned."""
@@ -163,7 +185,10 @@ class StaticHot(Lru):
         """Return the least popular expert that may go; among equals the least recent."""
         if self._learning:
             return super().victim(order, evictable, held)
-        return spare_hinted(sorted(self._order, key=self._counts.__getitem__), order, evictable, held)
+        return spare_hinted(chain.from_iterable(self._shelves.values()), order, evictable, held)
+
+    def _shelf(self, expert: int) -> OrderedDict[int, None]:
+        return self._shelves[0 if self._learning else self._counts[expert]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """MoE-Infinity's policies on hand-made matrices: two layers ahead, three experts a layer."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -86,7 +88,7 @@ def test_the_least_active_goes_and_of_equals_the_deepest() -> None:
     matrices.begin(1)
     matrices.count(0, 0, [0])
     matrices.count(0, 1, [0, 1])
-    policy = ActivationAware(matrices.scores)
+    policy = ActivationAware(matrices.scores, SHAPE)
     for expert in (0, 1, 3, 6):  # (0,0) used, (0,1) unused, (1,0) used, (2,0) unused
         policy.admitted(expert)
     demand = Order(DEMAND, 0, 0.0, 8, 2)
@@ -99,3 +101,35 @@ def test_the_least_active_goes_and_of_equals_the_deepest() -> None:
     likely, unlikely = (Order(PREFETCH, 1.0 - priority, 0.0, 8, 2) for priority in (0.3, 1e-4))
     assert policy.victim(likely, lambda e: True, set()) == 1
     assert policy.victim(unlikely, lambda e: True, set()) is None, "less likely than what it would evict"
+
+
+def test_the_victim_is_that_of_a_search_through_all_residents() -> None:
+    rng, shape = random.Random(1), Shape(layers=5, experts=12, slots=20)
+    matrices, residents = ActivationMatrices(shape), dict[int, None]()
+    matrices.begin(1)
+    policy = ActivationAware(matrices.scores, shape)
+    for _ in range(600):
+        matrices.count(0, rng.randrange(shape.layers), rng.sample(range(shape.experts), 2))
+        pinned, held = set(rng.sample(range(60), 8)), set(rng.sample(range(60), 8))
+        scores = _plain_scores(matrices, shape)
+        free = [expert for expert in residents if expert not in pinned]
+        spared = [expert for expert in free if expert not in held] or free
+        expected = min((scores[expert] for expert in spared), default=None)
+        victim = policy.victim(Order(DEMAND, 0, 0.0, 0, 0), lambda expert: expert not in pinned, held)  # noqa: B023
+        assert (None if victim is None else scores[victim]) == expected
+        assert victim is None or victim in spared
+        if victim is not None and len(residents) >= shape.slots:
+            policy.evicted(victim)
+            del residents[victim]
+        elif (fresh := rng.randrange(60)) not in residents:
+            policy.admitted(fresh)
+            residents[fresh] = None
+
+
+def _plain_scores(matrices: ActivationMatrices, shape: Shape) -> list[float]:
+    (matrix,) = matrices.matrices
+    return [
+        (count / (matrix[layer].sum() or 1.0) + EPSILON) * (1 - layer / shape.layers)
+        for layer in range(shape.layers)
+        for count in matrix[layer].tolist()
+    ]

@@ -1,3 +1,6 @@
+import random
+from collections import Counter
+
 from systems.policies.orders import DEMAND, PREFETCH, Order, Shape
 from systems.policies.residency import LayeredLru, Lru, StaticHot
 
@@ -72,3 +75,30 @@ def test_popularity_is_counted_in_the_warm_up_and_then_fixed() -> None:
     policy.used(8)
     assert policy.victim(order(), anything, set()) == 8
     assert policy.victim(order(), lambda expert: expert != 8, set()) == 9
+
+
+def test_the_least_popular_is_that_of_a_ranking_of_all() -> None:
+    """Of equally popular ones the least recent goes; another warm-up counts on."""
+    rng, policy = random.Random(2), StaticHot(Shape(layers=2, experts=16, slots=12))
+    counts, recency = Counter[int](), list[int]()
+    for turn in range(1200):
+        if turn % 300 in (0, 60):
+            policy.learn(learning := turn % 300 == 0)
+        needed = rng.sample(range(32), 3)
+        policy.needed(dict.fromkeys(needed, 1))
+        if learning:
+            counts.update(needed)
+        for expert in needed:
+            if expert not in recency:
+                policy.admitted(expert)
+            else:
+                recency.remove(expert)
+                policy.used(expert)
+            recency.append(expert)
+        while len(recency) > 12:
+            pinned = set(rng.sample(recency, 4))
+            ranked = recency if learning else sorted(recency, key=counts.__getitem__)
+            victim = policy.victim(order(), lambda expert: expert not in pinned, set())  # noqa: B023
+            assert victim == next(expert for expert in ranked if expert not in pinned)
+            policy.evicted(victim)
+            recency.remove(victim)
