@@ -90,11 +90,21 @@ def test_replays_under_slurm_are_those_of_one_process(tmp_path: Path) -> None:
     jobs = ("system=offload,sp_moe,moe_speq", "budget=0.5")
     finish(start_replay(one, *jobs))
     finish(start_replay(other, *jobs, "hydra/launcher=submitit_slurm"))
-    assert (other / "slurm.states").read_text().count("|COMPLETED|") == 3
+    assert _slurm_states(other, 3) == ["COMPLETED"] * 3
     assert counts(one) == counts(other)
     times = [[line["value"] for line in table(folder) if line["metric"] == "tpot"] for folder in (one, other)]
     assert times[0] == times[1]  # of a virtual clock
     assert len(set(times[0])) == 3
+
+
+def _slurm_states(folder: Path, jobs: int) -> list[str]:
+    """How jobs ended; the last one's state is written when its process is gone, a moment after its result is read."""
+    for _ in range(100):
+        states = [line.split("|")[1] for line in (folder / "slurm.states").read_text().splitlines()]
+        if len(states) == jobs:
+            break
+        time.sleep(0.1)
+    return states
 
 
 @pytest.mark.nightly
