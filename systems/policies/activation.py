@@ -117,9 +117,8 @@ class ActivationMatrices:
     def scores(self) -> tuple[list[float], set[int]]:
         """How much each expert (by id) deserves its slot, and the layers in which that has changed since the last call.
 
-        The score is the activation ratio so far, earlier layers first.
-
-        Earlier layers have less time to be prefetched, so the ratio is weighed by `1 - layer / layers`.
+        The score is the activation ratio so far, weighed by `1 - layer / layers`: earlier layers have less time to be
+        prefetched.
         """
         layers, experts = self._shape.layers, self._shape.experts
         if self._scores is None:

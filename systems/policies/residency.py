@@ -146,8 +146,8 @@ class StaticHot(Lru):
         self._counts: Counter[int] = Counter()
         self._learning = False
         self._shelves: dict[int, OrderedDict[int, None]] = {0: OrderedDict()}
-        """Residents by popularity, the least popular first, each shelf in the order of use: with thousands of experts,
-        ranking all at each eviction would take as long as a transfer."""
+        """Residents by popularity, the least popular first, each shelf in the order of use; while it is learned, all on
+        one. With thousands of experts, ranking them at each eviction would take as long as a transfer."""
 
     def admitted(self, expert: int) -> None:
         """Enter last."""
@@ -183,8 +183,6 @@ class StaticHot(Lru):
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the least popular expert that may go; among equals the least recent."""
-        if self._learning:
-            return super().victim(order, evictable, held)
         return spare_hinted(chain.from_iterable(self._shelves.values()), order, evictable, held)
 
     def _shelf(self, expert: int) -> OrderedDict[int, None]:

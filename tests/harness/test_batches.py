@@ -72,6 +72,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     publish(tmp_path, [*SUMMARY, SUMMARY[0]])
     assert main([str(tmp_path)]) == 2
     assert "several rows of a system at one batch" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([])
 
 
 def test_a_batch_that_does_not_fit_says_which_would(app: App) -> None:
