@@ -106,7 +106,7 @@ def _measure(
     prompts: Sequence[datasets.Prompt],
     console: Console,
 ) -> list[Row]:
-    pair = api.load_pair(config.model, provenance.ROOT)
+    pair = comparison.open_pair(config)
     with ExitStack() as stack:
         stack.callback(pair.close)
         selection = datasets.select(prompts, pair, config.dataset, config.measure)
@@ -158,14 +158,12 @@ def _provenance(
     selection: datasets.Selection,
     dataset_hash: str,
 ) -> dict[str, Any]:
-    import torch
-
     facts = provenance.collect() | {
         "key": key,
         "code": provenance.code_fingerprint(),
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "max_new_tokens": config.measure.max_new_tokens,
-        "threads": torch.get_num_threads(),
+        "threads": config.measure.threads,
         "model": pair.describe(),
         "dataset": {
             "name": config.dataset.name,

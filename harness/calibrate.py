@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import comparison, datasets, provenance, schema
+from harness import comparison, datasets, schema
 from harness.config import BenchConfig
 from harness.files import read_lines
 from harness.generation import Generation
@@ -134,7 +134,7 @@ def calibrate(live: Path, folder: Path) -> Fitted:
         costs = api.read_costs(facts["costs"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"the costs in {live / 'provenance.json'} cannot be used ({error!r}); run it again") from error
-    pair = api.load_pair(config.model, provenance.ROOT)
+    pair = comparison.open_pair(config)
     try:
         traces = api.load_traces(folder, pair)
         selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
@@ -153,7 +153,7 @@ def calibrate(live: Path, folder: Path) -> Fitted:
 
 
 def _replayed(
-    config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection, traces: api.Traces
+    config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection, traces: api.Recording
 ) -> list[Step]:
     steps: list[Step] = []
 

@@ -23,7 +23,7 @@ from harness.hardware import calibrate, predict
 from harness.meter import RecordingMeter
 from harness.metrics.base import Cell
 from harness.progress import Display
-from harness.provenance import scrub
+from harness.provenance import ROOT, scrub
 from systems import api
 from systems.api import Request
 
@@ -38,6 +38,8 @@ class Measured:
     costs: api.Costs
     link: api.LinkSpec | None
     budget: int
+    traces: api.Recording | None = None
+    """What is replayed; None: systems run."""
     reference: Mapping[str, Sequence[int]] | None = None
     no_reference: str = ""
     cells: dict[str, Cell] = field(default_factory=dict)
@@ -46,28 +48,40 @@ class Measured:
 OnGeneration = Callable[[Contender, Generation, Sequence[Request], Measured], None]
 
 
+def open_pair(config: BenchConfig) -> api.ModelPair:
+    """Load the models of a comparison; where it is replayed, open what the recording knows of them.
+
+    Raises:
+        BadInput: a file is missing or broken.
+    """
+    if config.replay is None:
+        return api.load_pair(config.model, ROOT)
+    return api.recorded_pair(Path(config.replay), config.model, ROOT)
+
+
 def prepare(
-    config: BenchConfig, pair: api.ModelPair, selection: Selection, traces: api.Traces | None = None
+    config: BenchConfig, pair: api.ModelPair, selection: Selection, traces: api.Recording | None = None
 ) -> Measured:
-    """Set threads, calibrate the machine and build every system that fits.
+    """Calibrate the machine and build every system that fits.
 
     Args:
         traces: what `config.replay` names, when it is read already.
 
     Raises:
-        BadInput: a system's config is wrong.
+        BadInput: a system's config is wrong, or a prompt is not in the recording.
     """
-    set_threads(config.measure.threads)
     budget = budget_bytes(config.budget, pair)
     if config.replay is None:
+        set_threads(config.measure.threads)
         link, costs = calibrate(config.hardware, pair, widths(config), selection.prompts)
         compose = partial(api.build_system, pair=pair, budget_bytes=budget, link=link, costs=costs)
     else:
         traces = traces or api.load_traces(Path(config.replay), pair)
+        traces.ensure_held([*selection.requests, *selection.warmup])
         link, costs = predict(config.hardware, pair, traces)
         compose = partial(api.build_replay, traces=traces, budget_bytes=budget, link=link, costs=costs)
-    contenders = [Contender(label, system) for label, system in config.systems.items()]
-    measured = Measured(contenders, costs, link, budget)
+    contenders = [Contender(label, system, timed=traces is None) for label, system in config.systems.items()]
+    measured = Measured(contenders, costs, link, budget, traces)
     try:
         for contender in contenders:
             contender.build(compose)
@@ -88,8 +102,7 @@ def measure(
     """Run reference, warm-up and all repeats; `on_generation` stores results outside timed sections."""
     batches = split(selection.requests, config.measure.batch + config.measure.queue)
     try:
-        display.note("reference: plain greedy decoding")
-        _run_reference(config, pair, batches, measured)
+        _find_reference(config, pair, batches, measured, display)
         for contender in measured.contenders:
             contender.check_memory(batches, config.measure.batch, kv_bytes(config))
             display.note(f"{contender.label}: warm-up")
@@ -160,15 +173,25 @@ def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display
     display.advance(turn.contender.label, generation.decode_tokens, generation.window_time / 1e9)
 
 
-def _run_reference(config: BenchConfig, pair: api.ModelPair, batches: Batches, measured: Measured) -> None:
-    """Decode every prompt alone, greedily, all experts resident: what lossless systems must reproduce."""
+def _find_reference(
+    config: BenchConfig, pair: api.ModelPair, batches: Batches, measured: Measured, display: Display
+) -> None:
+    """Decode every prompt alone, greedily, all experts resident: what lossless systems must reproduce. A recording has
+    it already."""
     if config.reference is None or config.measure.sampling.temperature > 0:
         measured.no_reference = "sampled outputs have no single reference" if config.reference else "switched off"
         return
+    requests = [request for batch in batches for request in batch]
+    if (traces := measured.traces) is not None:
+        measured.reference = {
+            request.id: _cut(traces.greedy(request), request, pair.stop_tokens) for request in requests
+        }
+        return
+    display.note("reference: plain greedy decoding")
     try:
         system = api.build_system(config.reference, pair, pair.expert_bytes, None, measured.costs)
         try:
-            measured.reference = {request.id: _decode(system, request, pair) for batch in batches for request in batch}
+            measured.reference = {request.id: _decode(system, request, pair) for request in requests}
         finally:
             system.close()
     except Exception as error:
@@ -178,6 +201,12 @@ def _run_reference(config: BenchConfig, pair: api.ModelPair, batches: Batches, m
 def _decode(system: api.System, request: Request, pair: api.ModelPair) -> list[int]:
     meter = api.NullMeter([request.max_new_tokens], pair.stop_tokens)
     system.generate([request], meter)
+    return meter.tokens[0]
+
+
+def _cut(tokens: Sequence[int], request: Request, stop: frozenset[int]) -> list[int]:
+    meter = api.NullMeter([request.max_new_tokens], stop)
+    meter.commit(0, tokens)
     return meter.tokens[0]
 
 

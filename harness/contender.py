@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,10 +19,15 @@ from systems.api import Request, System, SystemConfig
 
 @dataclass
 class Contender:
-    """A system under its label; `error` or `did_not_fit` end its part, and the others go on."""
+    """A system under its label; `error` or `did_not_fit` end its part, and the others go on.
+
+    Args:
+        timed: whether its times are this machine's, so that nothing may disturb it; those of a replay are predictions.
+    """
 
     label: str
     config: SystemConfig
+    timed: bool = True
     system: System | None = None
     generations: list[Generation] = field(default_factory=list)
     description: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +93,7 @@ class Contender:
             return None
         if not self._guard(partial(system.rehearse, requests, at_once)):
             return None
-        with undisturbed():
+        with undisturbed() if self.timed else nullcontext():
             meter = start()
             whole = self._guard(partial(system.generate, requests, meter, at_once))
         if not whole:

@@ -79,6 +79,7 @@ class Generation:
     steps: list[Step] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     window: dict[str, int] = field(default_factory=dict)
+    _merged: dict[Phase | None, Traffic] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def window_time(self) -> int:
@@ -91,8 +92,12 @@ class Generation:
         return sum(row.decode_tokens for row in self.rows)
 
     def traffic(self, phase: Phase | None = None) -> Traffic:
-        """Return the reports of a phase (or of all) as one, its layers merged by position."""
-        return merge(report.traffic for report in self.reports if phase in (None, report.traffic.phase))
+        """Return the reports of a phase (or of all) as one, its layers merged by position. Added up once: a generation
+        has ended."""
+        if phase not in self._merged:
+            wanted = (report.traffic for report in self.reports if phase in (None, report.traffic.phase))
+            self._merged[phase] = merge(wanted)
+        return self._merged[phase]
 
     def accepted_by_row(self) -> Iterable[tuple[int, int, int]]:
         """Yield (row, drafted, accepted) for every row of every step."""

@@ -71,7 +71,7 @@ def _watch(config: BenchConfig) -> None:
     console, output = Console(), Path(config.output or config.runs)
     published.ensure_same_kind(output / FILE, config.replay is not None)
     ensure_writable(output)
-    pair = api.load_pair(config.model, provenance.ROOT)
+    pair = comparison.open_pair(config)
     try:
         prompts = datasets.load(config.dataset)
         selection = datasets.select(prompts, pair, config.dataset, config.measure)

@@ -43,6 +43,7 @@ from systems.doors.replays import (
     plain_costs,
     read_costs,
     record_traces,
+    recorded_pair,
     write_costs,
 )
 
@@ -91,6 +92,7 @@ __all__ = [
     "plain_costs",
     "read_costs",
     "record_traces",
+    "recorded_pair",
     "roofline",
     "routing",
     "watch_transfers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from systems.contract.costs import Costs
@@ -29,6 +30,20 @@ class Recording(Traces, Protocol):
     @property
     def requests(self) -> list[Request]:
         """The requests that it holds, in order, each as long as it became; those of the warm-up come last."""
+
+    def ensure_held(self, requests: Sequence[Request]) -> None:
+        """Refuse requests that are not in the recording, or longer than there.
+
+        Raises:
+            BadInput: there is one.
+        """
+
+    def greedy(self, request: Request) -> list[int]:
+        """Return what plain greedy decoding by the target makes of a request, to its end or to where it was recorded.
+
+        Raises:
+            BadInput: as `ensure_held`.
+        """
 
 
 class Imagination(Traces, Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from systems.contract.config import SystemConfig
+from systems.contract.config import ModelConfig, SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.pair import ModelPair
 from systems.contract.recording import Imagination, Recording, Traces
@@ -33,6 +33,18 @@ def load_traces(folder: Path, pair: ModelPair | None = None) -> Recording:
     from systems.replay.store import TraceFolder
 
     return TraceFolder(folder, None if pair is None else pair.describe())
+
+
+def recorded_pair(folder: Path, config: ModelConfig, root: Path) -> ModelPair:
+    """Return what a recording knows of the pair of a config: all but its weights, which are not loaded.
+
+    Raises:
+        BadInput: there is no recording, or a file of the pair is missing.
+    """
+    from systems.replay.pair import RecordedPair
+    from systems.replay.store import TraceFolder
+
+    return RecordedPair(config, root, TraceFolder(folder).header)
 
 
 def imagine_traces(

@@ -13,7 +13,8 @@ import torch
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request, Sampling
-from systems.runtime.pair import Pair, load_model, overrides
+from systems.runtime.model_files import overrides
+from systems.runtime.pair import Pair, load_model
 
 
 class _Watcher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs
 from systems.contract.errors import BadInput
 from systems.contract.requests import Request
-from systems.replay import costs
-from systems.replay.trace import Trace
+from systems.replay import costs, trace_file
+from systems.replay.trace import Header, Trace
 from systems.runtime.pair import Pair
 
 
@@ -28,24 +29,37 @@ class TraceFolder:
     def __init__(self, folder: Path, models: Mapping[str, Any] | None = None) -> None:
         self.costs = costs.read(folder)
         self._folder, self._models = folder, models
-        self._read: dict[str, Trace] = {}
+        self._read: dict[Path, Trace] = {}
+
+    @cached_property
+    def header(self) -> Header:
+        """What is common to all traces: models, tokenizer and prompts."""
+        return trace_file.read_header(self._path("none"))
 
     @property
     def record_bytes(self) -> int:
         """Bytes of one expert."""
-        return self.of("none").header.record_bytes
+        return self.header.record_bytes
 
     @property
     def expert_bytes(self) -> int:
         """Bytes of all experts."""
-        header = self.of("none").header
-        return header.record_bytes * header.layers * header.experts
+        return self.header.expert_bytes
 
     @property
     def requests(self) -> list[Request]:
         """What was recorded; see `systems.contract.recording.Recording`."""
         records = self.of("none").records
         return [Request(name, record.tokens, len(record.agreed) + 1) for name, record in records.items()]
+
+    def ensure_held(self, requests: Sequence[Request]) -> None:
+        """Refuse requests that it does not hold; see `systems.contract.recording.Recording`."""
+        for request in requests:
+            self.of("none").of(request)
+
+    def greedy(self, request: Request) -> list[int]:
+        """What plain greedy decoding makes of a request; see `systems.contract.recording.Recording`."""
+        return self.of("none").of(request).greedy
 
     def of(self, drafter: str) -> Trace:
         """Return the trace that a system with this drafter part can be replayed from.
@@ -55,21 +69,25 @@ class TraceFolder:
         Raises:
             BadInput: there is none, it is broken, or it is of other models.
         """
+        path = self._path(drafter)
+        if path not in self._read:
+            self._read[path] = trace_file.load(path)
+        self._check(self._read[path].header.facts, drafter)
+        return self._read[path]
+
+    def _path(self, drafter: str) -> Path:
         names = sorted(path.stem for path in self._folder.glob("*.npz"))
         name = drafter if drafter in names or drafter != "none" else names[0]
         if name not in names:
             raise BadInput(
                 f"`replay` {self._folder} has no trace of drafter.part={drafter}, only of {', '.join(names)}"
             )
-        if name not in self._read:
-            self._read[name] = Trace.load(self._folder / f"{name}.npz")
-        self._check(self._read[name].header.facts, drafter)
-        return self._read[name]
+        return self._folder / f"{name}.npz"
 
     def _check(self, facts: Mapping[str, Any], drafter: str) -> None:
         if self._models is None:
             return
-        for fact in ("target", "dtype", *(["draft"] if drafter == "model" else [])):
+        for fact in ("target", "top_k", "dtype", *(["draft"] if drafter == "model" else [])):
             if facts.get(fact) != self._models[fact]:
                 raise BadInput(
                     f"`replay` {self._folder} was recorded with another {fact} than {self._models['name']}'s; record "
@@ -98,5 +116,5 @@ def record_folder(
 
     folder.mkdir(parents=True, exist_ok=True)
     for drafter in drafters:
-        record(pair, dict(drafter), requests).save(folder / f"{drafter['part']}.npz")
+        trace_file.save(record(pair, dict(drafter), requests), folder / f"{drafter['part']}.npz")
     costs.write(folder, measured)

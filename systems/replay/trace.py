@@ -7,14 +7,10 @@ prefetches, the next position is in the trace: other draft lengths, budgets, lin
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +53,11 @@ class Header:
     """Model, tokenizer, dtype and versions, for the record."""
     version: int = VERSION
 
+    @property
+    def expert_bytes(self) -> int:
+        """Bytes of all experts."""
+        return self.record_bytes * self.layers * self.experts
+
 
 @dataclass(frozen=True)
 class Record:
@@ -86,12 +87,17 @@ class Record:
     @cached_property
     def lists(self) -> dict[str, Any]:
         """The arrays as nested lists, which a replay reads element by element."""
-        return {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {name: getattr(self, name).tolist() for name in ARRAYS}
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
         """The prompt."""
         return tuple(self.prompt.tolist())
+
+    @cached_property
+    def greedy(self) -> list[int]:
+        """What the target says to the prompt by plain greedy decoding: S + 1 tokens."""
+        return [self.first, *self.answers[:, 0].tolist()]
 
     @cached_property
     def reading(self) -> Forward:
@@ -111,7 +117,7 @@ class Record:
         return self._verifying[key]
 
 
-_ARRAYS = ("prompt", "prompt_routed", "drafts", "agreed", "answers", "routed", "hinted", "confidences", "ahead")
+ARRAYS = ("prompt", "prompt_routed", "drafts", "agreed", "answers", "routed", "hinted", "confidences", "ahead")
 
 
 @dataclass(frozen=True)
@@ -125,80 +131,19 @@ class Trace:
         """The record of a request.
 
         Raises:
-            BadInput: the trace does not hold it, or its prompt is another.
+            BadInput: the trace does not hold it or not all of it, or its prompt is another.
         """
         if request.id not in self.records:
             raise BadInput(f"request {request.id} is not in the trace; record it, or choose among {_few(self.records)}")
         record = self.records[request.id]
         if record.tokens != request.prompt:
             raise BadInput(f"request {request.id} has another prompt than the trace; record it again")
+        if request.max_new_tokens > len(record.greedy) and record.greedy[-1] not in self.header.stop_tokens:
+            raise BadInput(
+                f"request {request.id} was recorded up to {len(record.greedy)} tokens, and `measure.max_new_tokens` "
+                f"asks for {request.max_new_tokens}; lower it, or record again with as many"
+            )
         return record
-
-    def save(self, path: Path) -> None:
-        """Write everything into one compressed `.npz`."""
-        arrays: dict[str, Any] = {"header": np.array(json.dumps(asdict(self.header)))}
-        for number, (name, record) in enumerate(self.records.items()):
-            arrays[f"{number}/id"] = np.array(name)
-            arrays[f"{number}/first"] = np.array(record.first)
-            arrays |= {f"{number}/{array}": getattr(record, array) for array in _ARRAYS}
-        temporary = path.with_name(f".{path.name}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        temporary.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> Trace:
-        """Read what `save` wrote.
-
-        Raises:
-            BadInput: no such file, not a trace or not all of one, one of another version, or with arrays that do not
-                fit its header.
-        """
-        if not path.is_file():
-            raise BadInput(f"trace {path} is missing; record one with python -m harness.record")
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                facts: dict[str, Any] = json.loads(str(saved["header"]))
-                if facts["version"] != VERSION:
-                    raise BadInput(f"trace {path} has version {facts['version']}, {VERSION} is read; record it again")
-                header = Header(**facts)
-                count = sum(name.endswith("/id") for name in saved.files)
-                records = {
-                    str(saved[f"{number}/id"]): Record(
-                        first=int(saved[f"{number}/first"]), **{name: saved[f"{number}/{name}"] for name in _ARRAYS}
-                    )
-                    for number in range(count)
-                }
-        except (BadZipFile, zlib.error, EOFError) as error:
-            raise BadInput(f"trace {path} is truncated or damaged ({error}); record it again") from error
-        except (KeyError, ValueError, OSError, TypeError) as error:
-            raise BadInput(f"{path} is not a trace ({error}); record one with python -m harness.record") from error
-        for name, record in records.items():
-            if misfit := _misfit(header, record):
-                raise BadInput(f"trace {path}, request {name}: {misfit}; record it again")
-        return cls(header, records)
-
-
-def _misfit(header: Header, record: Record) -> str | None:
-    """Which array of a record does not fit the header, and how; None where all do."""
-    steps, longest, prompt = len(record.agreed), header.draft_length, len(record.prompt)
-    where = (header.layers, header.top_k)
-    expected = {
-        "prompt_routed": (prompt, *where),
-        "drafts": (steps, longest),
-        "answers": (steps, longest + 1),
-        "routed": (steps, longest + 1, *where),
-        "ahead": (steps, longest + 1, header.layers, header.depth, header.top_k),
-    }
-    for name, shape in expected.items():
-        if (found := getattr(record, name).shape) != shape:
-            return f"`{name}` has the shape {found}, its header says {shape}"
-    for name in ("prompt_routed", "routed", "hinted", "ahead"):
-        ids = getattr(record, name)
-        if ids.size and not (ids.min() >= NOTHING and ids.max() < header.experts):
-            return f"`{name}` names expert {ids.max()}, its header says there are {header.experts}"
-    return None
 
 
 def _few(records: dict[str, Record]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -15,24 +14,24 @@ from torch import nn
 
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
-from systems.runtime.checkpoint import checkpoint_files, index_experts, read_header
+from systems.runtime.checkpoint import index_experts
 from systems.runtime.decoder import position_bytes
 from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
+from systems.runtime.model_files import Tokenized, check_vocabulary, fingerprint, overrides, verify
 from systems.runtime.store import ExpertStore
 from systems.runtime.stores import open_store
 
-CHECKSUMS = "SHA256SUMS"
 
-
-class Pair:
+class Pair(Tokenized):
     """A target, its experts' store, its draft and their tokenizer: `systems.contract.pair.ModelPair`.
 
     One instance serves all systems of a run: `port` decides which system's slots the target reads.
     """
 
-    def __init__(self, config: ModelConfig, target: Any, draft: Any, tokenizer: Any, store: ExpertStore) -> None:
+    def __init__(self, config: ModelConfig, target: Any, draft: Any, tokenizer: Path, store: ExpertStore) -> None:
+        super().__init__(tokenizer)
         self.name, self.config = config.name, config
-        self.target, self.draft, self.tokenizer, self.store = target, draft, tokenizer, store
+        self.target, self.draft, self.store = target, draft, store
         self.port = ExpertPort()
         if bind_experts(target, self.port) != len(store.shape.layers):
             raise BadInput(f"{config.target}: the checkpoint's expert layers are not the model's")
@@ -46,14 +45,6 @@ class Pair:
         self.expert_bytes = self.record_bytes * store.shape.count
         self.non_expert_bytes = _bytes(target)
         self.draft_bytes = _bytes(draft) if draft is not None else 0
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt."""
-        return list(self.tokenizer(text)["input_ids"])
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids, special tokens skipped."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     @property
     def stop_tokens(self) -> frozenset[int]:
@@ -78,8 +69,8 @@ class Pair:
         """Identity of what was loaded."""
         return {
             "name": self.name,
-            "target": _fingerprint(Path(self.config.target)),
-            "draft": _fingerprint(Path(self.config.draft)) if self.config.draft else None,
+            "target": fingerprint(Path(self.config.target)),
+            "draft": fingerprint(Path(self.config.draft)) if self.config.draft else None,
             "dtype": self.config.dtype,
             "store": self.config.store,
             "layers": self.num_layers,
@@ -105,15 +96,15 @@ def load(config: ModelConfig, root: Path) -> Pair:
     draft_path = root / config.draft if config.draft else None
     config = replace(config, target=str(target_path), draft=str(draft_path) if draft_path else None)
     for folder in filter(None, (target_path, draft_path)):
-        _verify(folder)
+        verify(folder)
     dtype: torch.dtype = getattr(torch, config.dtype)
     index = index_experts(target_path)
     target = _load_target(target_path, dtype, config.device, overrides(config, index.shape.experts))
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
     if draft is not None:
-        _check_vocabulary(target_path, target.config, draft_path, draft.config)
+        check_vocabulary(target_path, target.config, draft_path, draft.config)
     store = open_store(config.store, index, dtype, root / config.cache_dir)
-    return Pair(config, target, draft, _load_tokenizer(tokenizer_path), store)
+    return Pair(config, target, draft, tokenizer_path, store)
 
 
 @contextmanager
@@ -132,19 +123,6 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def overrides(config: ModelConfig, experts: int) -> dict[str, Any]:
-    """Return what replaces values of a target's own config.
-
-    Raises:
-        BadInput: `model.top_k` is out of range.
-    """
-    if config.top_k is None:
-        return {}
-    if not 1 <= config.top_k <= experts:
-        raise BadInput(f"`model.top_k` is {config.top_k}; a token can use 1 to {experts} experts of a layer")
-    return {"num_experts_per_tok": config.top_k}
-
-
 def _load_target(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
@@ -159,48 +137,6 @@ def load_model(path: Path, dtype: torch.dtype, device: str, overrides: dict[str,
     with _quietly():
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True, **(overrides or {}))
     return model.to(device).eval()
-
-
-def _load_tokenizer(path: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    if not (path / "tokenizer.json").is_file():
-        raise BadInput(f"tokenizer {path / 'tokenizer.json'} is missing; check `model.tokenizer`")
-    return AutoTokenizer.from_pretrained(path, local_files_only=True)
-
-
-def _check_vocabulary(target_path: Path, target: Any, draft_path: Path | None, draft: Any) -> None:
-    if target.vocab_size != draft.vocab_size:
-        raise BadInput(
-            f"draft {draft_path} has {draft.vocab_size} tokens and target {target_path} {target.vocab_size}: "
-            "speculative decoding needs one vocabulary; choose another `model.draft`"
-        )
-    files = [path / "tokenizer.json" for path in (target_path, draft_path) if path]
-    if all(file.is_file() for file in files) and len({_sha256(file) for file in files}) > 1:
-        raise BadInput(f"draft and target have different tokenizers ({files[0]}, {files[1]}); choose another draft")
-
-
-def _verify(folder: Path) -> None:
-    """Check that a folder's weights are complete, and equal to its checksums where it has some."""
-    files = checkpoint_files(folder)
-    for file in files:
-        read_header(file)
-    sums = folder / CHECKSUMS
-    if not sums.is_file():
-        return
-    expected = {name: digest for digest, name in (line.split() for line in sums.read_text().splitlines())}
-    for file in files:
-        if _sha256(file) != expected.get(file.name):
-            raise BadInput(f"weights file {file} is corrupted (its SHA-256 is not that of {sums}); restore it")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fingerprint(folder: Path) -> dict[str, str]:
-    return {file.name: _sha256(file)[:16] for file in checkpoint_files(folder)}
 
 
 def _bytes(model: nn.Module) -> int:

@@ -34,6 +34,7 @@ def _run(module: str, folder: Path, *arguments: str) -> subprocess.CompletedProc
 def _rows(folder: Path, name: str, *arguments: str) -> list[dict[str, Any]]:
     ran = _run("harness", folder, f"output={folder / name}", "resume=false", *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "reference: plain greedy decoding" not in ran.stdout, "a replay runs no model"
     rows: list[dict[str, Any]] = json.loads((folder / name / "summary.json").read_text())["rows"]
     return rows
 
@@ -77,7 +78,14 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     assert ran.returncode == 2
     assert "holds no recording; make one with python -m harness.record" in ran.stderr + ran.stdout
     ran = _run("harness", folder, "dataset.limit=2", "resume=false")
-    assert "is not in the trace" in " ".join(ran.stdout.split())
+    assert ran.returncode == 2
+    assert "is not in the trace" in ran.stderr
+    ran = _run("harness", folder, "measure.max_new_tokens=7")
+    assert ran.returncode == 2
+    assert "was recorded up to 6 tokens, and `measure.max_new_tokens` asks for 7" in ran.stderr
+    ran = _run("harness", folder, "+model.top_k=1")
+    assert ran.returncode == 2
+    assert "was recorded with another top_k than reference's; record it again" in ran.stderr
     ran = _run("harness", folder, "systems=[moe_speq]")
     assert ran.returncode == 2
     assert "has no trace of drafter.part=quantised_self" in ran.stderr + ran.stdout

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from systems.api import BadInput
-from systems.replay import costs
+from systems.replay import costs, trace_file
 from systems.replay.statistics import Statistics
 from systems.replay.store import TraceFolder
 from systems.replay.synthetic import synthesise
-from systems.replay.trace import Header, Record, Trace, _misfit
+from systems.replay.trace import Header, Record
+from systems.replay.trace_file import _misfit
 from tests.systems.tiny import COSTS
 
 FACTS: dict[str, Any] = {
@@ -23,6 +24,7 @@ FACTS: dict[str, Any] = {
     "target": {"model.safetensors": "ab"},
     "draft": {"d": "cd"},
     "dtype": "float32",
+    "top_k": 2,
 }
 HEADER = Header(
     drafter="model", draft_length=2, layers=3, experts=8, top_k=2, decoder_layers=3, draft_ordinals=[0, 1, 2], depth=2,
@@ -32,7 +34,9 @@ HEADER = Header(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    synthesise(HEADER, Statistics(acceptance=0.5), 2, prompt_tokens=4, new_tokens=6).save(tmp_path / "model.npz")
+    trace_file.save(
+        synthesise(HEADER, Statistics(acceptance=0.5), 2, prompt_tokens=4, new_tokens=6), tmp_path / "model.npz"
+    )
     costs.write(tmp_path, COSTS)
     return tmp_path
 
@@ -58,7 +62,7 @@ def test_a_truncated_trace_is_refused(folder: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(BadInput, match=r"model\.npz is truncated or damaged .* record it again"):
-        Trace.load(path)
+        trace_file.load(path)
 
 
 def test_a_damaged_trace_is_refused(folder: Path) -> None:
@@ -68,7 +72,7 @@ def test_a_damaged_trace_is_refused(folder: Path) -> None:
     whole[middle : middle + 40] = bytes(40)
     path.write_bytes(whole)
     with pytest.raises(BadInput, match=r"model\.npz is (truncated or damaged|not a trace)"):
-        Trace.load(path)
+        trace_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_a_damaged_trace_is_refused(folder: Path) -> None:
 def test_another_schema_is_refused(folder: Path, header: dict[str, Any], message: str) -> None:
     changed(folder, **header)
     with pytest.raises(BadInput, match=message):
-        Trace.load(folder / "model.npz")
+        trace_file.load(folder / "model.npz")
 
 
 def test_a_trace_without_an_array_is_refused(folder: Path) -> None:
@@ -92,10 +96,10 @@ def test_a_trace_without_an_array_is_refused(folder: Path) -> None:
         arrays = {name: array for name, array in saved.items() if name != "1/routed"}
     np.savez(folder / "model.npz", **arrays)
     with pytest.raises(BadInput, match=r"is not a trace .*1/routed"):
-        Trace.load(folder / "model.npz")
+        trace_file.load(folder / "model.npz")
 
 
-@pytest.mark.parametrize("fact", ["target", "draft", "dtype"])
+@pytest.mark.parametrize("fact", ["target", "draft", "dtype", "top_k"])
 def test_a_recording_of_other_models_is_refused(folder: Path, fact: str) -> None:
     other = TraceFolder(folder, FACTS | {fact: "another"})
     with pytest.raises(BadInput, match=f"was recorded with another {fact} than pair's; record it again"):

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from systems.api import BadInput, LinkSpec, Overheads, Request, SystemConfig, build_system
+from systems.replay import trace_file
+from systems.replay.pair import RecordedPair
 from systems.replay.record import record
 from systems.replay.system import ReplayedSystem
 from systems.replay.trace import Trace
@@ -39,8 +41,8 @@ class Traces:
         # One token longer than any system drafts, so that a shorter draft is replayed from a longer one.
         longer = dict(options) | ({"draft_length": 4} if part != "none" else {})
         path = self._folder / f"{part}.npz"
-        record(self._pair, longer, [*batch_of(1), *batch_of(3), *WARM_UP]).save(path)
-        return Trace.load(path)
+        trace_file.save(record(self._pair, longer, [*batch_of(1), *batch_of(3), *WARM_UP]), path)
+        return trace_file.load(path)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,21 @@ def test_other_draft_lengths_and_cutoffs_need_no_new_trace(
     assert live == replayed
 
 
+def test_a_recording_knows_of_the_models_what_they_say(pair: Pair, traces: Traces, root: Path) -> None:
+    """All but the weights, which it does not load; and what plain greedy decoding makes of each request."""
+    trace, batch = traces.of("model"), batch_of(3)
+    found = RecordedPair(pair.config, root, trace.header)
+    numbers = ("vocab_size", "context_length", "num_layers", "num_experts", "top_k", "record_bytes", "expert_bytes")
+    for name in ("name", *numbers, "draft_bytes", "non_expert_bytes", "stop_tokens", "device"):
+        assert getattr(found, name) == getattr(pair, name), name
+    assert found.describe() == pair.describe()
+    text = pair.decode(batch[0].prompt)
+    assert found.encode(text) == pair.encode(text)
+    assert found.decode(batch[0].prompt) == text
+    (outputs, *_), _ = both(SYSTEMS["offload"], pair, trace, batch)
+    assert [trace.of(request).greedy for request in batch] == outputs
+
+
 def test_a_trace_says_what_it_cannot_replay(pair: Pair, traces: Traces, tmp_path: Path) -> None:
     trace = traces.of("model")
     with pytest.raises(BadInput, match=r"recorded with drafter\.part=model"):
@@ -113,4 +130,4 @@ def test_a_trace_says_what_it_cannot_replay(pair: Pair, traces: Traces, tmp_path
     (tmp_path / "broken.npz").write_bytes(b"PK not a trace")
     for name, message in (("broken.npz", "is not a trace"), ("absent.npz", "is missing")):
         with pytest.raises(BadInput, match=message):
-            Trace.load(tmp_path / name)
+            trace_file.load(tmp_path / name)

@@ -1,0 +1,98 @@
+"""The files of a pair apart from what its weights compute: whether they are whole, which they are, the tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from systems.contract.config import ModelConfig
+from systems.contract.errors import BadInput
+from systems.runtime.checkpoint import checkpoint_files, read_header
+
+CHECKSUMS = "SHA256SUMS"
+
+
+class Tokenized:
+    """A model as far as texts go: what a loaded pair and a recorded one have in common.
+
+    Raises:
+        BadInput: the tokenizer's file is missing.
+    """
+
+    def __init__(self, tokenizer: Path) -> None:
+        from transformers import AutoTokenizer
+
+        if not (tokenizer / "tokenizer.json").is_file():
+            raise BadInput(f"tokenizer {tokenizer / 'tokenizer.json'} is missing; check `model.tokenizer`")
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt."""
+        return list(self.tokenizer(text)["input_ids"])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, special tokens skipped."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+def overrides(config: ModelConfig, experts: int) -> dict[str, Any]:
+    """Return what replaces values of a target's own config.
+
+    Raises:
+        BadInput: `model.top_k` is out of range.
+    """
+    if config.top_k is None:
+        return {}
+    if not 1 <= config.top_k <= experts:
+        raise BadInput(f"`model.top_k` is {config.top_k}; a token can use 1 to {experts} experts of a layer")
+    return {"num_experts_per_tok": config.top_k}
+
+
+def check_vocabulary(target_path: Path, target: Any, draft_path: Path | None, draft: Any) -> None:
+    """Refuse a draft that does not speak the target's tokens; `target` and `draft` are the models' configs.
+
+    Raises:
+        BadInput: it does not.
+    """
+    if target.vocab_size != draft.vocab_size:
+        raise BadInput(
+            f"draft {draft_path} has {draft.vocab_size} tokens and target {target_path} {target.vocab_size}: "
+            "speculative decoding needs one vocabulary; choose another `model.draft`"
+        )
+    files = [path / "tokenizer.json" for path in (target_path, draft_path) if path]
+    if all(file.is_file() for file in files) and len({_sha256(file) for file in files}) > 1:
+        raise BadInput(f"draft and target have different tokenizers ({files[0]}, {files[1]}); choose another draft")
+
+
+def verify(folder: Path) -> None:
+    """Check that a folder's weights are complete, and equal to its checksums where it has some.
+
+    Raises:
+        BadInput: a file is missing, truncated or corrupted.
+    """
+    files = checkpoint_files(folder)
+    for file in files:
+        read_header(file)
+    sums = folder / CHECKSUMS
+    if not sums.is_file():
+        return
+    expected = {name: digest for digest, name in (line.split() for line in sums.read_text().splitlines())}
+    for file in files:
+        if _sha256(file) != expected.get(file.name):
+            raise BadInput(f"weights file {file} is corrupted (its SHA-256 is not that of {sums}); restore it")
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Return the start of the SHA-256 of each weights file of a folder.
+
+    Raises:
+        BadInput: one is missing.
+    """
+    return {file.name: _sha256(file)[:16] for file in checkpoint_files(folder)}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
