@@ -25,6 +25,8 @@ class TransferDesk:
         self.queue = TransferQueue()
         self._occupancy, self._ledger, self._experts, self._batch_io = occupancy, ledger, experts, batch_io
         self._waits = waits
+        self._held_up = False
+        """Whether the next transfer had to wait for its slot: it cannot have started before it was given one."""
         self.hear: Callable[[Order, Arrival], None] | None = None
         """Hears of every transfer that has started."""
 
@@ -97,6 +99,7 @@ class TransferDesk:
             return []
         if first.kind == DEMAND:  # it travels alone, so that it waits for no other's bytes
             if not self._occupancy.admit(first):
+                self._held_up = True
                 return []
             self.queue.pop()
             self._ledger.moved(1, ahead=False)
@@ -109,6 +112,8 @@ class TransferDesk:
             admitted.append(order)
         if admitted:
             self._ledger.moved(len(admitted), ahead=True)
+        else:
+            self._held_up = True
         return admitted
 
     def give_up(self) -> bool:
@@ -125,6 +130,8 @@ class TransferDesk:
         for order in run:
             slots.append(self._occupancy.slots.of[order.expert])
             asked = min(asked, order.asked)
+        if self._held_up:
+            asked, self._held_up = transport.clock.now(), False
         return transport.move(run[0].expert, slots, asked)
 
     def note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:

@@ -12,7 +12,7 @@ from systems.policies.orders import Hint
 from systems.policies.residency import Lru
 from systems.runtime import link
 from systems.runtime.checkpoint import ExpertShape
-from systems.runtime.clock import WallClock
+from systems.runtime.clock import Clock, VirtualClock, WallClock
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
 from systems.runtime.link import Stuck
@@ -48,10 +48,12 @@ class NumberedStore:
 class Rig:
     """A cache with its link over a numbered store; one transfer takes `milliseconds`."""
 
-    def __init__(self, slots: int, milliseconds: float = 5.0, batch_io: int = 1, worker: bool = True) -> None:
+    def __init__(
+        self, slots: int, milliseconds: float = 5.0, batch_io: int = 1, worker: bool = True, clock: Clock = CLOCK
+    ) -> None:
         self.store = NumberedStore()
         self.slots = Slots(SHAPE, torch.float32, slots, torch.device("cpu"))
-        transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0), CLOCK)
+        transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0), clock)
         self.ledger = Ledger(3, RECORD)
         self.cache = ExpertCache(Occupancy(self.slots, Lru(), self.ledger), transport, self.ledger, 4, batch_io, worker)
 
@@ -167,6 +169,21 @@ def test_prefetch_never_evicts_what_the_hints_name(rigs: type[Rig]) -> None:
     assert rig.visit(0, [0, 1]) == [0, 1]
     time.sleep(0.02)
     assert set(rig.slots.of) == {4, 5}, "once used, they make room for the next layer"
+
+
+@pytest.mark.parametrize("clock", [WallClock(), VirtualClock()])
+def test_a_transfer_starts_no_sooner_than_it_has_a_slot(rigs: type[Rig], clock: Clock) -> None:
+    """A prefetch that was ordered while the only slot was read travels once that reader is done, not before."""
+    rig = rigs(slots=1, milliseconds=40, clock=clock)
+    reading = rig.cache.visit(0, [0])
+    next(reading)
+    rig.cache.prefetch(1, [0])
+    clock.wait(clock.now() + 0.1)
+    assert list(reading) == []
+    vacated = clock.now()
+    clock.wait(vacated + 0.01)
+    assert rig.visit(1, [0]) == [0]
+    assert clock.now() - vacated > 0.039
 
 
 def test_a_dead_worker_raises_instead_of_hanging(rigs: type[Rig]) -> None:
