@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from systems.composed import Depth, Parts
 from systems.contract.costs import Costs, LinkSpec
@@ -38,11 +38,13 @@ from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.runtime.clock import Clock, Pace, VirtualClock, WallClock
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.experts import Mixer
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.transport import Transport
+
+if TYPE_CHECKING:
+    from systems.runtime.experts import Mixer
 
 
 class Model(Protocol):

@@ -6,11 +6,11 @@ from typing import Any, cast
 
 from systems.budget import affordable_slots
 from systems.combination import check_combination, check_pinned
-from systems.composed import ComposedSystem
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput, DidNotFit
 from systems.contract.pair import ModelPair
+from systems.contract.shape import int4_bytes
 from systems.contract.system import System
 from systems.live import LiveAssembly
 from systems.options.base import NoPart
@@ -18,8 +18,9 @@ from systems.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
 from systems.options.residency import AllResidentOptions, Int4Options
 from systems.parts import Options, part
 from systems.policies.orders import Shape
+from systems.running import RunningSystem
 from systems.runtime.pair import Pair
-from systems.runtime.quantised import check, int4_bytes
+from systems.runtime.quantised import check
 
 
 def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
@@ -52,7 +53,7 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     position = pair.position_bytes
     if isinstance(options.drafter, ModelDrafterOptions):
         position += pair.draft_position_bytes
-    return ComposedSystem(pair, parts, costs, count * pair.record_bytes + drafting, position)
+    return RunningSystem(pair, parts, costs, count * pair.record_bytes + drafting, position)
 
 
 def _copies_bytes(options: Any, pair: Pair) -> int:

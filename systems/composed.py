@@ -1,28 +1,29 @@
-"""A system: a drafter, an expert cache and what predicts and steers, around the shared target."""
+"""A system: a drafter, an expert cache and what predicts and steers; what live and replayed ones have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
-from systems.drafters.base import Drafter
 from systems.policies.cutoff import choose_cutoff
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.predicting import Foresight
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import Residency
-from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.experts import Mixer
-from systems.runtime.gating import AdaptiveGating
-from systems.runtime.likelihood import log_likelihood
-from systems.runtime.loop import generate, positions
 from systems.runtime.statistics import StepStatistics
+
+if TYPE_CHECKING:  # a replay needs no tensors, and none of what computes with them
+    from systems.drafters.base import Drafter
+    from systems.runtime.decoder import MakeDecoder
+    from systems.runtime.experts import Mixer
+    from systems.runtime.gating import AdaptiveGating
 
 
 class Depth:
@@ -40,7 +41,7 @@ class Depth:
 @dataclass
 class Parts:
     """What a system is made of. `gating`, `foresight` and `depth` are there in the systems that have them; `drafter`
-    is set last, since it may need the others."""
+    and `decoder` are set last, since they may need the others."""
 
     cache: ExpertCache
     hinting: Hinting
@@ -48,53 +49,35 @@ class Parts:
     residency: Residency
     listener: Listener
     drafter: Drafter = field(init=False)
+    decoder: MakeDecoder = field(init=False)
     gating: AdaptiveGating | None = None
     foresight: Foresight | NextNeeds | None = None
     depth: Depth | None = None
-    decoder: MakeDecoder = Decoder
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     """What parts have chosen, for the record."""
 
 
-class ComposedSystem:
-    """`systems.contract.system.System` made of parts. Built by `systems.build.build`.
+class ComposedSystem(ABC):
+    """`systems.contract.system.System` made of parts.
 
     Args:
-        position_bytes: keys and values of one position of one row, the draft model's included.
+        layers: MoE layers of the target; `stop_tokens` end its sequences.
     """
 
-    def __init__(self, pair: Any, parts: Parts, costs: Costs, fast_bytes: int, position_bytes: int = 0) -> None:
-        self._pair, self._parts, self._costs = pair, parts, costs
-        self._position_bytes = position_bytes
+    def __init__(self, parts: Parts, costs: Costs, fast_bytes: int, layers: int, stop_tokens: frozenset[int]) -> None:
+        self._parts, self._costs = parts, costs
+        self._layers, self._stop_tokens = layers, stop_tokens
         self._statistics: StepStatistics | None = None
         self.fast_bytes = fast_bytes
         self.cache, self.drafter = parts.cache, parts.drafter
 
+    @abstractmethod
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         """Generate for a batch; see `systems.contract.system.System`."""
-        parts = self._parts
-        self._pair.port.mixer = parts.mixer
-        generate(
-            self._pair.target,
-            parts.drafter,
-            parts.cache,
-            parts.listener,
-            requests,
-            meter,
-            at_once,
-            decoder=parts.decoder,
-        )
 
+    @abstractmethod
     def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
-        """The target's and the drafter's; see `systems.contract.system.System`."""
-        rows = min(at_once or len(requests), len(requests))
-        return rows * positions(requests, self.drafter.draft_length) * self._position_bytes
-
-    def log_likelihood(self, tokens: Sequence[int]) -> list[float]:
-        """Read a text; see `systems.doors.live.log_likelihood`."""
-        parts = self._parts
-        self._pair.port.mixer = parts.mixer
-        return log_likelihood(self._pair.target, parts.cache, parts.listener, tokens, self.drafter.draft_length + 1)
+        """Keys and values of a batch; see `systems.contract.system.System`."""
 
     def calibrate(self, requests: Sequence[Request]) -> None:
         """Warm the slots up, and let the parts learn what they derive from a profile.
@@ -102,8 +85,6 @@ class ComposedSystem:
         May be called for several batches; what is derived rests on all of them.
         """
         parts = self._parts
-        if parts.gating is not None:
-            self._profile_gating(parts.gating, requests)
         learners: tuple[Residency | Listener, ...] = (parts.residency, parts.listener)
         for learner in learners:
             learner.learn(True)
@@ -148,23 +129,12 @@ class ComposedSystem:
             self.generate(requests, self._unmeasured(requests))
             return
         if self._statistics is None:
-            stop = self._pair.stop_tokens
-            self._statistics = StepStatistics(self._pair.num_layers, self.drafter.draft_length, stop)
+            self._statistics = StepStatistics(self._layers, self.drafter.draft_length, self._stop_tokens)
         self._statistics.begin(requests)
-        depth.layers, self._parts.hinting.on_order = self._pair.num_layers, self._statistics.hint
+        depth.layers, self._parts.hinting.on_order = self._layers, self._statistics.hint
         self.generate(requests, self._statistics)
         self._parts.hinting.on_order = None
         depth.layers = choose_cutoff(self._statistics.profile(self._costs, len(self.cache.slots)))
 
-    def _profile_gating(self, gating: AdaptiveGating, requests: Sequence[Request]) -> None:
-        self._pair.port.mixer = gating
-        self.cache.enter("prefill")
-        self._parts.listener.begin(1)
-        self._parts.listener.reading(0)  # nothing is to be predicted: prompts stream past the slots
-        longest = max(len(request.prompt) for request in requests)
-        gating.profile(Decoder(self._pair.target, 1, longest), [request.prompt for request in requests])
-        self._parts.listener.end()
-        self.cache.take_traffic()
-
     def _unmeasured(self, requests: Sequence[Request]) -> NullMeter:
-        return NullMeter([request.max_new_tokens for request in requests], self._pair.stop_tokens)
+        return NullMeter([request.max_new_tokens for request in requests], self._stop_tokens)

@@ -92,6 +92,8 @@ class LiveAssembly(Assembly):
         if isinstance(self.options.attention, ChunkedAttentionOptions):
             check_device(self._pair.target)
             parts.decoder = partial(MicroBatches, parts=self.micro_batches)
+        else:
+            parts.decoder = Decoder
         if isinstance(options := self.options.gating, AdaptiveGatingOptions):
             gating = AdaptiveGating(parts.mixer, self.shape.layers, options.tolerance)
             parts.gating = parts.mixer = gating

@@ -64,3 +64,9 @@ class ModelShape:
     def expert_bytes(self) -> int:
         """Bytes of one expert."""
         return 3 * self.hidden * self.intermediate * 2
+
+
+def int4_bytes(hidden: int, intermediate: int, group: int) -> int:
+    """Bytes of one expert's three matrices in INT4, with a bf16 scale and zero point per group."""
+    weights = 3 * hidden * intermediate
+    return weights // 2 + 4 * weights // group

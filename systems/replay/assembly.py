@@ -28,8 +28,7 @@ class Source:
 
     def __init__(self, header: Header) -> None:
         self.top_k, self.record_bytes = header.top_k, header.record_bytes
-        self.decoder_layers, self.num_layers = header.decoder_layers, header.layers
-        self.stop_tokens = frozenset(header.stop_tokens)
+        self.decoder_layers = header.decoder_layers
 
 
 @dataclass

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from systems.contract.costs import Costs
 from systems.contract.errors import BadInput
 from systems.contract.requests import Request
-from systems.contract.shape import DraftShape, ModelShape
+from systems.contract.shape import DraftShape, ModelShape, int4_bytes
 from systems.replay.statistics import Statistics
 from systems.replay.synthetic import synthesise
 from systems.replay.trace import NOTHING, Header, Trace
-from systems.runtime.quantised import int4_bytes
 
 GROUP = 128
 """Weights to a scale in an INT4 self-draft, as MoE-SpeQ has it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs
@@ -13,7 +13,9 @@ from systems.contract.errors import BadInput
 from systems.contract.requests import Request
 from systems.replay import costs, trace_file
 from systems.replay.trace import Header, Trace
-from systems.runtime.pair import Pair
+
+if TYPE_CHECKING:
+    from systems.runtime.pair import Pair
 
 
 class TraceFolder:

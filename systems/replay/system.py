@@ -45,7 +45,8 @@ class ReplayedSystem(ComposedSystem):
         link = NO_LINK if everything else link
         self._assembly = ReplayAssembly(options, header, count, link, costs)
         parts = self._assembly.parts()
-        super().__init__(self._assembly.model, parts, costs, count * header.record_bytes + drafting)
+        held = count * header.record_bytes + drafting
+        super().__init__(parts, costs, held, header.layers, frozenset(header.stop_tokens))
         self._trace = trace
 
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
@@ -57,6 +58,10 @@ class ReplayedSystem(ComposedSystem):
         records = [self._trace.of(request) for request in requests]
         seats = at_once or len(records)
         Replay(self._parts, self._assembly.pace, self._trace.header, records, meter, seats).run()
+
+    def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
+        """None: a trace has no keys and values."""
+        return 0
 
 
 def _check(config: SystemConfig, options: Options, header: Header) -> None:

@@ -101,12 +101,6 @@ class QuantisedExperts:
         return functional.embedding(dispatch.order, outputs).sum(0)
 
 
-def int4_bytes(hidden: int, intermediate: int, group: int) -> int:
-    """Bytes of one expert's three matrices in INT4, with a bf16 scale and zero point per group."""
-    weights = 3 * hidden * intermediate
-    return weights // 2 + 4 * weights // group
-
-
 def check(hidden: int, intermediate: int, group: int, device: torch.device) -> None:
     """Refuse shapes and devices that the INT4 kernel does not serve.
 

@@ -7,12 +7,14 @@ the transfer times of a named one, and DMA on a CUDA copy stream (`cuda.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from systems.contract.costs import LinkSpec
 from systems.runtime.clock import Clock
-from systems.runtime.slots import Slots
-from systems.runtime.store import ExpertStore
+
+if TYPE_CHECKING:  # of a replay nothing is moved
+    from systems.runtime.slots import Slots
+    from systems.runtime.store import ExpertStore
 
 
 class Arrival(Protocol):

@@ -61,8 +61,8 @@ def test_policies_know_neither_torch_nor_runtime(file: Path) -> None:
 @pytest.mark.parametrize("file", _files("systems/runtime"), ids=lambda file: file.name)
 def test_mechanism_does_not_know_compositions(file: Path) -> None:
     # `calibration` builds a resident system to time layers in it, inside a function.
-    top = [name for name in _imports(file, nested=False) if _within(name, "systems.build", "systems.composed")]
-    assert not top
+    compositions = ("systems.build", "systems.composed", "systems.running")
+    assert not [name for name in _imports(file, nested=False) if _within(name, *compositions)]
 
 
 @pytest.mark.parametrize("file", _files("systems/contract"), ids=lambda file: file.name)
@@ -101,6 +101,33 @@ def test_light_modules_stay_light() -> None:
     heavy = ("torch", "transformers", "datasets", "hydra", "omegaconf", "wandb", "pyarrow", "psutil")
     imports = "; ".join(f"import harness.{name}" for name in LIGHT)
     code = f"import sys; sys.modules.update(dict.fromkeys({heavy}, None)); {imports}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_a_replay_computes_nothing() -> None:
+    """Systems are replayed, and models imagined, where torch and transformers are not installed."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "transformers"), None))
+from systems import api
+part = {"part": "model", "draft_length": 2}
+draft = api.DraftShape(recall=0.9, acceptance=0.9, bytes=9000, layers=2)
+shape = api.ModelShape(
+    name="toy", source="none", layers=2, moe_layers=2, experts=4, top_k=2, hidden=64, intermediate=64, other_bytes=1,
+    statistics={"skew": 0.0, "request_skew": 0.0, "reuse": 0.6, "ahead": [0.9, 0.8]}, draft=draft, self_draft=draft,
+)
+costs = api.Costs({1: 1e-3, 3: 1e-3}, {1: 1e-4}, 1e-3, 0.0)
+traces = api.imagine_traces(shape, costs, 2, 1, 4, 8, 0)
+system = api.SystemConfig(
+    "sp_moe", "", drafter=part, predictor={"part": "draft_attention"}, prefetch={"part": "cutoff", "cutoff": "auto"}
+)
+link = api.LinkSpec(1e8, 0.0, virtual=True)
+built = api.build_replay(system, traces, 200_000, link, costs)
+built.calibrate(traces.requests)
+meter = api.NullMeter([8])
+built.generate(traces.requests, meter)
+assert len(meter.tokens[0]) == 8
+"""
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 

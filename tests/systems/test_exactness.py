@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from systems.api import LinkSpec, NullMeter, Request, SystemConfig, Traffic, build_system
+from systems.contract.shape import int4_bytes
 from systems.runtime.pair import Pair
-from systems.runtime.quantised import int4_bytes
 from tests.systems.tiny import COSTS, LOSSLESS, SYSTEMS, requests
 
 LINK = LinkSpec(bandwidth=50e6, latency=2e-5)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from systems.api import BadInput, DidNotFit, NullMeter, build_system
+from systems.contract.shape import int4_bytes
 from systems.runtime.pair import Pair
-from systems.runtime.quantised import int4_bytes
 from tests.systems.test_mechanisms import generated, needs
 from tests.systems.tiny import COSTS, SYSTEMS, make_pair, requests
 

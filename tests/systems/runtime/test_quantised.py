@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from systems.api import BadInput
-from systems.runtime.quantised import Int4Matrix, QuantisedExperts, check, int4_bytes, quantise
+from systems.contract.shape import int4_bytes
+from systems.runtime.quantised import Int4Matrix, QuantisedExperts, check, quantise
 from tests.systems.tiny import make_pair
 
 
