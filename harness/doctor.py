@@ -46,7 +46,7 @@ def examine(config: BenchConfig, pair: api.ModelPair) -> tuple[list[Fact], Machi
         transfer = link.latency + pair.record_bytes / link.bandwidth
     bandwidth = doctor_probes.memory_bandwidth(pair.record_bytes)
     machine = Machine(
-        cpus=doctor_findings.cpus(),
+        cpus=provenance.cpus(),
         load=load,
         stolen=stolen,
         work=doctor_probes.steadiness(),
@@ -88,7 +88,7 @@ def _layers(pair: api.ModelPair, threads: int) -> dict[int, api.Costs]:
     """Time layers at one token with 1, 2, 4, ... threads, and with the configured number."""
     import torch
 
-    before, most = torch.get_num_threads(), doctor_findings.cpus()
+    before, most = torch.get_num_threads(), provenance.cpus()
     counts = sorted({threads, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
     found = {}
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,11 +157,6 @@ def quota() -> float | None:
         return None if most == "max" else int(most) / int(period)
     first, period_us = (_read(Path("/sys/fs/cgroup/cpu") / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     return None if first is None or period_us is None or int(first) < 0 else int(first) / int(period_us)
-
-
-def cpus() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(file: Path) -> str | None:

@@ -1,11 +1,10 @@
-"""Which system wins where: every combination of systems, budgets, links and draft lengths, in one process.
+"""Which system wins where: every combination of systems, budgets, links and draft lengths, replayed side by side.
 
     python -m harness.record experiment=bench replay=traces/bench
     python -m harness.grid replay=traces/bench
 
 All cells are replayed from one recording, on whose machine's layer times the predictions rest. Beside the map, the
-command says how many cells and tokens a second of one processor gave, and how much faster than its own predictions it
-was.
+command says how many cells a second it replayed, and how much faster than its own predictions that was.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from harness.contender import frozen
 from harness.files import Lines, ensure_writable, write_text
 from harness.forecast import with_draft_length
 from harness.run import launch
+from harness.side_by_side import ensure_positive, side_by_side
 from harness.tally import Tally
 from systems import api
 from systems.api import BadInput, Recording, SystemConfig
@@ -46,6 +46,7 @@ class GridConfig:
     remote_token_share: float
     prompts: int | None
     warmup: int
+    workers: int | None
     output: str
 
     def __post_init__(self) -> None:
@@ -56,6 +57,7 @@ class GridConfig:
                 raise BadInput(f"`{name}` is {list(values)}; one or more numbers {bound} are needed")
         if self.warmup < 0 or (self.prompts is not None and self.prompts < 1):
             raise BadInput(f"`warmup` is {self.warmup} and `prompts` {self.prompts}; 0 and 1 are the least")
+        ensure_positive(self.workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What is predicted at a point: metrics by id, tokens measured, and seconds of a live run, its warm-up included."""
+    """What is predicted at a point: metrics by id, tokens measured, and seconds of a live run, its warm-up included;
+    `took` is what that has cost here, in seconds of a processor."""
 
     values: Mapping[str, float | None]
     reason: str | None = None
     tokens: int = 0
     seconds: float = 0.0
+    took: float = 0.0
 
 
 def main() -> int:
@@ -117,6 +121,7 @@ class Replayer:
         Raises:
             BadInput: from the system.
         """
+        started = time.process_time()
         recording, share = self._recording, self._config.remote_token_share
         transfer = point.ratio * recording.costs.target_layer[1]
         link = api.LinkSpec(recording.record_bytes / transfer, 0.0, share * transfer, virtual=True)
@@ -136,20 +141,22 @@ class Replayer:
             system.generate([request], tally)
             tally.end()
         system.close()
-        return Replayed(tally.values(), None, tally.generated, (system.now_ns() - began) / 1e9)
+        live, took = (system.now_ns() - began) / 1e9, time.process_time() - started
+        return Replayed(tally.values(), None, tally.generated, live, took)
 
 
 def _run(config: GridConfig) -> None:
     console, folder = Console(), Path(config.output)
     ensure_writable(folder)
-    replay, cells = Replayer(config), list(points(config))
+    cells = list(points(config))
     found, lines = dict[Point, Replayed](), Lines(folder / "grid.jsonl")
-    began = time.process_time()
+    began = time.perf_counter()
     with frozen(), closing(lines):
-        for point in track(cells, "cells", transient=True):
-            found[point] = one = replay(point)
+        replayed = side_by_side(Replayer, config, cells, config.workers)
+        for point, one in track(zip(cells, replayed, strict=True), "cells", len(cells), transient=True):
+            found[point] = one
             lines.add([{**asdict(point), **one.values, "reason": one.reason}])
-    pace = _pace(list(found.values()), time.process_time() - began)
+    pace = _pace(list(found.values()), time.perf_counter() - began)
     section = _map(config, found)
     write_text(folder / "grid.md", table.as_markdown([section], [pace]))
     if len(section.lines) <= SHOWN:
@@ -157,17 +164,17 @@ def _run(config: GridConfig) -> None:
     console.print(f"{pace}\nmap: {folder / 'grid.md'}, data: {folder / 'grid.jsonl'}", highlight=False)
 
 
-def _pace(found: Sequence[Replayed], seconds: float) -> str:
-    """What the replays took of one processor, and what they stand for."""
+def _pace(found: Sequence[Replayed], elapsed: float) -> str:
+    """How long the replays took, by the clock and of a processor, and what they stand for."""
     fitting = [one for one in found if one.tokens]
-    tokens, live = sum(one.tokens for one in fitting), sum(one.seconds for one in fitting)
-    if not tokens:
+    if not fitting:
         return f"{len(found)} cells: nothing fits"
+    tokens, live, took = (sum(each) for each in zip(*((f.tokens, f.seconds, f.took) for f in fitting), strict=True))
     left_out = f" ({len(found) - len(fitting)} more do not fit)" if len(fitting) < len(found) else ""
     return (
-        f"{len(fitting)} cells{left_out} of {fitting[0].tokens} tokens behind their warm-up in {seconds:.1f} s of one "
-        f"processor: {len(fitting) / seconds:.1f} cells/s, {seconds / tokens * 1e6:.0f} us per token, "
-        f"{live / seconds:.0f} times faster than the {live:.0f} s that they predict"
+        f"{len(fitting)} cells{left_out} of {fitting[0].tokens} tokens behind their warm-up in {elapsed:.1f} s: "
+        f"{live / elapsed:.0f} times faster than the {live:.0f} s that they predict; {len(fitting) / took:.1f} cells/s "
+        f"and {took / tokens * 1e6:.0f} us per token of one processor, {live / took:.0f} times faster"
     )
 
 

@@ -9,8 +9,9 @@ are the machine's: a layer reads its weights at the memory's bandwidth and takes
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from harness import compose, table
 from harness.columns import UNKNOWN, Section
 from harness.config import size_bytes
 from harness.files import dump, ensure_writable, write_text
-from harness.forecast import Choice, Forecaster, TextConfig, room, with_draft_length
+from harness.forecast import Choice, Forecast, Forecaster, TextConfig, room, with_draft_length
 from harness.machine import MachineConfig
 from harness.run import USAGE, launch
+from harness.side_by_side import ensure_positive, side_by_side
 from systems.api import BadInput, ModelShape, SystemConfig
 
 SCHEMA = "spmoe-bench/plan/2"
@@ -42,10 +44,12 @@ class PlanConfig:
     reserve: str
     draft_lengths: tuple[int, ...]
     text: TextConfig
+    workers: int | None
     runs: str
     output: str
 
     def __post_init__(self) -> None:
+        ensure_positive(self.workers)
         if not self.draft_lengths or min(self.draft_lengths) < 1:
             raise BadInput(f"`draft_lengths` is {list(self.draft_lengths)}; one or more lengths from 1 are needed")
 
@@ -75,13 +79,20 @@ def predict(config: PlanConfig) -> list[Choice]:
     Raises:
         BadInput: as `PlanConfig.budget`, and from the systems.
     """
-    budget = config.budget
-    forecaster = Forecaster(config.shape, config.machine, config.text, max(config.draft_lengths))
+    candidates = _candidates(config)
+    forecasts = side_by_side(_forecaster, config, [system for _, system in candidates], config.workers)
     found = [
-        Choice(label, system.drafter.get("draft_length", 0), _governed(system), forecaster(system, budget))
-        for label, system in track(_candidates(config), "systems", transient=True)
+        Choice(label, system.drafter.get("draft_length", 0), _governed(system), forecast)
+        for (label, system), forecast in track(
+            zip(candidates, forecasts, strict=True), "systems", len(candidates), transient=True
+        )
     ]
     return sorted(found, key=lambda choice: choice.forecast.tpot or float("inf"))
+
+
+def _forecaster(config: PlanConfig) -> Callable[[SystemConfig], Forecast]:
+    forecaster = Forecaster(config.shape, config.machine, config.text, max(config.draft_lengths))
+    return partial(forecaster, budget=config.budget)
 
 
 def _candidates(config: PlanConfig) -> list[tuple[str, SystemConfig]]:

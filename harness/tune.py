@@ -22,9 +22,9 @@ from rich.console import Console
 from harness import bench, compose, datasets, provenance, table, tune_report
 from harness.bench import Outcome
 from harness.config import BenchConfig, size_bytes
-from harness.doctor_findings import cpus
 from harness.files import dump, ensure_writable, write_text
 from harness.iterations import Iterations, read_iterations
+from harness.provenance import cpus
 from harness.run import launch, verdict
 from systems import api
 from systems.api import BadInput

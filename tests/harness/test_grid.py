@@ -43,7 +43,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(folder: Path, **changes: Any) -> GridConfig:
     values = {
         "replay": str(folder), "systems": SYSTEMS, "budgets": [0.5, 0.9], "ratios": [1, 4], "draft_lengths": [1, 2],
-        "remote_token_share": 0.1, "prompts": None, "warmup": 1, "output": str(folder / "grid"),
+        "remote_token_share": 0.1, "prompts": None, "warmup": 1, "workers": 1, "output": str(folder / "grid"),
     }  # fmt: skip
     return compose.reading(grid.GridConfig)(values | changes, [CONF], [])
 
@@ -75,12 +75,15 @@ def test_a_cell_has_the_values_of_its_records(name: str, recording: Path) -> Non
         assert found.values["acceptance_length"] == values["acceptance_length"].value
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_command_writes_every_cell_and_says_how_fast_it_was(
-    recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workers: int, recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = recording / "out"
     arguments = (f"replay={recording}", "systems=[offload,sd_offload]", "budgets=[0.01,0.9]", "ratios=[1,16]")
-    monkeypatch.setattr(sys, "argv", ["grid", *arguments, "draft_lengths=[1,2]", "warmup=1", f"output={output}"])
+    monkeypatch.setattr(
+        sys, "argv", ["grid", *arguments, "draft_lengths=[1,2]", "warmup=1", f"output={output}", f"workers={workers}"]
+    )
     assert grid.main() == 0
     rows = [json.loads(line) for line in (output / "grid.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * 2 * (1 + 2)
@@ -101,6 +104,7 @@ def test_the_command_writes_every_cell_and_says_how_fast_it_was(
         ({"ratios": [0]}, "numbers above 0"),
         ({"draft_lengths": [0]}, "`draft_lengths`"),
         ({"warmup": -1}, "`warmup` is -1"),
+        ({"workers": 0}, "`workers` is 0"),
         ({"warmup": PROMPTS + 1}, f"`replay` holds {PROMPTS + 1} prompts"),
         ({"prompts": 99}, "and 1 warm up before 99"),
     ],

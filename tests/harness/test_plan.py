@@ -33,7 +33,8 @@ def config(**changes: Any) -> plan.PlanConfig:
     values = {
         "shape": SHAPE, "machine": MACHINE, "systems": ["offload", "adapmoe", "sd_offload", "sp_moe", "oracle"],
         "memory": None, "reserve": "1MB", "draft_lengths": [1, 2],
-        "text": {"prompts": 1, "prompt_tokens": 4, "new_tokens": 12, "seed": 0}, "runs": "runs", "output": "out",
+        "text": {"prompts": 1, "prompt_tokens": 4, "new_tokens": 12, "seed": 0}, "workers": 1, "runs": "runs",
+        "output": "out",
     }  # fmt: skip
     return compose.reading(plan.PlanConfig)(values | changes, [CONF], [])
 

@@ -1,0 +1,69 @@
+"""The same task over many items, in as many processes as there are processors."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
+
+from harness.provenance import cpus
+from systems.api import BadInput
+
+C = TypeVar("C")
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Worker:
+    """A process's own task, which it makes when the first item comes, so that what is wrong with it is told."""
+
+    make: Callable[[Any], Callable[[Any], Any]]
+    config: Any
+    task: Callable[[Any], Any] | None = None
+
+    @classmethod
+    def begin(cls, make: Callable[[Any], Callable[[Any], Any]], config: Any) -> None:
+        """The process has started. It leaves interrupts to the one that started it."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        cls.make, cls.config = staticmethod(make), config
+
+    @classmethod
+    def do(cls, item: Any) -> Any:
+        """Take an item."""
+        if cls.task is None:
+            cls.task = staticmethod(cls.make(cls.config))
+            gc.freeze()  # what the task has read stays, and need not be looked through again and again
+        return cls.task(item)
+
+
+def side_by_side(
+    make: Callable[[C], Callable[[T], R]], config: C, items: Sequence[T], workers: int | None
+) -> Iterator[R]:
+    """Yield what the task `make(config)` returns for each item, in their order.
+
+    Args:
+        make: importable, since each process makes a task of its own.
+        workers: how many processes; with 1 this one does it all. None: one per processor.
+    """
+    count = min(cpus() if workers is None else workers, len(items))
+    if count < 2:
+        yield from map(make(config), items)
+        return
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), Worker.begin, (make, config))
+    try:
+        yield from pool.map(Worker.do, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def ensure_positive(workers: int | None) -> None:
+    """Refuse a number of processes that is none.
+
+    Raises:
+        BadInput: it is below 1.
+    """
+    if workers is not None and workers < 1:
+        raise BadInput(f"`workers` is {workers}; 1 or more processes are needed, or null for one per processor")
