@@ -30,10 +30,6 @@ class TransferDesk:
         self.hear: Callable[[Order, Arrival], None] | None = None
         """Hears of every transfer that has started."""
 
-    def id(self, hint: Hint) -> int:
-        """Expert id of a hint."""
-        return hint.layer * self._experts + hint.expert
-
     def send_elsewhere(
         self, elsewhere: Elsewhere, layer: int, needed: Sequence[int], parts: Mapping[int, slice]
     ) -> list[int]:
@@ -71,26 +67,40 @@ class TransferDesk:
         self.cancel(queue.prefetches(layer))
         return present, absent
 
-    def hint(self, hints: Sequence[Hint], now: float) -> list[int]:
-        """Queue the hinted experts that have no slot, hold all; return those that were not queued before."""
-        missing = list[int]()
-        for urgency, layer, local in hints:
-            expert = layer * self._experts + local
-            self._occupancy.held.add(expert)
-            if expert in self._occupancy.slots.of:
+    def hint(self, layer: int, experts: Iterable[int], now: float) -> list[int]:
+        """Queue what a layer will probably need and has no slot, hold all; return those that were not queued before."""
+        occupancy, queue, base, missing = self._occupancy, self.queue, layer * self._experts, list[int]()
+        for local in experts:
+            expert = base + local
+            occupancy.held.add(expert)
+            if expert in occupancy.slots.of:
                 continue
-            if expert not in self.queue.pending:
+            if expert not in queue.pending:
                 missing.append(expert)
-            self.queue.push(Order(PREFETCH, urgency, now, expert, layer))
+            queue.push(Order(PREFETCH, layer, now, expert, layer))
         return missing
 
-    def forget(self, fetch: Iterable[Hint] = (), hold: Iterable[Hint] = ()) -> None:
-        """Withdraw what is hinted and not in `fetch`; hold nothing but `hold`."""
-        if hinted := self.queue.prefetches():
-            named = {self.id(hint) for hint in fetch}
-            self.cancel([expert for expert in hinted if expert not in named])
+    def plan(self, fetch: Iterable[Hint], hold: Iterable[Hint], now: float) -> list[int]:
+        """Queue what `fetch` names and has no slot, in place of all prefetches before; hold it and what `hold` names,
+        and nothing else. Return those that were not queued before."""
+        slots, pending, held = self._occupancy.slots.of, self.queue.pending, self._occupancy.held
+        held.clear()
+        orders, missing = dict[int, Order](), list[int]()
+        for urgency, layer, local in fetch:
+            expert = layer * self._experts + local
+            held.add(expert)
+            if expert not in slots:
+                if expert not in pending and expert not in orders:
+                    missing.append(expert)
+                orders[expert] = Order(PREFETCH, urgency, now, expert, layer)
+        held.update(hint.layer * self._experts + hint.expert for hint in hold)
+        self._ledger.cancelled(self.queue.replan(orders))
+        return missing
+
+    def forget(self) -> None:
+        """Withdraw all that is hinted, and hold nothing."""
+        self.cancel(self.queue.prefetches())
         self._occupancy.held.clear()
-        self._occupancy.held.update(self.id(hint) for hint in hold)
 
     def admit(self) -> list[Order]:
         """Give slots to the most urgent run, or to as much of it as slots allow."""

@@ -81,22 +81,36 @@ class ExpertCache:
     def prefetch(self, layer: int, experts: Iterable[int]) -> int:
         """Order experts that `layer` will probably need; those already here are held until the step ends.
 
+        While experts are streamed nothing is ordered ahead: only a reader vacates a staging slot, so that a prefetch
+        that nobody reads would keep it from those who wait.
+
         Returns:
             How many of them were neither here nor ordered before.
         """
         self.clock.hinted()
-        return self._order([Hint(layer, layer, expert) for expert in experts])
+        with self._lock:
+            self._link.check()
+            if self._occupancy.streaming:
+                return 0
+            if self._pending:
+                self._link.wake()
+            missing = self._desk.hint(layer, experts, self.clock.now())
+            if self._pending:
+                self._link.wake()
+        return self._ordered(missing)
 
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> int:
-        """Order what `fetch` names, in place of all hints before, and hold it and what `hold` names.
+        """Order what `fetch` names, in place of all hints before, and hold it and what `hold` names; see `prefetch`.
 
         Returns:
             How many experts were neither here nor ordered before.
         """
         with self._lock:
+            self._link.check()
             self._link.wake()
-            self._desk.forget(fetch, hold)
-        return self._order(fetch)
+            missing = self._desk.plan(() if self._occupancy.streaming else fetch, hold, self.clock.now())
+            self._link.wake()
+        return self._ordered(missing)
 
     def absent(self, experts: Iterable[int]) -> list[int]:
         """Those of the expert ids that have no slot."""
@@ -162,21 +176,8 @@ class ExpertCache:
         """End the link. Idempotent."""
         self._link.close()
 
-    def _order(self, hints: Sequence[Hint]) -> int:
-        """Queue the hinted experts that are neither here nor queued; hold them all.
-
-        While experts are streamed nothing is ordered ahead: only a reader vacates a staging slot, so that a prefetch
-        that nobody reads would keep it from those who wait.
-        """
-        with self._lock:
-            self._link.check()
-            if self._occupancy.streaming:
-                return 0
-            if self._pending:
-                self._link.wake()
-            missing = self._desk.hint(hints, self.clock.now())
-            if self._pending:
-                self._link.wake()
+    def _ordered(self, missing: Sequence[int]) -> int:
+        """Wait for prefetches if no worker carries them beside the computation."""
         if missing and not self._worker:
             with self.meter.span("transfer"):
                 self._settle(missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 
 from systems.policies.orders import DEMAND, PREFETCH, Order
 
@@ -30,6 +31,22 @@ class TransferQueue:
         self._ahead += order.kind == PREFETCH
         self.pending[order.expert] = order
         heapq.heappush(self._heap, order)
+
+    def replan(self, orders: Mapping[int, Order]) -> int:
+        """Let these prefetches, by expert, take the place of all others; a pending demand stays.
+
+        Returns:
+            How many experts are withdrawn.
+        """
+        before = self.prefetches()
+        for expert in before:
+            del self.pending[expert]
+        planned = {expert: order for expert, order in orders.items() if expert not in self.pending}
+        self.pending |= planned
+        self._ahead = len(planned)
+        self._heap = list(self.pending.values())
+        heapq.heapify(self._heap)
+        return sum(expert not in planned for expert in before)
 
     def cancel(self, expert: int) -> None:
         """Withdraw the order of an expert; it must be pending."""
