@@ -42,6 +42,8 @@ class Measured:
     """What is replayed; None: systems run."""
     reference: Mapping[str, Sequence[int]] | None = None
     no_reference: str = ""
+    layer_drift: float | None = None
+    """Time of a target layer when all was measured, over the one that link and costs rest on; None: a replay."""
     cells: dict[str, Cell] = field(default_factory=dict)
 
 
@@ -112,6 +114,8 @@ def measure(
                 _take(turn, pair, measured, display, on_generation)
     finally:
         close(measured.contenders)
+    if measured.traces is None:
+        measured.layer_drift = api.layer_time(pair, selection.prompts) / measured.costs.target_layer[1]
     for contender in measured.contenders:
         measured.cells[contender.label] = _cell(contender, measured, config.measure.seed)
 

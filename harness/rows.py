@@ -24,6 +24,7 @@ def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
         "budget_bytes": measured.budget,
         "lossless": contender.config.lossless,
         "description": contender.description,
+        "layer_drift": measured.layer_drift,
     }
     if contender.did_not_fit is not None:
         return row | {"status": "did_not_fit", "reason": contender.did_not_fit, "metrics": {}}

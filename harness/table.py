@@ -6,6 +6,7 @@ right the outputs are.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -41,6 +42,8 @@ LEGEND = (
 """How the ids of metrics begin, and their definitions."""
 CHOSEN = (speedup.BEST, oracle_gap.GAP)
 """Ratios to a system that each row has chosen for it."""
+DRIFT = 1.15
+"""Change of speed, either way, that is told: more than what is left of noise in the median that links rest on."""
 MOVED = (columns.HIT_RATE, columns.ACCEPTANCE, columns.LENGTH, columns.BYTES, columns.STALL, columns.EXACT)
 TIMES = (
     columns.TPOT._replace(heading="TPOT", interval=False),
@@ -96,7 +99,8 @@ def as_markdown(drawn: Iterable[Section], texts: Iterable[str]) -> str:
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """Say why a system is not `ok`, what chosen ratios are over, that a link was emulated, and for whom it was not."""
+    """Say why a system is not `ok`, what chosen ratios are over, that a link was emulated, for whom it was not, and
+    whether the machine kept its speed."""
     texts = [f"{row['system']}: {row['status']}: {row['reason']}" for row in rows if row["status"] != "ok"]
     if any(row["status"] == "diverged" for row in rows):
         texts.append("diverged: `python -m harness.losslessness results/runs/KEY` tells ties of rounding from bugs")
@@ -106,7 +110,20 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         # A peer whose transfers nobody can pace says so of itself.
         unpaced = [row["system"] for row in rows if not row.get("description", {}).get("paced", True)]
         texts += [f"not paced, on this machine's own link: {', '.join(unpaced)}"] if unpaced else []
-    return [*texts, *report.remarks(rows)]
+    return [*texts, *_drifted(rows), *report.remarks(rows)]
+
+
+def _drifted(rows: Sequence[Row]) -> list[str]:
+    """Warn where links and choices rest on layer times that did not hold; said of the worst comparison."""
+    drifts = [(row.get("layer_drift") or 1.0, row["emulated"]) for row in rows]
+    drift, emulated = max(drifts, key=lambda one: abs(math.log(one[0])), default=(1.0, False))
+    if 1 / DRIFT < drift < DRIFT:
+        return []
+    links = f", so that transfers lasted {1 / drift:.2f} times as many layers as meant" if emulated else ""
+    return [
+        f"the machine changed its speed: a layer took {drift:.2f} times as long after the run as when it was timed for "
+        f"it{links}; run again when it is quiet (make doctor)"
+    ]
 
 
 def legend(drawn: Iterable[Section]) -> list[str]:

@@ -29,6 +29,7 @@ from systems.doors.batches import (
 from systems.doors.live import (
     build_system,
     dense_forward_times,
+    layer_time,
     load_pair,
     log_likelihood,
     measure_costs,
@@ -81,6 +82,7 @@ __all__ = [
     "build_system",
     "dense_forward_times",
     "imagine_traces",
+    "layer_time",
     "load_pair",
     "load_traces",
     "log_likelihood",

@@ -25,20 +25,25 @@ def measure(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[i
     model finds the processor's cache as the other leaves it, and a disturbance meets all widths alike.
     """
     loaded = cast("Pair", pair)
-    with resident_experts(loaded) as experts:
-        texts = continued(loaded, experts, [prompt[-CONTEXT:] for prompt in prompts[:_TEXTS]], NEW)
-        target, draft = _layer_times(loaded, texts, widths)
+    target, draft = _layer_times(loaded, widths, prompts)
     return Costs(target, draft, medians([lambda: _copy(loaded)])[0], 0.0)
 
 
+def layer_time(pair: ModelPair, prompts: Sequence[Sequence[int]]) -> float:
+    """Time (s) one target layer at one position as `measure` does: whether the machine is as fast as it was then."""
+    return _layer_times(cast("Pair", pair), [1], prompts)[0][1]
+
+
 def _layer_times(
-    pair: Pair, texts: Sequence[Sequence[int]], widths: Sequence[int]
+    pair: Pair, widths: Sequence[int], prompts: Sequence[Sequence[int]]
 ) -> tuple[dict[int, float], dict[int, float]]:
     """Median time (s) of a forward by width, per layer, of target and draft; 0 for a draft that does not exist."""
     models = [model for model in (pair.target, pair.draft) if model is not None]
-    readers = [Reader(model, texts, max(widths)) for model in models]
-    turns = [(reader, width) for width in widths for reader in readers]
-    times = medians([partial(reader.read, width) for reader, width in turns])
+    with resident_experts(pair) as experts:
+        texts = continued(pair, experts, [prompt[-CONTEXT:] for prompt in prompts[:_TEXTS]], NEW)
+        readers = [Reader(model, texts, max(widths)) for model in models]
+        turns = [(reader, width) for width in widths for reader in readers]
+        times = medians([partial(reader.read, width) for reader, width in turns])
     target, draft = dict[int, float](), dict[int, float]()
     for (reader, width), time in zip(turns, times, strict=True):
         (target if reader is readers[0] else draft)[width] = time / reader.layers

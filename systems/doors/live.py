@@ -57,6 +57,13 @@ def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequ
     return measure(pair, widths, prompts)
 
 
+def layer_time(pair: ModelPair, prompts: Sequence[Sequence[int]]) -> float:
+    """Time (s) one target layer at one position, as `measure_costs` does; see there."""
+    from systems.calibration import layer_time as time
+
+    return time(pair, prompts)
+
+
 def dense_forward_times(
     pair: ModelPair, sizes: Sequence[tuple[int, int]], context: int
 ) -> dict[tuple[int, int], float]:

@@ -35,7 +35,7 @@ class TraceFolder:
 
     @cached_property
     def header(self) -> Header:
-        """What is common to all traces: models, tokenizer and prompts."""
+        """What one of the traces was recorded from; of the models all say the same."""
         return trace_file.read_header(self._path("none"))
 
     @property
@@ -79,6 +79,8 @@ class TraceFolder:
 
     def _path(self, drafter: str) -> Path:
         names = sorted(path.stem for path in self._folder.glob("*.npz"))
+        if not names:
+            raise BadInput(f"`replay` {self._folder} holds costs and no trace; record it again")
         name = drafter if drafter in names or drafter != "none" else names[0]
         if name not in names:
             raise BadInput(

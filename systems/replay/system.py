@@ -60,7 +60,7 @@ class ReplayedSystem(ComposedSystem):
         Replay(self._parts, self._assembly.pace, self._trace.header, records, meter, seats).run()
 
     def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
-        """None: a trace has no keys and values."""
+        """0: a trace has no keys and values."""
         return 0
 
 

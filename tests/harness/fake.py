@@ -199,6 +199,10 @@ def measure_costs(pair: FakePair, widths: Sequence[int], prompts: Sequence[Seque
     return Costs(layer, layer, 1e-6, 1e-7)
 
 
+def layer_time(pair: FakePair, prompts: Sequence[Sequence[int]]) -> float:
+    return LAYER_SECONDS
+
+
 def build_system(
     config: SystemConfig, pair: FakePair, budget_bytes: int, link: LinkSpec | None, costs: Costs
 ) -> FakeSystem:
@@ -213,5 +217,5 @@ def install(patch: Any) -> None:
     """Put the fakes in the place of `systems.api`'s functions; `patch` is `setattr` or monkeypatch's."""
     from systems import api
 
-    for function in (load_pair, measure_costs, build_system):
+    for function in (load_pair, measure_costs, layer_time, build_system):
         patch(api, function.__name__, function)

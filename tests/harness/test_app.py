@@ -25,7 +25,7 @@ def test_a_comparison_end_to_end(app: App) -> None:
             "status", "metrics",
         }  # fmt: skip
         assert (row["model"], row["dataset"], row["batch"]) == ("fake", "humaneval", 1)
-        assert (row["emulated"], row["budget_bytes"], row["lossless"]) == (True, 8000, True)
+        assert (row["emulated"], row["budget_bytes"], row["lossless"], row["layer_drift"]) == (True, 8000, True, 1.0)
         assert row["metrics"]["exact_match"]["value"] == 1.0
         assert row["metrics"]["tpot"]["n"] == 4
     sp_moe = found["sp_moe"]["metrics"]

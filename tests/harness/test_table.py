@@ -45,6 +45,32 @@ def test_what_is_not_ok_says_why_and_unknown_is_not_zero() -> None:
     assert "(emulated)" in drawn
 
 
+@pytest.mark.parametrize(
+    ("drift", "emulated", "said"),
+    [
+        (
+            0.625,
+            True,
+            "0.62 times as long after the run as when it was timed for it, so that transfers lasted 1.60 times",
+        ),
+        (
+            1.25,
+            True,
+            "1.25 times as long after the run as when it was timed for it, so that transfers lasted 0.80 times",
+        ),
+        (1.25, False, "1.25 times as long after the run as when it was timed for it; run again"),
+    ],
+)
+def test_a_machine_that_changed_its_speed_is_told(drift: float, emulated: bool, said: str) -> None:
+    drifted = ROWS[0] | {"layer_drift": drift, "emulated": emulated}
+    assert said in table.remarks([ROWS[0], drifted])[-1]
+
+
+@pytest.mark.parametrize("drift", [0.9, 1.0, 1.1, None])
+def test_what_a_median_leaves_of_noise_is_no_change_of_speed(drift: float | None) -> None:
+    assert not any("speed:" in text for text in table.remarks([ROWS[0] | {"layer_drift": drift}]))
+
+
 def test_who_does_not_use_the_emulated_link_is_named() -> None:
     peer = _row("accelerate_offload") | {"description": {"paced": False}}
     assert table.remarks([ROWS[0], peer])[-1] == "not paced, on this machine's own link: accelerate_offload"

@@ -99,6 +99,12 @@ def test_a_trace_without_an_array_is_refused(folder: Path) -> None:
         trace_file.load(folder / "model.npz")
 
 
+def test_a_recording_without_a_trace_is_refused(tmp_path: Path) -> None:
+    costs.write(tmp_path, COSTS)
+    with pytest.raises(BadInput, match="holds costs and no trace"):
+        _ = TraceFolder(tmp_path).header
+
+
 @pytest.mark.parametrize("fact", ["target", "draft", "dtype", "top_k"])
 def test_a_recording_of_other_models_is_refused(folder: Path, fact: str) -> None:
     other = TraceFolder(folder, FACTS | {fact: "another"})
