@@ -171,6 +171,15 @@ def test_prefetch_never_evicts_what_the_hints_name(rigs: type[Rig]) -> None:
     assert set(rig.slots.of) == {4, 5}, "once used, they make room for the next layer"
 
 
+def test_a_plan_holds_what_it_names_and_lets_go_of_the_rest(rigs: type[Rig]) -> None:
+    rig = rigs(slots=2, milliseconds=1)
+    rig.cache.prefetch(0, [0, 1])
+    time.sleep(0.02)
+    rig.cache.plan([Hint(1, 1, 0)], hold=[Hint(0, 0, 0)])
+    time.sleep(0.02)
+    assert set(rig.slots.of) == {0, 4}, "the least recent one is held"
+
+
 @pytest.mark.parametrize("clock", [WallClock(), VirtualClock()])
 def test_a_transfer_starts_no_sooner_than_it_has_a_slot(rigs: type[Rig], clock: Clock) -> None:
     """A prefetch that was ordered while the only slot was read travels once that reader is done, not before."""
@@ -184,6 +193,21 @@ def test_a_transfer_starts_no_sooner_than_it_has_a_slot(rigs: type[Rig], clock: 
     clock.wait(vacated + 0.01)
     assert rig.visit(1, [0]) == [0]
     assert clock.now() - vacated > 0.039
+
+
+def test_what_has_a_slot_travels_while_nobody_looks(rigs: type[Rig]) -> None:
+    """On a virtual clock, too: only the first of two prefetches waits for the slots, the second for the link."""
+    clock = VirtualClock()
+    rig = rigs(slots=2, milliseconds=40, clock=clock)
+    reading = rig.cache.visit(0, [0, 1])
+    next(reading)
+    rig.cache.prefetch(1, [0, 1])
+    clock.wait(clock.now() + 0.1)
+    assert len(list(reading)) == 1
+    clock.wait(clock.now() + 0.1)
+    looked = clock.now()
+    assert rig.visit(1, [0, 1]) == [0, 1]
+    assert clock.now() == looked
 
 
 def test_a_dead_worker_raises_instead_of_hanging(rigs: type[Rig]) -> None:
