@@ -226,6 +226,8 @@ class ExpertCache:
 
     def _unpin(self, experts: Sequence[int]) -> None:
         with self._lock:
+            if self._pending:
+                self._link.wake()  # what it did until now, it did while these were read
             if self._transport.asynchronous:
                 self._transport.released([self.slots.of[expert] for expert in experts])
             for expert in experts:

@@ -195,6 +195,20 @@ def test_a_transfer_starts_no_sooner_than_it_has_a_slot(rigs: type[Rig], clock: 
     assert clock.now() - vacated > 0.039
 
 
+def test_a_link_that_falls_free_before_a_slot_does_waits_for_it(rigs: type[Rig]) -> None:
+    """Nobody looks at the virtual link between: it must not take the slot for the time when it was read."""
+    clock = VirtualClock()
+    rig = rigs(slots=2, milliseconds=40, clock=clock)
+    reading = rig.cache.visit(0, [0, 1])
+    next(reading)
+    rig.cache.prefetch(1, [0])
+    clock.wait(clock.now() + 0.1)
+    assert len(list(reading)) == 1
+    vacated = clock.now()
+    assert rig.visit(1, [0]) == [0]
+    assert clock.now() - vacated > 0.039
+
+
 def test_what_has_a_slot_travels_while_nobody_looks(rigs: type[Rig]) -> None:
     """On a virtual clock, too: only the first of two prefetches waits for the slots, the second for the link."""
     clock = VirtualClock()
