@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from systems.api import BadInput, LinkSpec, Overheads, Request, SystemConfig, build_system
+from systems.api import BadInput, LinkSpec, Overheads, Request, SystemConfig, build_system, log_likelihood
 from systems.replay import trace_file
 from systems.replay.pair import RecordedPair
 from systems.replay.record import record
@@ -123,6 +123,8 @@ def test_a_trace_says_what_it_cannot_replay(pair: Pair, traces: Traces, tmp_path
     with pytest.raises(BadInput, match="gating"):
         ReplayedSystem(SYSTEMS["adapmoe_gated"], trace, 10**9, LINK, COSTS)
     system = ReplayedSystem(SYSTEMS["offload"], trace, 10**9, LINK, COSTS)
+    with pytest.raises(BadInput, match="a replay tells no probabilities"):
+        log_likelihood(system, [1, 2])
     with pytest.raises(BadInput, match="request new is not in the trace"):
         system.calibrate([dataclasses.replace(WARM_UP[0], id="new")])
     with pytest.raises(BadInput, match="another prompt"):
