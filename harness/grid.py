@@ -148,11 +148,10 @@ class Replayer:
 def _run(config: GridConfig) -> None:
     console, folder = Console(), Path(config.output)
     ensure_writable(folder)
-    cells = list(points(config))
-    found, lines = dict[Point, Replayed](), Lines(folder / "grid.jsonl")
-    began = time.perf_counter()
+    cells, began = list(points(config)), time.perf_counter()
+    replayed = side_by_side(Replayer, config, cells, config.workers)
+    found, lines = dict[Point, Replayed](), Lines(folder / "grid.jsonl")  # not before: an earlier map is in it
     with frozen(), closing(lines):
-        replayed = side_by_side(Replayer, config, cells, config.workers)
         for point, one in track(zip(cells, replayed, strict=True), "cells", len(cells), transient=True):
             found[point] = one
             lines.add([{**asdict(point), **one.values, "reason": one.reason}])

@@ -18,40 +18,40 @@ R = TypeVar("R")
 
 
 class Worker:
-    """A process's own task, which it makes when the first item comes, so that what is wrong with it is told."""
+    """What a process does: one task, made when it starts."""
 
-    make: Callable[[Any], Callable[[Any], Any]]
-    config: Any
-    task: Callable[[Any], Any] | None = None
+    task: Callable[[Any], Any]
 
     @classmethod
     def begin(cls, make: Callable[[Any], Callable[[Any], Any]], config: Any) -> None:
         """The process has started. It leaves interrupts to the one that started it."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        cls.make, cls.config = staticmethod(make), config
+        cls.task = staticmethod(make(config))
+        gc.freeze()  # what the task has read stays, and need not be looked through again and again
 
     @classmethod
     def do(cls, item: Any) -> Any:
         """Take an item."""
-        if cls.task is None:
-            cls.task = staticmethod(cls.make(cls.config))
-            gc.freeze()  # what the task has read stays, and need not be looked through again and again
         return cls.task(item)
 
 
 def side_by_side(
     make: Callable[[C], Callable[[T], R]], config: C, items: Sequence[T], workers: int | None
 ) -> Iterator[R]:
-    """Yield what the task `make(config)` returns for each item, in their order.
+    """Return what the task `make(config)` returns for each item, in their order, as it comes.
+
+    The task is made here at once, so that what is wrong with it is told before any item is taken.
 
     Args:
         make: importable, since each process makes a task of its own.
         workers: how many processes; with 1 this one does it all. None: one per processor.
     """
+    task = make(config)
     count = min(cpus() if workers is None else workers, len(items))
-    if count < 2:
-        yield from map(make(config), items)
-        return
+    return map(task, items) if count < 2 else _spread(make, config, items, count)
+
+
+def _spread(make: Callable[[C], Callable[[T], R]], config: C, items: Sequence[T], count: int) -> Iterator[R]:
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), Worker.begin, (make, config))
     try:
         yield from pool.map(Worker.do, items)

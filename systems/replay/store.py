@@ -52,7 +52,7 @@ class TraceFolder:
     def requests(self) -> list[Request]:
         """What was recorded; see `systems.contract.recording.Recording`."""
         records = self.of("none").records
-        return [Request(name, record.tokens, len(record.agreed) + 1) for name, record in records.items()]
+        return [Request(name, record.tokens, len(record.greedy)) for name, record in records.items()]
 
     def ensure_held(self, requests: Sequence[Request]) -> None:
         """Refuse requests that it does not hold; see `systems.contract.recording.Recording`."""

@@ -94,6 +94,9 @@ def test_the_command_writes_every_cell_and_says_how_fast_it_was(
     assert f"6 cells (6 more do not fit) of {PROMPTS * NEW} tokens" in said
     assert "cells/s" in said
     assert (output / "grid.md").read_text().count("offload") >= 2
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "prompts=99"])
+    assert grid.main() == 2
+    assert len((output / "grid.jsonl").read_text().splitlines()) == len(rows), "what is wrong costs no earlier map"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_where_one_is_enough_no_process_is_started(items: list[int], workers: in
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_wrong_with_the_task_or_an_item_is_told(workers: int) -> None:
     with pytest.raises(BadInput, match="`number` is negative"):
-        list(side_by_side(dividing, -1, [1, 2], workers))
+        side_by_side(dividing, -1, [1, 2], workers)  # at once, before any item is taken
     with pytest.raises(BadInput, match="`by` is 0"):
         list(side_by_side(dividing, 1, [1, 0, 2], workers))
 

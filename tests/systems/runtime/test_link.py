@@ -195,15 +195,21 @@ def test_a_transfer_starts_no_sooner_than_it_has_a_slot(rigs: type[Rig], clock: 
     assert clock.now() - vacated > 0.039
 
 
-def test_a_link_that_falls_free_before_a_slot_does_waits_for_it(rigs: type[Rig]) -> None:
-    """Nobody looks at the virtual link between: it must not take the slot for the time when it was read."""
+def _read_while_prefetching(rigs: type[Rig], experts: list[int]) -> tuple[Rig, VirtualClock]:
+    """Read both slots for 0.1 s, with prefetches queued for layer 1; the link is free for half of that."""
     clock = VirtualClock()
     rig = rigs(slots=2, milliseconds=40, clock=clock)
     reading = rig.cache.visit(0, [0, 1])
     next(reading)
-    rig.cache.prefetch(1, [0])
+    rig.cache.prefetch(1, experts)
     clock.wait(clock.now() + 0.1)
     assert len(list(reading)) == 1
+    return rig, clock
+
+
+def test_a_link_that_falls_free_before_a_slot_does_waits_for_it(rigs: type[Rig]) -> None:
+    """Nobody looks at the virtual link between: it must not take the slot for the time when it was read."""
+    rig, clock = _read_while_prefetching(rigs, [0])
     vacated = clock.now()
     assert rig.visit(1, [0]) == [0]
     assert clock.now() - vacated > 0.039
@@ -211,13 +217,7 @@ def test_a_link_that_falls_free_before_a_slot_does_waits_for_it(rigs: type[Rig])
 
 def test_what_has_a_slot_travels_while_nobody_looks(rigs: type[Rig]) -> None:
     """On a virtual clock, too: only the first of two prefetches waits for the slots, the second for the link."""
-    clock = VirtualClock()
-    rig = rigs(slots=2, milliseconds=40, clock=clock)
-    reading = rig.cache.visit(0, [0, 1])
-    next(reading)
-    rig.cache.prefetch(1, [0, 1])
-    clock.wait(clock.now() + 0.1)
-    assert len(list(reading)) == 1
+    rig, clock = _read_while_prefetching(rigs, [0, 1])
     clock.wait(clock.now() + 0.1)
     looked = clock.now()
     assert rig.visit(1, [0, 1]) == [0, 1]
