@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from systems.api import NullMeter, Traffic
 
 
-class Tally(NullMeter):
+class Tally:
     """Adds up the decode phase of one request after another; see `harness.metrics` for the definitions.
 
     Args:
@@ -15,8 +15,9 @@ class Tally(NullMeter):
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
-        super().__init__([])
         self._clock = clock
+        self._row = NullMeter([])
+        self.span = self._row.span
         self._first = self._last = 0
         self.generated = 0
         """Tokens of all requests."""
@@ -25,19 +26,19 @@ class Tally(NullMeter):
 
     def begin(self, limit: int) -> None:
         """The next request, which ends after `limit` tokens, or as soon as it ended when it was recorded."""
-        self.tokens, self._limits = [[]], [limit]
+        self._row = NullMeter([limit])
 
     def commit(self, row: int, tokens: Sequence[int]) -> bool:
         """Stamp the first and the last tokens."""
         now = self._clock()
-        if not self.tokens[row]:
+        if not self._row.tokens[row]:
             self._first = now
         self._last = now
-        return super().commit(row, tokens)
+        return self._row.commit(row, tokens)
 
     def end(self) -> None:
         """The request has ended."""
-        tokens = len(self.tokens[0])
+        tokens = len(self._row.tokens[0])
         self.generated += tokens
         self._tokens += tokens - 1
         self._time += self._last - self._first

@@ -59,6 +59,9 @@ class NullMeter:
         """Ignore the report."""
 
 
-class _NullSpan(AbstractContextManager[None]):
-    def __exit__(self, *error: object) -> None:
-        return None
+class _NullSpan:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        pass

@@ -23,6 +23,13 @@ class LayerNeeds:
     demand: int = 0
     elsewhere: int = 0
 
+    # One is made per layer and step; the one that `dataclass` makes is slow where this module is compiled.
+    def __init__(
+        self, needed: int = 0, resident: int = 0, on_time: int = 0, late: int = 0, demand: int = 0, elsewhere: int = 0
+    ) -> None:
+        self.needed, self.resident, self.on_time = needed, resident, on_time
+        self.late, self.demand, self.elsewhere = late, demand, elsewhere
+
 
 @dataclass(slots=True)
 class Traffic:

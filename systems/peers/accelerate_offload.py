@@ -7,6 +7,7 @@ are one module in transformers 5, so every token loads all experts of every offl
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -22,7 +23,6 @@ from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
 from systems.contract.traffic import LayerNeeds, Phase, Traffic
 from systems.peers.generate import TransformersGenerate
-from systems.runtime.clock import WallClock
 from systems.runtime.pair import Pair
 
 
@@ -103,7 +103,7 @@ class _Watch:
 
     def loaded(self) -> None:
         """The experts of the layer called last have arrived."""
-        self._traffic.link_busy += WallClock.now() - self._started
+        self._traffic.link_busy += time.perf_counter() - self._started
         self._traffic.moved_bytes += self._layer_bytes
         self._traffic.demand_bytes += self._layer_bytes
         self._loading.close()
@@ -119,7 +119,7 @@ class _Watch:
             return
         needs.demand += needed
         self._loading.enter_context(self._meter.span("transfer"))
-        self._started = WallClock.now()
+        self._started = time.perf_counter()
 
 
 class _AfterLoading(ModelHook):  # type: ignore[misc]

@@ -10,6 +10,7 @@ mechanism of the paper.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from systems.policies.orders import DEMAND, Hint, Order, Shape
 from systems.policies.residency import Evictable, Residency
 
-Matrix = NDArray[np.float64]
+Matrix: TypeAlias = NDArray[np.float64]
 CAPACITY = 1000
 """Matrices that are kept, as in the released code; beyond it the nearest neighbour of a new one makes room."""
 EPSILON = 1e-3

@@ -17,7 +17,7 @@ from systems.policies.residency import Evictable, Roster
 NEVER = float("inf")
 
 
-class Mismatch(RuntimeError):
+class Mismatch(Exception):
     """The run left the course that was rehearsed."""
 
 

@@ -10,7 +10,9 @@ Chosen = Sequence[Sequence[int]]
 
 
 def distinct(chosen: Chosen) -> list[int]:
-    """Distinct experts in the order of first mention."""
+    """Distinct experts in the order of first mention; one token names none twice."""
+    if len(chosen) == 1:
+        return list(chosen[0])
     return list(dict.fromkeys(expert for token in chosen for expert in token))
 
 

@@ -29,15 +29,14 @@ class Hint(NamedTuple):
     expert: int
 
 
-class Order(NamedTuple):
-    """A transfer not yet started. Smaller sorts first: demand before prefetch, then by urgency, then by age.
+class Order:
+    """A transfer not yet started.
 
     `urgency` of a hint is by default the ordinal of the layer that will read the expert, the order in which
     verification gets there. `asked` is the host time (s) of the order, `layer` the layer that asks.
     """
 
-    kind: int
-    urgency: float
-    asked: float
-    expert: int
-    layer: int
+    __slots__ = ("asked", "expert", "kind", "layer", "urgency")
+
+    def __init__(self, kind: int, urgency: float, asked: float, expert: int, layer: int) -> None:
+        self.kind, self.urgency, self.asked, self.expert, self.layer = kind, urgency, asked, expert, layer

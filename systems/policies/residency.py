@@ -118,18 +118,16 @@ class LayeredLru(Residency):
         full = len(own) >= self.quotas[order.layer]
         if full and (found := spare_hinted(own, order, evictable, held)) is not None:
             return found
-        over = (o for o, quota in zip(self._orders, self.quotas, strict=True) if len(o) > quota and o is not own)
-        found = self._first(over if full else chain(over, (own,)), order, evictable, held)
-        # Readers may pin all of a small layer's experts; a demand then takes what it can get.
-        return self._first(self._orders, order, evictable, held) if found is None and order.kind == DEMAND else found
-
-    @staticmethod
-    def _first(
-        groups: Iterable[OrderedDict[int, None]], order: Order, evictable: Evictable, held: Collection[int]
-    ) -> int | None:
-        for group in groups:
-            if (expert := spare_hinted(group, order, evictable, held)) is not None:
-                return expert
+        for layer, others in enumerate(self._orders):
+            beyond = layer != order.layer and len(others) > self.quotas[layer]
+            if beyond and (found := spare_hinted(others, order, evictable, held)) is not None:
+                return found
+        if not full and (found := spare_hinted(own, order, evictable, held)) is not None:
+            return found
+        if order.kind == DEMAND:  # readers may pin all of a small layer's experts; it then takes what it can get
+            for group in self._orders:
+                if (found := spare_hinted(group, order, evictable, held)) is not None:
+                    return found
         return None
 
 

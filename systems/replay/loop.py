@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from systems.composed import Parts
 from systems.contract.meter import Meter
@@ -17,23 +17,48 @@ from systems.runtime.seats import seated
 
 
 class _Row:
-    """A request that is being replayed: its place in the batch, its record, and the position it has reached."""
+    """A request that is being replayed: its place in the batch, its record, and the position it has reached.
+
+    Attributes:
+        drafted, accepted: tokens of the draft at this position, and how many of them the target confirms.
+        fresh: final tokens that nobody has been told of.
+        unread: final tokens that the draft model has not read.
+    """
 
     def __init__(self, place: int, record: Record) -> None:
-        self.place, self.record, self.lists = place, record, record.lists
-        self.first = record.first
-        self.position = 0
+        lists = record.lists
+        self.place, self.record = place, record
+        self._drafts: list[list[int]] = lists["drafts"]
+        self._agreed: list[int] = lists["agreed"]
+        self._answers: list[list[int]] = lists["answers"]
+        self._hinted: list[list[list[list[int]]]] = lists["hinted"]
+        self._confidences: list[list[list[list[float]]]] = lists["confidences"]
+        self.position = self.drafted = self.accepted = 0
         self.unread = 1
-        """Final tokens that the draft model has not read."""
+        self.fresh: list[int] = [record.first]
 
-    def at(self, name: str) -> Any:
-        """What the trace has under `name` at the row's position."""
-        return self.lists[name][self.position]
+    def draft(self, most: int) -> None:
+        """Propose so many tokens, or as many as the draft had."""
+        tokens = self._drafts[self.position][:most]
+        self.drafted = tokens.index(NOTHING) if NOTHING in tokens else len(tokens)
 
-    def drafted(self, most: int) -> int:
-        """How many of `most` tokens the draft proposes here."""
-        tokens = self.at("drafts")[:most]
-        return tokens.index(NOTHING) if NOTHING in tokens else len(tokens)
+    def hinted(self, token: int, layer: int) -> list[int]:
+        """Experts that a drafted token names."""
+        return self._hinted[self.position][token][layer]
+
+    def confidences(self, token: int, layer: int) -> list[float]:
+        """The router's weights of these experts."""
+        return self._confidences[self.position][token][layer]
+
+    def verify(self) -> None:
+        """Hear which of the drafted tokens are accepted."""
+        self.accepted = min(self._agreed[self.position], self.drafted)
+
+    def advance(self, most: int) -> None:
+        """Go on behind what was accepted of a draft that could have had so many tokens."""
+        self.fresh = self._answers[self.position][: self.accepted + 1]
+        self.unread = 2 if self.accepted == most else 1
+        self.position += self.accepted + 1
 
 
 class Replay:
@@ -78,19 +103,22 @@ class Replay:
             self._listener.decoding()
         self._begun = True
         self._rows += joining
-        self._settle([[] for _ in range(present)] + [[row.first] for row in joining])
+        self._settle()
 
     def _step(self) -> None:
         length = self._drafter.draft_length
         if self._drafter.governor is not None:
             length = self._drafter.governor.choose()
         with self._meter.span("draft"):
-            drafted = [row.drafted(length) for row in self._rows]
+            for row in self._rows:
+                row.draft(length)
             self._draft(length)
-        width = max(drafted) + 1
+        drafted = [row.drafted for row in self._rows]
         with self._meter.span("verify"):
-            self._forward(self._verifying(width))
-        accepted = [min(row.at("agreed"), count) for row, count in zip(self._rows, drafted, strict=True)]
+            self._forward(self._verifying(max(drafted) + 1))
+        for row in self._rows:
+            row.verify()
+        accepted = [row.accepted for row in self._rows]
         with self._meter.span("host"):
             self._cache.end_step()
             self._listener.end_step()
@@ -99,11 +127,9 @@ class Replay:
             if self._drafter.governor is not None:
                 fresh = self._drafter.scheduler.fresh if self._drafter.scheduler is not None else [0] * length
                 self._drafter.governor.observe(length, accepted, fresh)
-            committed = [row.at("answers")[: count + 1] for row, count in zip(self._rows, accepted, strict=True)]
-            for row, count in zip(self._rows, accepted, strict=True):
-                row.unread = 2 if count == length else 1
-                row.position += count + 1
-            self._settle(committed)
+            for row in self._rows:
+                row.advance(length)
+            self._settle()
 
     def _draft(self, length: int) -> None:
         """Let the draft's layers pass, and its hints be heard."""
@@ -119,7 +145,7 @@ class Replay:
             self._pace.draft_layer(tokens)
             if self._depth is None or ordinal == NOTHING or ordinal >= self._depth():
                 continue
-            self._hinting.prefetch(ordinal, distinct([row.at("hinted")[place][ordinal] for row in self._rows]))
+            self._hinting.prefetch(ordinal, distinct([row.hinted(place, ordinal) for row in self._rows]))
 
     def _self_draft(self, length: int) -> None:
         scheduler = self._drafter.scheduler
@@ -131,8 +157,8 @@ class Replay:
             for layer in range(self._header.layers):
                 self._pace.self_layer(self._drafter.self_layer)
                 if scheduler is not None:
-                    chosen = [row.at("hinted")[place][layer] for row in self._rows]
-                    scheduler.routed(layer, chosen, [row.at("confidences")[place][layer] for row in self._rows])
+                    chosen = [row.hinted(place, layer) for row in self._rows]
+                    scheduler.routed(layer, chosen, [row.confidences(place, layer) for row in self._rows])
             if scheduler is not None:
                 scheduler.end_token(place + 1, length)
 
@@ -140,31 +166,34 @@ class Replay:
         """The forward over so many tokens of every row."""
         if len(self._rows) == 1:
             return self._rows[0].record.verifying(self._rows[0].position, width)
-        tokens = [token for row in self._rows for token in row.at("routed")[:width]]
-        return forward(tokens, [token for row in self._rows for token in row.at("ahead")[:width]])
+        tokens, ahead = (
+            [token for row in self._rows for token in row.record.lists[name][row.position][:width]]
+            for name in ("routed", "ahead")
+        )
+        return forward(tokens, ahead)
 
     def _forward(self, layers: Forward) -> None:
         """One pass of the target."""
-        half_layer, expert = self._pace.half_layer, self._pace.expert
-        visit, routed = self._cache.visit, self._listener.routed
+        pace, cache, listener = self._pace, self._cache, self._listener
         tokens = len(layers[0].chosen)
         for layer, routing in enumerate(layers):
-            half_layer(tokens)
-            arriving = visit(layer, routing.needed, routing.parts)
-            routed(layer, routing.ahead, routing.chosen)
+            pace.half_layer(tokens)
+            arriving = cache.visit(layer, routing.needed, routing.parts)
+            listener.routed(layer, routing.ahead, routing.chosen)
             experts = len(routing.needed)
             for _ in arriving:
-                expert(tokens, experts)
+                pace.expert(tokens, experts)
 
-    def _settle(self, committed: Sequence[Sequence[int]]) -> None:
+    def _settle(self) -> None:
         """Hand tokens over, where a row has some, and drop the rows that are done."""
-        going = [
-            not (tokens and self._meter.commit(row.place, tokens))
-            for row, tokens in zip(self._rows, committed, strict=True)
-        ]
+        going = [self._goes_on(row) for row in self._rows]
         if all(going):
             return
         kept = seated(going)
         self._rows = [self._rows[index] for index in kept]
         if self._rows or self._waiting:
             self._listener.keep(kept)
+
+    def _goes_on(self, row: _Row) -> bool:
+        fresh, row.fresh = row.fresh, []
+        return not fresh or not self._meter.commit(row.place, fresh)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 from systems.contract.costs import Costs, Overheads
 
 
-class Clock(Protocol):
+class Clock:
     """What transfers and waits are measured by, in seconds."""
 
-    virtual: bool
+    virtual: bool = False
 
     def now(self) -> float:
         """The time."""
+        raise NotImplementedError
 
     def wait(self, until: float) -> None:
         """Block until then."""
+        raise NotImplementedError
 
     def spend(self, seconds: float) -> None:
         """Computation that takes so long on the machine that the clock belongs to is about to run."""
@@ -30,18 +31,14 @@ class Clock(Protocol):
         """A predictor has named experts."""
 
 
-class WallClock:
-    """This machine's time; computations take what they take."""
+class WallClock(Clock):
+    """This machine's time; computations take what they take, and slow each other as they do."""
 
-    virtual = False
-
-    @staticmethod
-    def now() -> float:
+    def now(self) -> float:
         """Seconds from some start."""
         return time.perf_counter()
 
-    @staticmethod
-    def wait(until: float) -> None:
+    def wait(self, until: float) -> None:
         """Sleep to within the kernel's wake-up error, then yield the processor until the time has come.
 
         `time.sleep` alone overshoots by up to a millisecond, as long as a whole transfer.
@@ -49,26 +46,14 @@ class WallClock:
         while (left := until - time.perf_counter()) > 0:
             time.sleep(left - 4e-4 if left > 8e-4 else 0)
 
-    @staticmethod
-    def spend(seconds: float) -> None:
-        """Nothing: the computation itself takes the time, and so with the others."""
 
-    @staticmethod
-    def carried(records: int) -> None:
-        """Nothing."""
-
-    @staticmethod
-    def hinted() -> None:
-        """Nothing."""
-
-
-class VirtualClock:
+class VirtualClock(Clock):
     """A time that waits and computations push forward. One thread only."""
 
-    virtual = True
-
     def __init__(self, overheads: Overheads | None = None) -> None:
-        self._overheads = overheads or Overheads()
+        overheads = overheads or Overheads()
+        self.virtual = True
+        self._fetch, self._hint = overheads.fetch, overheads.hint
         self.time = 0.0
         self._owed = 0.0
 
@@ -88,11 +73,11 @@ class VirtualClock:
 
     def carried(self, records: int) -> None:
         """So many records cross the link: the computation beside them, or behind them, slows."""
-        self._owed += records * self._overheads.fetch
+        self._owed += records * self._fetch
 
     def hinted(self) -> None:
         """A predictor has named experts: the computation waited for it."""
-        self._owed += self._overheads.hint
+        self._owed += self._hint
 
 
 class Pace:
@@ -100,36 +85,37 @@ class Pace:
 
     def __init__(self, clock: Clock, costs: Costs) -> None:
         self.clock = clock
-        self._half_layer = _Times(costs.target_layer, 0.5)
-        self._draft_layer = _Times(costs.draft_layer)
+        self._target, self._draft = _Times(costs.target_layer), _Times(costs.draft_layer)
 
     def half_layer(self, tokens: int) -> None:
         """Half of a target layer over so many tokens, which runs before its experts are asked for."""
         if self.clock.virtual:
-            self.clock.spend(self._half_layer[tokens])
+            self.clock.spend(self._target.at(tokens) / 2)
 
     def expert(self, tokens: int, experts: int) -> None:
         """One of the `experts` that a target layer needs for so many tokens: together they are its second half."""
         if self.clock.virtual:
-            self.clock.spend(self._half_layer[tokens] / experts)
+            self.clock.spend(self._target.at(tokens) / 2 / experts)
 
     def draft_layer(self, tokens: int) -> None:
         """A layer of the draft model over so many tokens."""
         if self.clock.virtual:
-            self.clock.spend(self._draft_layer[tokens])
+            self.clock.spend(self._draft.at(tokens))
 
     def self_layer(self, seconds: float) -> None:
         """A layer of the target that drafts for itself."""
         self.clock.spend(seconds)
 
 
-class _Times(dict[int, float]):
-    """A share of a table's times by number of tokens, each looked up once."""
+class _Times:
+    """A table's times by number of tokens, each looked up once."""
 
-    def __init__(self, table: Mapping[int, float], share: float = 1.0) -> None:
-        super().__init__()
-        self._table, self._share = table, share
+    def __init__(self, table: Mapping[int, float]) -> None:
+        self._table = table
+        self._known: dict[int, float] = {}
 
-    def __missing__(self, tokens: int) -> float:
-        self[tokens] = seconds = Costs.at(self._table, tokens) * self._share
-        return seconds
+    def at(self, tokens: int) -> float:
+        """Seconds for so many tokens."""
+        if tokens not in self._known:
+            self._known[tokens] = Costs.at(self._table, tokens)
+        return self._known[tokens]

@@ -8,13 +8,13 @@ import torch
 
 from systems.contract.costs import LinkSpec
 from systems.contract.errors import BadInput
-from systems.runtime.clock import Clock, WallClock
+from systems.runtime.clock import WallClock
 from systems.runtime.slots import Slots
 from systems.runtime.store import ExpertStore, RamStore
-from systems.runtime.transport import Arrival
+from systems.runtime.transport import Arrival, Transport
 
 
-class CopyDone:
+class CopyDone(Arrival):
     """An arrival marked by a CUDA event; waiting blocks the host, so that exposed time is measured there."""
 
     def __init__(self, event: torch.cuda.Event) -> None:
@@ -29,7 +29,7 @@ class CopyDone:
         self._event.synchronize()
 
 
-class CudaTransport:
+class CudaTransport(Transport):
     """Copies records from page-locked host memory on a stream of its own.
 
     The store's slab is registered at its exact size, since the caching pinned allocator rounds up to powers
@@ -46,7 +46,7 @@ class CudaTransport:
             raise BadInput("a CUDA device is fed from host memory; set model.store=ram")
         if link is not None:
             raise BadInput("a paced link emulates a device on the host; use hardware=local with a CUDA device")
-        self.clock: Clock = WallClock()
+        super().__init__(WallClock())
         self._source, self._slots = store.slab, slots
         _register(store.slab)
         self._device = slots.slab.device

@@ -111,7 +111,7 @@ class TransferDesk:
             if not self._occupancy.admit(first):
                 self._held_up = True
                 return []
-            self.queue.pop()
+            self.queue.cancel(first.expert)
             self._ledger.moved(1, ahead=False)
             return [first]
         admitted = list[Order]()
@@ -146,10 +146,10 @@ class TransferDesk:
 
     def note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
         """A run has started; its experts arrive then."""
-        for order, arrival in zip(run, arrivals, strict=True):
-            self._occupancy.loading[order.expert] = arrival
+        for place, order in enumerate(run):
+            self._occupancy.loading[order.expert] = arrivals[place]
             if self.hear is not None:
-                self.hear(order, arrival)
+                self.hear(order, arrivals[place])
 
     def first_known(self, experts: set[int]) -> tuple[int, Arrival] | None:
         """Return the first of the experts on their way whose arrival is known."""

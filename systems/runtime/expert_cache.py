@@ -46,7 +46,7 @@ class ExpertCache:
             if self.clock.virtual
             else ThreadedLink(self._desk, transport)
         )
-        self._lock = self._link.lock
+        self._guard = self._link.guard
         self._pending = self._desk.queue.pending
 
     def visit(
@@ -63,7 +63,7 @@ class ExpertCache:
         """
         base = layer * self.experts
         ids, away = [base + expert for expert in needed], list[int]()
-        with self._lock:
+        with self._guard:
             self._link.check()
             if self._pending:
                 self._link.wake()
@@ -88,7 +88,7 @@ class ExpertCache:
             How many of them were neither here nor ordered before.
         """
         self.clock.hinted()
-        with self._lock:
+        with self._guard:
             self._link.check()
             if self._occupancy.streaming:
                 return 0
@@ -105,7 +105,7 @@ class ExpertCache:
         Returns:
             How many experts were neither here nor ordered before.
         """
-        with self._lock:
+        with self._guard:
             self._link.check()
             self._link.wake()
             missing = self._desk.plan(() if self._occupancy.streaming else fetch, hold, self.clock.now())
@@ -114,12 +114,12 @@ class ExpertCache:
 
     def absent(self, experts: Iterable[int]) -> list[int]:
         """Those of the expert ids that have no slot."""
-        with self._lock:
+        with self._guard:
             return [expert for expert in experts if expert not in self.slots.of]
 
     def end_step(self) -> None:
         """Forget the hints of the verification that has ended."""
-        with self._lock:
+        with self._guard:
             self._link.wake()
             self._desk.forget()
 
@@ -127,12 +127,12 @@ class ExpertCache:
         """Let transfers land and write off prefetches that were never used."""
         self.end_step()
         self._settle(list(self._occupancy.loading))
-        with self._lock:
+        with self._guard:
             self._occupancy.write_off()
 
     def enter(self, phase: Phase) -> None:
         """Serve a prompt (streamed past the residents, which it would flush) or decoding from now on."""
-        with self._lock:
+        with self._guard:
             self._ledger.enter(phase)
             if phase == "prefill":
                 self._occupancy.begin_streaming()
@@ -146,12 +146,12 @@ class ExpertCache:
 
     def take_traffic(self) -> Traffic:
         """Return the counts since the last call."""
-        with self._lock:
+        with self._guard:
             return self._ledger.take(self._transport.busy_seconds())
 
     def install(self, experts: Sequence[int]) -> None:
         """Load these expert ids in place of all others, uncounted: how a system starts that has chosen them."""
-        with self._lock:
+        with self._guard:
             pairs = self._occupancy.install(experts)
         for expert, slot in pairs:
             for arrival in self._transport.move(expert, [slot], 0.0):
@@ -203,7 +203,7 @@ class ExpertCache:
 
     def _await_any(self, experts: set[int]) -> int:
         """Block until one of the experts may be read; return it. The link is serial: first ordered, first in."""
-        with self._lock:
+        with self._guard:
             while (found := self._desk.first_known(experts)) is None:
                 self._link.wait()
             expert, arrival = found
@@ -215,17 +215,17 @@ class ExpertCache:
     def _settle(self, experts: Sequence[int]) -> None:
         """Block until none of the experts is queued or on its way."""
         for expert in experts:
-            with self._lock:
+            with self._guard:
                 while self._desk.unknown(expert):
                     self._link.wait()
                 arrival = self._occupancy.loading.get(expert)
             if arrival is not None:
                 arrival.wait()
-                with self._lock:
+                with self._guard:
                     self._occupancy.ready(expert)
 
     def _unpin(self, experts: Sequence[int]) -> None:
-        with self._lock:
+        with self._guard:
             if self._pending:
                 self._link.wake()  # what it did until now, it did while these were read
             if self._transport.asynchronous:

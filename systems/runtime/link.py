@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Protocol
 
 from systems.contract.errors import WorkerDied
 from systems.policies.orders import PREFETCH, Order
-from systems.runtime.clock import Clock, VirtualClock
+from systems.runtime.clock import VirtualClock
 from systems.runtime.desk import TransferDesk
 from systems.runtime.transport import Arrival, Due, Transport
 
@@ -25,13 +24,31 @@ class Stuck(Exception):
     """A wait that cannot end; the message holds the state."""
 
 
-class Link(Protocol):
-    """Carries orders. Its methods, but for `close`, are called by the computing thread that holds the lock."""
+class Guard:
+    """A context for one thread at a time; on a virtual clock there is only one, and no lock."""
 
-    lock: threading.Lock
+    def __init__(self, lock: threading.Lock | None) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if self._lock is not None:
+            self._lock.acquire()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+class Link:
+    """Carries orders. Its methods, but for `close`, are called by the computing thread, inside the guard."""
+
+    def __init__(self, desk: TransferDesk, transport: Transport, lock: threading.Lock | None) -> None:
+        self.guard = Guard(lock)
+        self._desk, self._transport, self._pending = desk, transport, desk.queue.pending
 
     def wake(self) -> None:
         """Look for something to carry: there may be an order, a slot for one, or time may have passed."""
+        raise NotImplementedError
 
     def wait(self) -> None:
         """Block until something has moved.
@@ -40,6 +57,7 @@ class Link(Protocol):
             WorkerDied: the thread failed; its error is the cause.
             Stuck: nothing can move, or nothing does.
         """
+        raise NotImplementedError
 
     def check(self) -> None:
         """Raise `WorkerDied` if nothing will be carried any more."""
@@ -48,14 +66,13 @@ class Link(Protocol):
         """End; idempotent."""
 
 
-class VirtualLink:
+class VirtualLink(Link):
     """Moved by whoever calls, on a clock that only moves when it is told to."""
 
     def __init__(self, desk: TransferDesk, transport: Transport, loading: dict[int, Arrival | None]) -> None:
-        self.lock = threading.Lock()
-        self._desk, self._transport, self._loading = desk, transport, loading
+        super().__init__(desk, transport, None)
         assert isinstance(transport.clock, VirtualClock)
-        self._clock, self._pending = transport.clock, desk.queue.pending
+        self._clock, self._loading = transport.clock, loading
 
     def wake(self) -> None:
         """Start what the link would have started until now."""
@@ -74,12 +91,6 @@ class VirtualLink:
             raise Stuck(f"nothing can move: {self._desk.describe()}")
         self._clock.wait(min(later))
 
-    def check(self) -> None:
-        """Nobody to die."""
-
-    def close(self) -> None:
-        """Nothing to end."""
-
     def _carry(self) -> bool:
         """Start the next transfer; False where no slot can be had."""
         run = self._desk.admit()
@@ -91,7 +102,7 @@ class VirtualLink:
         return True
 
 
-class ThreadedLink:
+class ThreadedLink(Link):
     """A thread that carries one I/O call at a time, until closed.
 
     It only blocks in calls that release the interpreter lock (waits and copies); a polling one would slow the
@@ -100,12 +111,10 @@ class ThreadedLink:
     """
 
     def __init__(self, desk: TransferDesk, transport: Transport) -> None:
-        self.lock = threading.Lock()
-        self._desk, self._transport = desk, transport
-        self._clock: Clock = transport.clock
-        self._pending = desk.queue.pending
-        self._work = threading.Condition(self.lock)
-        self._moved = threading.Condition(self.lock)
+        self._lock = threading.Lock()
+        super().__init__(desk, transport, self._lock)
+        self._work = threading.Condition(self._lock)
+        self._moved = threading.Condition(self._lock)
         self._idle = self._closed = False
         self._failure: BaseException | None = None
         self._carrier = threading.Thread(target=self._serve, name="expert-link", daemon=True)
@@ -142,7 +151,7 @@ class ThreadedLink:
 
     def close(self) -> None:
         """End the thread."""
-        with self.lock:
+        with self._lock:
             self._closed = True
             self._work.notify_all()
         self._carrier.join()
@@ -151,11 +160,11 @@ class ThreadedLink:
         try:
             while (run := self._next_run()) is not None:
                 arrivals = self._desk.move(run, self._transport)
-                with self.lock:
+                with self._lock:
                     self._desk.note(run, arrivals)
                     self._moved.notify_all()
         except BaseException as error:
-            with self.lock:
+            with self._lock:
                 self._failure = error
                 self._moved.notify_all()
 
@@ -165,11 +174,11 @@ class ThreadedLink:
         What crosses the link next is decided when the link is free, not before: a demand overtakes all
         prefetches that have not started.
         """
-        with self.lock:
+        with self._lock:
             while not self._closed:
                 if not self._pending:
                     self._sleep()
-                elif (delay := self._transport.free_at - self._clock.now()) > 0:
+                elif (delay := self._transport.free_at - self._transport.clock.now()) > 0:
                     self._work.wait(delay)
                 elif run := self._desk.admit():
                     return run

@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from systems.policies.orders import DEMAND, PREFETCH, Order
+from systems.policies.orders import DEMAND, Order
 
 
 class TransferQueue:
-    """A priority queue whose entries can be upgraded and cancelled. Not thread-safe; its owner holds a lock.
+    """Demands first, as they come; then prefetches by urgency, of equals the older first.
+
+    Orders can be upgraded and cancelled. Not thread-safe; its owner holds a lock.
 
     Attributes:
         pending: orders by expert.
@@ -17,20 +19,20 @@ class TransferQueue:
 
     def __init__(self) -> None:
         self.pending: dict[int, Order] = {}
-        self._heap: list[Order] = []
-        self._ahead = 0
-        """How many of the pending are prefetches."""
+        self._demands: dict[int, Order] = {}
+        self._ranks: list[tuple[float, float, int]] = []
+        """A heap of prefetches as `_rank` has them; some have been cancelled or replaced since."""
 
     def push(self, order: Order) -> None:
         """Add an order, or replace the pending one of the same expert; a prefetch never replaces a demand."""
-        known = self.pending.get(order.expert)
-        if known is not None:
-            if known.kind == DEMAND:
-                return
-            self._ahead -= 1
-        self._ahead += order.kind == PREFETCH
-        self.pending[order.expert] = order
-        heapq.heappush(self._heap, order)
+        expert = order.expert
+        if order.kind == DEMAND:
+            self._demands[expert] = order
+        elif expert in self._demands:
+            return
+        else:
+            heapq.heappush(self._ranks, _rank(order))
+        self.pending[expert] = order
 
     def replan(self, orders: Mapping[int, Order]) -> int:
         """Let these prefetches, by expert, take the place of all others; a pending demand stays.
@@ -43,37 +45,36 @@ class TransferQueue:
             del self.pending[expert]
         planned = {expert: order for expert, order in orders.items() if expert not in self.pending}
         self.pending |= planned
-        self._ahead = len(planned)
-        self._heap = list(self.pending.values())
-        heapq.heapify(self._heap)
+        self._ranks = [_rank(order) for order in planned.values()]
+        heapq.heapify(self._ranks)
         return sum(expert not in planned for expert in before)
 
     def cancel(self, expert: int) -> None:
         """Withdraw the order of an expert; it must be pending."""
-        self._ahead -= self.pending.pop(expert).kind == PREFETCH
+        del self.pending[expert]
+        self._demands.pop(expert, None)
 
     def prefetches(self, layer: int | None = None) -> list[int]:
         """Experts with a pending prefetch, of one layer or of all."""
-        if not self._ahead:
+        if len(self.pending) == len(self._demands):
             return []
         return [
-            order.expert
-            for order in self.pending.values()
-            if order.kind == PREFETCH and (layer is None or order.layer == layer)
+            expert
+            for expert, order in self.pending.items()
+            if order.kind != DEMAND and (layer is None or order.layer == layer)
         ]
 
     def peek(self) -> Order | None:
-        """Return the most urgent order, None if the queue is empty."""
-        heap, pending = self._heap, self.pending
-        while heap and pending.get(heap[0].expert) is not heap[0]:
-            heapq.heappop(heap)
-        return heap[0] if heap else None
-
-    def pop(self) -> None:
-        """Withdraw the order that `peek` has just returned."""
-        order = heapq.heappop(self._heap)
-        del self.pending[order.expert]
-        self._ahead -= order.kind == PREFETCH
+        """Return the order that travels next, None if there is none."""
+        for demand in self._demands.values():
+            return demand
+        while self._ranks:
+            urgency, asked, expert = self._ranks[0]
+            order = self.pending.get(expert)
+            if order is not None and order.urgency == urgency and order.asked == asked:
+                return order
+            heapq.heappop(self._ranks)
+        return None
 
     def neighbours(self, first: Order, batch: int) -> list[Order]:
         """Return a pending prefetch with up to `batch - 1` others that can share its I/O call.
@@ -92,4 +93,9 @@ class TransferQueue:
 
     def _mate(self, first: Order, expert: int) -> Order | None:
         order = self.pending.get(expert)
-        return order if order and (order.kind, order.layer) == (first.kind, first.layer) else None
+        return order if order is not None and order.kind == first.kind and order.layer == first.layer else None
+
+
+def _rank(order: Order) -> tuple[float, float, int]:
+    """What prefetches are sorted by."""
+    return order.urgency, order.asked, order.expert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 
-from systems.runtime.clock import WallClock
 from systems.runtime.decoder import Decoder
 from systems.runtime.experts import Mixer
 from systems.runtime.pair import Pair
@@ -69,10 +69,10 @@ def medians(actions: Sequence[Callable[[], object]]) -> list[float]:
     times: list[list[float]] = [[] for _ in actions]
     for action in actions:
         action()
-    end = WallClock.now() + _SECONDS * len(actions)
-    while WallClock.now() < end:
+    end = time.perf_counter() + _SECONDS * len(actions)
+    while time.perf_counter() < end:
         for action, taken in zip(actions, times, strict=True):
-            start = WallClock.now()
+            start = time.perf_counter()
             action()
-            taken.append(WallClock.now() - start)
+            taken.append(time.perf_counter() - start)
     return [statistics.median(taken) for taken in times]

@@ -7,7 +7,7 @@ the transfer times of a named one, and DMA on a CUDA copy stream (`cuda.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from systems.contract.costs import LinkSpec
 from systems.runtime.clock import Clock
@@ -17,17 +17,21 @@ if TYPE_CHECKING:  # of a replay nothing is moved
     from systems.runtime.store import ExpertStore
 
 
-class Arrival(Protocol):
+class Arrival:
     """The moment from which a transferred record may be read."""
+
+    __slots__ = ()
 
     def done(self) -> bool:
         """Whether that moment has passed."""
+        raise NotImplementedError
 
     def wait(self) -> None:
         """Block until it has."""
+        raise NotImplementedError
 
 
-class Due:
+class Due(Arrival):
     """An arrival at a point of a clock, in seconds; `began` is when the link turned to it."""
 
     __slots__ = ("_clock", "at", "began")
@@ -44,7 +48,7 @@ class Due:
         self._clock.wait(self.at)
 
 
-class Transport(Protocol):
+class Transport:
     """Moves records between the store and the slots it was made for.
 
     Attributes:
@@ -52,12 +56,15 @@ class Transport(Protocol):
         asynchronous: whether slots may still be read when the call that computes from them has returned.
     """
 
-    clock: Clock
-    asynchronous: bool
+    asynchronous: bool = False
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
     @property
     def free_at(self) -> float:
         """Earliest time (s) at which another transfer can start; 0 if at once."""
+        raise NotImplementedError
 
     def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
         """Move the records `first, first + 1, ...` into the slots `into` with one I/O call.
@@ -65,15 +72,17 @@ class Transport(Protocol):
         Args:
             asked: when the first of them was ordered (s); a paced transfer cannot start earlier.
         """
+        raise NotImplementedError
 
     def released(self, slots: Sequence[int]) -> None:
         """The computation that reads these slots has been submitted; they may be overwritten after it."""
 
     def busy_seconds(self) -> float:
         """Time the link has spent moving records."""
+        raise NotImplementedError
 
 
-class PacedLink:
+class PacedLink(Transport):
     """A link of a given bandwidth, on which records of one size arrive by a clock; moves nothing itself.
 
     A transfer of n records starts at `max(asked, link free)` and its records arrive at
@@ -81,13 +90,15 @@ class PacedLink:
     that sleeping errors never add up.
     """
 
-    asynchronous = False
-
     def __init__(self, link: LinkSpec, record_bytes: int, clock: Clock) -> None:
-        self.clock = clock
+        super().__init__(clock)
         self._latency, self._record = link.latency, record_bytes / link.bandwidth
-        self.free_at = 0.0
-        self._busy = 0.0
+        self._free_at = self._busy = 0.0
+
+    @property
+    def free_at(self) -> float:
+        """When the last transfer ends."""
+        return self._free_at
 
     def move(self, first: int, into: Sequence[int], asked: float, copied: float = 0.0) -> list[Arrival]:
         """Arrive by the clock alone; see `Transport`.
@@ -95,36 +106,32 @@ class PacedLink:
         Args:
             copied: when the records' real copies had ended (s); late ones push the link back.
         """
-        start = asked if asked > self.free_at else self.free_at
+        start = max(asked, self._free_at)
         ready, arrivals = start + self._latency, list[Arrival]()
         began = start
         for _ in into:
             ready += self._record
-            due = ready if ready > copied else copied
+            due = max(ready, copied)
             arrivals.append(Due(due, self.clock, began))
             began = due
-        self.free_at = due
+        self._free_at = due
         self._busy += due - start
         return arrivals
-
-    def released(self, slots: Sequence[int]) -> None:
-        """Nobody reads."""
 
     def busy_seconds(self) -> float:
         """Sum of transfer durations (s)."""
         return self._busy
 
 
-class HostTransport:
+class HostTransport(Transport):
     """Copies into host slots; with a `LinkSpec`, records arrive when a link of that bandwidth would have brought them.
 
     A copy that is slower than the pace pushes the link back, unless the clock is virtual: then only the pace counts.
     """
 
-    asynchronous = False
-
     def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None, clock: Clock) -> None:
-        self._store, self._raw, self.clock = store, slots.raw, clock
+        super().__init__(clock)
+        self._store, self._raw = store, slots.raw
         self._paced = PacedLink(link, store.shape.record_bytes(store.dtype), clock) if link is not None else None
         self._busy = 0.0
 
@@ -137,9 +144,6 @@ class HostTransport:
             return self._paced.move(first, into, asked, 0.0 if self.clock.virtual else copied)
         self._busy += copied - start
         return [Due(copied, self.clock, start)] * len(into)
-
-    def released(self, slots: Sequence[int]) -> None:
-        """Nothing to note: on the host, computation has ended when it returns."""
 
     @property
     def free_at(self) -> float:
