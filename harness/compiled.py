@@ -1,4 +1,4 @@
-"""Replays at twice the speed: a copy of `systems` whose busiest modules are compiled with mypyc.
+"""Replays at three times the speed: a copy of `systems` whose busiest modules are compiled with mypyc.
 
     python -m harness.compiled    # needs a C compiler; half a minute
     PYTHONPATH=build/compiled python -P -m harness.grid replay=traces/bench

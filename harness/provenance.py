@@ -139,6 +139,9 @@ def _cpu() -> str:
 
 
 def _gpu() -> list[dict[str, Any]]:
+    drivers = [Path("/dev") / name for name in ("nvidiactl", "kfd", "dxg")]
+    if sys.platform == "linux" and not any(driver.exists() for driver in drivers):
+        return []  # torch would say so too, but takes a second to load
     import torch
 
     if not torch.cuda.is_available():

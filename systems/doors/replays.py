@@ -39,12 +39,13 @@ def recorded_pair(folder: Path, config: ModelConfig, root: Path) -> ModelPair:
     """Return what a recording knows of the pair of a config: all but its weights, which are not loaded.
 
     Raises:
-        BadInput: there is no recording, or a file of the pair is missing.
+        BadInput: there is no recording or not all of it, or a file of weights is missing.
     """
     from systems.replay.pair import RecordedPair
     from systems.replay.store import TraceFolder
 
-    return RecordedPair(config, root, TraceFolder(folder).header)
+    recording = TraceFolder(folder)
+    return RecordedPair(config, root, recording.header, recording.tokenizer)
 
 
 def imagine_traces(

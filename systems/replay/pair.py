@@ -5,45 +5,53 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from systems.contract.config import ModelConfig
 from systems.replay.trace import Header
-from systems.runtime.model_files import Tokenized, fingerprint, overrides
+from systems.runtime.model_files import Tokenized, check_top_k, fingerprint
+
+NUMBERS = ("own_top_k", "vocab_size", "context_length")
+"""Facts of a header that are not a pair's own description."""
 
 
 class RecordedPair(Tokenized):
-    """`systems.contract.pair.ModelPair` over a trace's header and the model folders that a config names.
+    """`systems.contract.pair.ModelPair` over a recording; neither weights nor configs are loaded.
 
-    Nothing is loaded but the tokenizer and the target's own config. `describe` tells which weights are in the folders
-    now, so that a trace of others can be told.
+    `describe` tells which weights are in the folders now, so that a recording of others can be told. Where there are no
+    folders, a model of the recorded name is taken to be the recorded one.
+
+    Args:
+        root: what the paths of the config are relative to.
+        tokenizer: as `Tokenized.save_tokenizer` wrote it.
 
     Raises:
-        BadInput: a file is missing.
+        BadInput: a file of weights is missing, or `model.top_k` is out of range.
     """
 
     device = "cpu"
 
-    def __init__(self, config: ModelConfig, root: Path, header: Header) -> None:
-        from transformers import AutoConfig
-
-        super().__init__(root / config.tokenizer)
-        found = {
-            "target": fingerprint(root / config.target),
-            "draft": fingerprint(root / config.draft) if config.draft else None,
-        }
-        numbers = overrides(config, header.experts)
-        target: Any = AutoConfig.from_pretrained(root / config.target, local_files_only=True, **numbers)
+    def __init__(self, config: ModelConfig, root: Path, header: Header, tokenizer: Path) -> None:
+        super().__init__(Tokenizer.from_file(str(tokenizer)))
+        check_top_k(config, header.experts)
+        facts = header.facts
         self.name = config.name
-        self.vocab_size: int = target.vocab_size
-        self.context_length: int = target.max_position_embeddings
-        self.top_k: int = target.num_experts_per_tok
+        self.vocab_size: int = facts["vocab_size"]
+        self.context_length: int = facts["context_length"]
+        self.top_k: int = config.top_k or facts["own_top_k"]
         self.num_layers, self.num_experts = header.layers, header.experts
         self.record_bytes = header.record_bytes
         self.expert_bytes = header.expert_bytes
-        self.draft_bytes: int = header.facts["draft_bytes"]
-        self.non_expert_bytes: int = header.facts["non_expert_bytes"]
+        self.draft_bytes: int = facts["draft_bytes"]
+        self.non_expert_bytes: int = facts["non_expert_bytes"]
         self.stop_tokens = frozenset(header.stop_tokens)
         here = {"name": config.name, "dtype": config.dtype, "store": config.store, "top_k": self.top_k}
-        self._facts = header.facts | found | here
+        self._facts = {name: fact for name, fact in facts.items() if name not in NUMBERS} | here
+        for role, folder in (("target", config.target), ("draft", config.draft)):
+            if folder and (root / folder).is_dir():
+                self._facts[role] = fingerprint(root / folder)
+            elif not folder or config.name != facts["name"]:
+                self._facts[role] = None
 
     def describe(self) -> dict[str, Any]:
         """What was recorded, and what the folders hold."""

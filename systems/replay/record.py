@@ -75,8 +75,20 @@ def _header(pair: Pair, part: str, drafter: Drafter) -> Header:
         record_bytes=pair.record_bytes,
         draft_bytes=drafter.fast_bytes,
         stop_tokens=sorted(pair.stop_tokens),
-        facts=pair.describe(),
+        facts=pair.describe() | _numbers(pair),
     )
+
+
+def _numbers(pair: Pair) -> dict[str, Any]:
+    """What is known of a pair apart from who it is; `own_top_k` is what its config says when nothing replaces it."""
+    from transformers import AutoConfig
+
+    own: Any = AutoConfig.from_pretrained(pair.config.target, local_files_only=True)
+    return {
+        "own_top_k": own.num_experts_per_tok,
+        "vocab_size": pair.vocab_size,
+        "context_length": pair.context_length,
+    }
 
 
 class _OneByOne(Chooser):

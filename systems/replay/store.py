@@ -1,4 +1,4 @@
-"""The traces of one recording: a folder with one file per drafter, and the costs measured beside them."""
+"""One recording: a folder with a trace per drafter, the tokenizer, and the costs measured beside them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from systems.replay.trace import Header, Trace
 
 if TYPE_CHECKING:
     from systems.runtime.pair import Pair
+
+
+TOKENIZER = "tokenizer.json"
 
 
 class TraceFolder:
@@ -37,6 +40,18 @@ class TraceFolder:
     def header(self) -> Header:
         """What one of the traces was recorded from; of the models all say the same."""
         return trace_file.read_header(self._path("none"))
+
+    @property
+    def tokenizer(self) -> Path:
+        """The file of the tokenizer that the models were recorded with.
+
+        Raises:
+            BadInput: it is missing.
+        """
+        path = self._folder / TOKENIZER
+        if not path.is_file():
+            raise BadInput(f"`replay` {self._folder} has lost its {TOKENIZER}; record it again")
+        return path
 
     @property
     def record_bytes(self) -> int:
@@ -121,4 +136,5 @@ def record_folder(
     folder.mkdir(parents=True, exist_ok=True)
     for drafter in drafters:
         trace_file.save(record(pair, dict(drafter), requests), folder / f"{drafter['part']}.npz")
+    pair.save_tokenizer(folder / TOKENIZER)
     costs.write(folder, measured)

@@ -23,7 +23,7 @@ Ids = NDArray[np.int16]
 NOTHING = -1
 """Fills what a shorter draft leaves empty."""
 UNKNOWN_DRAFT = "drafter.part=resident_self drafts with what happens to be pinned, which a trace cannot tell"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ arithmetic alone gives the byte ranges of each expert and nothing has to be rewr
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 
 from systems.contract.errors import BadInput
+from systems.runtime.weight_files import checkpoint_files, read_header
 
 _EXPERT_TENSOR = re.compile(r"layers\.(\d+)\.(?:.+\.)?experts\.(\d+)\.(gate_proj|up_proj|down_proj|w1|w2|w3)\.weight$")
 _MATRIX = {"gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
@@ -69,26 +68,6 @@ class ExpertIndex:
     ranges: tuple[dict[str, ByteRange], ...]
 
 
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a checkpoint folder, all present.
-
-    Raises:
-        BadInput: the folder or one of the files it lists is missing.
-    """
-    if not folder.is_dir():
-        raise BadInput(f"model folder {folder} does not exist; check `model.target` and `model.draft`")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
-    files = [folder / name for name in names]
-    for file in files:
-        if not file.is_file():
-            raise BadInput(f"weights file {file} is missing; restore it, or `make models` rebuilds ours")
-    return files
-
-
 def index_experts(folder: Path) -> ExpertIndex:
     """Index the routed experts of a checkpoint.
 
@@ -114,26 +93,6 @@ def index_experts(folder: Path) -> ExpertIndex:
     if not found:
         raise BadInput(f"{folder} holds no routed experts; `model.target` must be a Mixture-of-Experts checkpoint")
     return _assemble(folder, found, shapes, dtypes)
-
-
-def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """Return the tensors of a safetensors file by name and the offset at which their data starts.
-
-    Raises:
-        BadInput: the header cannot be read or points past the end of the file.
-    """
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length)) if length < size else {}
-    except (struct.error, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadInput(f"weights file {file} is corrupted (unreadable header); restore it") from error
-    header.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in header.values()), default=size)
-    if 8 + length + end > size:
-        raise BadInput(f"weights file {file} is truncated: {size} bytes, its header asks for {8 + length + end}")
-    return header, 8 + length
 
 
 def as_memory(tensor: torch.Tensor) -> memoryview:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
-from systems.runtime.checkpoint import checkpoint_files, read_header
+from systems.runtime.weight_files import checkpoint_files, read_header
 
 CHECKSUMS = "SHA256SUMS"
 
@@ -17,37 +19,46 @@ CHECKSUMS = "SHA256SUMS"
 class Tokenized:
     """A model as far as texts go: what a loaded pair and a recorded one have in common.
 
-    Raises:
-        BadInput: the tokenizer's file is missing.
+    Args:
+        tokenizer: the part of a transformers tokenizer that does the work, and can be kept beside a recording.
     """
 
-    def __init__(self, tokenizer: Path) -> None:
-        from transformers import AutoTokenizer
-
-        if not (tokenizer / "tokenizer.json").is_file():
-            raise BadInput(f"tokenizer {tokenizer / 'tokenizer.json'} is missing; check `model.tokenizer`")
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt."""
-        return list(self.tokenizer(text)["input_ids"])
+        return list(self._tokenizer.encode(text).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of token ids, special tokens skipped."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def save_tokenizer(self, file: Path) -> None:
+        """Write what `Tokenizer.from_file` reads."""
+        self._tokenizer.save(str(file))
+
+
+def check_top_k(config: ModelConfig, experts: int) -> None:
+    """Refuse more experts per token than a layer has.
+
+    Raises:
+        BadInput: `model.top_k` is out of range.
+    """
+    if config.top_k is not None and not 1 <= config.top_k <= experts:
+        raise BadInput(f"`model.top_k` is {config.top_k}; a token can use 1 to {experts} experts of a layer")
 
 
 def overrides(config: ModelConfig, experts: int) -> dict[str, Any]:
     """Return what replaces values of a target's own config.
 
     Raises:
-        BadInput: `model.top_k` is out of range.
+        BadInput: as `check_top_k`.
     """
-    if config.top_k is None:
-        return {}
-    if not 1 <= config.top_k <= experts:
-        raise BadInput(f"`model.top_k` is {config.top_k}; a token can use 1 to {experts} experts of a layer")
-    return {"num_experts_per_tok": config.top_k}
+    check_top_k(config, experts)
+    return {} if config.top_k is None else {"num_experts_per_tok": config.top_k}
 
 
 def check_vocabulary(target_path: Path, target: Any, draft_path: Path | None, draft: Any) -> None:

@@ -29,7 +29,8 @@ class Pair(Tokenized):
     """
 
     def __init__(self, config: ModelConfig, target: Any, draft: Any, tokenizer: Path, store: ExpertStore) -> None:
-        super().__init__(tokenizer)
+        self.tokenizer = _load_tokenizer(tokenizer)
+        super().__init__(self.tokenizer.backend_tokenizer)
         self.name, self.config = config.name, config
         self.target, self.draft, self.store = target, draft, store
         self.port = ExpertPort()
@@ -128,6 +129,14 @@ def _load_target(path: Path, dtype: torch.dtype, device: str, overrides: dict[st
 
     with experts_left_out(AutoConfig.from_pretrained(path, local_files_only=True)):
         return load_model(path, dtype, device, overrides)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer.json").is_file():
+        raise BadInput(f"tokenizer {folder / 'tokenizer.json'} is missing; check `model.tokenizer`")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load_model(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any] | None = None) -> Any:

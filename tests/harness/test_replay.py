@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +16,12 @@ ROOT = Path(__file__).parents[2]
 SHORT = ("dataset.limit=1", "measure.max_new_tokens=6", "measure.warmup=1", "systems=[resident,offload,sp_moe]")
 
 
+def _places(folder: Path) -> list[str]:
+    return [f"replay={folder / 'traces'}", f"runs={folder / 'runs'}"]
+
+
 def _run(module: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        module,
-        *SHORT,
-        f"replay={folder / 'traces'}",
-        f"runs={folder / 'runs'}",
-        *arguments,
-    ]
+    command = [sys.executable, "-m", module, *SHORT, *_places(folder), *arguments]
     return subprocess.run(
         command, cwd=ROOT, text=True, capture_output=True, timeout=200, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -44,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("replay")
     ran = _run("harness.record", made)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert sorted(path.name for path in (made / "traces").iterdir()) == ["costs.json", "model.npz"]
+    assert sorted(path.name for path in (made / "traces").iterdir()) == ["costs.json", "model.npz", "tokenizer.json"]
     return made
 
 
@@ -57,6 +54,21 @@ def test_a_replay_gives_the_same_rows_every_time_and_says_what_it_is(folder: Pat
     assert all(row["replayed"] and row["emulated"] and row["status"] == "ok" for row in first)
     assert all(row["metrics"]["exact_match"]["value"] == 1 for row in first)
     assert "(emulated, replayed)" in (folder / "first" / "table.md").read_text()
+
+
+def test_a_replay_needs_neither_models_nor_what_computes_with_them(folder: Path) -> None:
+    blocked = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys(("torch", "transformers"), None))
+sys.argv = ["harness", *{[*SHORT, *_places(folder)]!r}, "output=null", "resume=false", "model.target=nowhere",
+            "model.draft=nowhere", "model.tokenizer=nowhere"]
+runpy.run_module("harness", run_name="__main__")
+"""
+    ran = subprocess.run([sys.executable, "-c", blocked], cwd=ROOT, text=True, capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    ran = _run("harness", folder, "output=null", "model.target=nowhere", "model.name=other")
+    assert ran.returncode == 2
+    assert "was recorded with another target than other's" in ran.stderr
 
 
 def test_another_budget_and_link_need_no_other_trace(folder: Path) -> None:
@@ -92,6 +104,11 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     ran = _run("harness.record", folder, "replay=null")
     assert ran.returncode == 2
     assert "set e.g. replay=traces/bench" in ran.stderr + ran.stdout
+    incomplete = tmp_path / "traces"
+    shutil.copytree(folder / "traces", incomplete, ignore=shutil.ignore_patterns("tokenizer.json"))
+    ran = _run("harness", tmp_path)
+    assert ran.returncode == 2
+    assert "has lost its tokenizer.json; record it again" in ran.stderr
 
 
 def test_a_live_cell_calibrates_the_recording(folder: Path) -> None:

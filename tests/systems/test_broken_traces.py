@@ -78,7 +78,7 @@ def test_a_damaged_trace_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"version": 0}, "has version 0, 1 is read"),
+        ({"version": 0}, "has version 0, 2 is read"),
         ({"layers": 4}, r"request synthetic/0: `prompt_routed` has the shape \(4, 3, 2\), its header says \(4, 4, 2\)"),
         ({"draft_length": 3}, r"`drafts` has the shape \(5, 2\), its header says \(5, 3\)"),
         ({"experts": 5}, r"names expert 7, its header says there are 5"),

@@ -98,10 +98,12 @@ def test_other_draft_lengths_and_cutoffs_need_no_new_trace(
     assert live == replayed
 
 
-def test_a_recording_knows_of_the_models_what_they_say(pair: Pair, traces: Traces, root: Path) -> None:
+def test_a_recording_knows_of_the_models_what_they_say(pair: Pair, traces: Traces, root: Path, tmp_path: Path) -> None:
     """All but the weights, which it does not load; and what plain greedy decoding makes of each request."""
     trace, batch = traces.of("model"), batch_of(3)
-    found = RecordedPair(pair.config, root, trace.header)
+    tokenizer = tmp_path / "tokenizer.json"
+    pair.save_tokenizer(tokenizer)
+    found = RecordedPair(pair.config, root, trace.header, tokenizer)
     numbers = ("vocab_size", "context_length", "num_layers", "num_experts", "top_k", "record_bytes", "expert_bytes")
     for name in ("name", *numbers, "draft_bytes", "non_expert_bytes", "stop_tokens", "device"):
         assert getattr(found, name) == getattr(pair, name), name
@@ -111,6 +113,11 @@ def test_a_recording_knows_of_the_models_what_they_say(pair: Pair, traces: Trace
     assert found.decode(batch[0].prompt) == text
     (outputs, *_), _ = both(SYSTEMS["offload"], pair, trace, batch)
     assert [trace.of(request).greedy for request in batch] == outputs
+
+    absent = dataclasses.replace(pair.config, target="nowhere", draft="nowhere")
+    assert RecordedPair(absent, root, trace.header, tokenizer).describe() == pair.describe()
+    renamed = RecordedPair(dataclasses.replace(absent, name="other"), root, trace.header, tokenizer).describe()
+    assert renamed["target"] is renamed["draft"] is None, "who knows which weights that would be"
 
 
 def test_a_trace_says_what_it_cannot_replay(pair: Pair, traces: Traces, tmp_path: Path) -> None:

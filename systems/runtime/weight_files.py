@@ -1,0 +1,50 @@
+"""The safetensors files of a checkpoint folder: which there are, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from systems.contract.errors import BadInput
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a checkpoint folder, all present.
+
+    Raises:
+        BadInput: the folder or one of the files it lists is missing.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"model folder {folder} does not exist; check `model.target` and `model.draft`")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    else:
+        names = ["model.safetensors"]
+    files = [folder / name for name in names]
+    for file in files:
+        if not file.is_file():
+            raise BadInput(f"weights file {file} is missing; restore it, or `make models` rebuilds ours")
+    return files
+
+
+def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return the tensors of a safetensors file by name and the offset at which their data starts.
+
+    Raises:
+        BadInput: the header cannot be read or points past the end of the file.
+    """
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length)) if length < size else {}
+    except (struct.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadInput(f"weights file {file} is corrupted (unreadable header); restore it") from error
+    header.pop("__metadata__", None)
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=size)
+    if 8 + length + end > size:
+        raise BadInput(f"weights file {file} is truncated: {size} bytes, its header asks for {8 + length + end}")
+    return header, 8 + length
