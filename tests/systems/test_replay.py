@@ -19,7 +19,9 @@ from tests.systems.test_exactness import Checked, copies
 from tests.systems.tiny import COSTS as PLAIN_COSTS
 from tests.systems.tiny import LOSSLESS, SYSTEMS, requests
 
-COSTS = dataclasses.replace(PLAIN_COSTS, overheads=Overheads(fetch=3e-4, hint=2e-4))
+COSTS = dataclasses.replace(
+    PLAIN_COSTS, draft_layer={1: 5e-4, 2: 8e-4, 6: 1e-3}, overheads=Overheads(fetch=3e-4, hint=2e-4)
+)
 LINK = LinkSpec(bandwidth=20e6, latency=2e-5, remote_token=2e-4, virtual=True)
 WARM_UP = [dataclasses.replace(request, id=f"warm-{request.id}") for request in requests(2, 8, seed=77)]
 

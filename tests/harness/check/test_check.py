@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.check import CheckConfig, check
+from harness.check import CheckConfig, check, main
 from harness.config import BenchConfig, DatasetConfig, Emulated, HardwareConfig, MeasureConfig
 from harness.generation import Generation
 from harness.hardware import predict
 from harness.meter import RecordingMeter
+from harness.provenance import ROOT
 from systems.api import BadInput, ModelConfig
 from systems.policies import residency
 from systems.policies.hinting import Hinting
@@ -59,6 +61,14 @@ def test_unchanged_code_passes(checked: Checked, config: CheckConfig) -> None:
     assert found["acceptance"]
     assert found["counts"]["decode on_time"] > 0  # what is checked has prefetches in it
     assert found["counts"]["decode evictions"] > 0
+
+
+def test_what_is_published_passes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make check`: recording and baseline in the repository are of this code."""
+    monkeypatch.setattr(sys, "argv", ["harness.check"])
+    monkeypatch.chdir(ROOT)
+    assert main() == 0, capsys.readouterr()
+    assert "ok: every count is as it was" in capsys.readouterr().out
 
 
 def test_a_prefetcher_turned_off_is_found(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:

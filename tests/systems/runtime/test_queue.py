@@ -36,6 +36,14 @@ def test_an_order_is_upgraded_once_and_never_downgraded() -> None:
     assert drained(queue) == [2, 1]
 
 
+def test_a_prefetch_that_is_asked_for_again_goes_by_what_was_said_last() -> None:
+    queue = filled(prefetch(1, need=0), prefetch(2, need=1), prefetch(3, need=2))
+    queue.push(prefetch(1, need=5, asked=1.0))
+    queue.cancel(3)
+    queue.push(prefetch(3, need=2))
+    assert drained(queue) == [2, 3, 1]
+
+
 def test_cancelled_orders_never_come_up() -> None:
     queue = filled(prefetch(1), prefetch(2))
     queue.cancel(1)
