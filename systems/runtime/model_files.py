@@ -38,7 +38,7 @@ class Tokenized:
 
     def save_tokenizer(self, file: Path) -> None:
         """Write what `Tokenizer.from_file` reads."""
-        self._tokenizer.save(str(file))
+        self._tokenizer.save(str(file), pretty=False)
 
 
 def check_top_k(config: ModelConfig, experts: int) -> None:
