@@ -8,11 +8,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from systems.contract.config import ModelConfig
+from systems.contract.errors import BadInput
 from systems.replay.trace import Header
 from systems.runtime.model_files import Tokenized, check_top_k, fingerprint
-
-NUMBERS = ("own_top_k", "vocab_size", "context_length")
-"""Facts of a header that are not a pair's own description."""
 
 
 class RecordedPair(Tokenized):
@@ -26,19 +24,18 @@ class RecordedPair(Tokenized):
         tokenizer: as `Tokenized.save_tokenizer` wrote it.
 
     Raises:
-        BadInput: a file of weights is missing, or `model.top_k` is out of range.
+        BadInput: the tokenizer is broken, a file of weights is missing, or `model.top_k` is out of range.
     """
 
     device = "cpu"
 
     def __init__(self, config: ModelConfig, root: Path, header: Header, tokenizer: Path) -> None:
-        super().__init__(Tokenizer.from_file(str(tokenizer)))
+        super().__init__(_read(tokenizer))
         check_top_k(config, header.experts)
-        facts = header.facts
+        facts, numbers = header.facts, header.numbers
         self.name = config.name
-        self.vocab_size: int = facts["vocab_size"]
-        self.context_length: int = facts["context_length"]
-        self.top_k: int = config.top_k or facts["own_top_k"]
+        self.vocab_size, self.context_length = numbers["vocab_size"], numbers["context_length"]
+        self.top_k = config.top_k or numbers["own_top_k"]
         self.num_layers, self.num_experts = header.layers, header.experts
         self.record_bytes = header.record_bytes
         self.expert_bytes = header.expert_bytes
@@ -46,7 +43,7 @@ class RecordedPair(Tokenized):
         self.non_expert_bytes: int = facts["non_expert_bytes"]
         self.stop_tokens = frozenset(header.stop_tokens)
         here = {"name": config.name, "dtype": config.dtype, "store": config.store, "top_k": self.top_k}
-        self._facts = {name: fact for name, fact in facts.items() if name not in NUMBERS} | here
+        self._facts = facts | here
         for role, folder in (("target", config.target), ("draft", config.draft)):
             if folder and (root / folder).is_dir():
                 self._facts[role] = fingerprint(root / folder)
@@ -59,3 +56,10 @@ class RecordedPair(Tokenized):
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _read(tokenizer: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # the library raises nothing narrower
+        raise BadInput(f"{tokenizer} is not a tokenizer ({error}); record again") from error

@@ -75,12 +75,13 @@ def _header(pair: Pair, part: str, drafter: Drafter) -> Header:
         record_bytes=pair.record_bytes,
         draft_bytes=drafter.fast_bytes,
         stop_tokens=sorted(pair.stop_tokens),
-        facts=pair.describe() | _numbers(pair),
+        facts=pair.describe(),
+        numbers=_numbers(pair),
     )
 
 
-def _numbers(pair: Pair) -> dict[str, Any]:
-    """What is known of a pair apart from who it is; `own_top_k` is what its config says when nothing replaces it."""
+def _numbers(pair: Pair) -> dict[str, int]:
+    """See `Header.numbers`."""
     from transformers import AutoConfig
 
     own: Any = AutoConfig.from_pretrained(pair.config.target, local_files_only=True)

@@ -51,6 +51,9 @@ class Header:
     stop_tokens: Sequence[int]
     facts: dict[str, Any] = field(default_factory=dict)
     """Model, tokenizer, dtype and versions, for the record."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """What else a pair is asked for: `vocab_size`, `context_length`, and `own_top_k`, which its config has when nothing
+    replaces it."""
     version: int = VERSION
 
     @property

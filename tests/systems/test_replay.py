@@ -120,6 +120,9 @@ def test_a_recording_knows_of_the_models_what_they_say(pair: Pair, traces: Trace
     assert RecordedPair(absent, root, trace.header, tokenizer).describe() == pair.describe()
     renamed = RecordedPair(dataclasses.replace(absent, name="other"), root, trace.header, tokenizer).describe()
     assert renamed["target"] is renamed["draft"] is None, "who knows which weights that would be"
+    tokenizer.write_text("{")
+    with pytest.raises(BadInput, match=r"tokenizer\.json is not a tokenizer .*record again"):
+        RecordedPair(pair.config, root, trace.header, tokenizer)
 
 
 def test_a_trace_says_what_it_cannot_replay(pair: Pair, traces: Traces, tmp_path: Path) -> None:
