@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from systems.policies.orders import Hint, Shape
 
 
-class Prefetcher(Protocol):
+class Prefetcher:
     """What takes hints: an expert cache."""
 
     def prefetch(self, layer: int, experts: Iterable[int]) -> int:
         """Order experts for a layer, besides what was ordered before; return how many were ordered anew."""
+        raise NotImplementedError
 
-    def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint]) -> int:
-        """Order what `fetch` names, in place of all hints before; spare `hold` besides."""
+    def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> int:
+        """Order what `fetch` names, in place of all hints before; spare `hold` besides; return how many were ordered
+        anew."""
+        raise NotImplementedError
 
 
 class Hinting:

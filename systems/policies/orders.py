@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-DEMAND = 0
-PREFETCH = 1
+DEMAND: Final = 0
+PREFETCH: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

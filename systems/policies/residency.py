@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
 from systems.policies.orders import DEMAND, Order, Shape
 
-Evictable = Callable[[int], bool]
+
+class Evictable:
+    """Tells whether an expert may go at all."""
+
+    def __call__(self, expert: int) -> bool:
+        """Whether nobody reads it, and it is not on its way."""
+        raise NotImplementedError
 
 
 class Residency:
@@ -32,7 +38,7 @@ class Residency:
         """Return the expert that makes room for `order`, None if it has to wait.
 
         Args:
-            evictable: whether an expert may go at all: nobody reads it and it is not on its way.
+            evictable: whether an expert may go at all.
             held: experts that the hints of the current step name. Sparing them is the policy's business.
         """
         raise NotImplementedError

@@ -54,7 +54,7 @@ class ReplayAssembly(Assembly):
 
     def slots(self) -> SlotTable:
         """Bookkeeping only."""
-        return SlotTable(self.shape.slots)
+        return SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
 
     def transport(self, slots: SlotTable) -> Transport:
         """A link in name."""

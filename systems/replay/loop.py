@@ -181,7 +181,7 @@ class Replay:
             arriving = cache.visit(layer, routing.needed, routing.parts)
             listener.routed(layer, routing.ahead, routing.chosen)
             experts = len(routing.needed)
-            for _ in arriving:
+            while arriving.take() >= 0:
                 pace.expert(tokens, experts)
 
     def _settle(self) -> None:

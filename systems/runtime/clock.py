@@ -112,10 +112,13 @@ class _Times:
 
     def __init__(self, table: Mapping[int, float]) -> None:
         self._table = table
-        self._known: dict[int, float] = {}
+        self._known: list[float] = []
+        """By tokens; negative where nobody has asked."""
 
     def at(self, tokens: int) -> float:
         """Seconds for so many tokens."""
-        if tokens not in self._known:
+        if tokens >= len(self._known):
+            self._known += [-1.0] * (tokens + 1 - len(self._known))
+        if self._known[tokens] < 0:
             self._known[tokens] = Costs.at(self._table, tokens)
         return self._known[tokens]

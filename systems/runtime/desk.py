@@ -35,19 +35,20 @@ class TransferDesk:
     ) -> list[int]:
         """Choose the missing experts that are computed where they lie."""
         base, slots = layer * self._experts, self._occupancy.slots.of
-        absent = {e: parts[e].stop - parts[e].start for e in needed if base + e not in slots}
+        absent = {e: parts[e].stop - parts[e].start for e in needed if slots[base + e] < 0}
         away = elsewhere.choose(absent)
         self._ledger.elsewhere(layer, len(away))
         return away
 
     def classify(self, layer: int, needed: Sequence[int], now: float) -> tuple[list[int], set[int]]:
-        """Pin what is ready, order what is not; count each need once. Return both as expert ids."""
-        occupancy, queue = self._occupancy, self.queue
+        """Pin what is ready of a layer's experts, order what is not; count each need once. Return both as ids."""
+        occupancy, queue, base = self._occupancy, self.queue, layer * self._experts
         slots, loading, pending = occupancy.slots.of, occupancy.loading, queue.pending
         present, absent = list[int](), set[int]()
         on_time = late = demand = 0
-        for expert in needed:
-            if expert not in slots:
+        for local in needed:
+            expert = base + local
+            if slots[expert] < 0:
                 # A prefetch that is still queued is upgraded and counts as late.
                 if expert in pending:
                     late += 1
@@ -73,7 +74,7 @@ class TransferDesk:
         for local in experts:
             expert = base + local
             occupancy.held.add(expert)
-            if expert in occupancy.slots.of:
+            if occupancy.slots.of[expert] >= 0:
                 continue
             if expert not in queue.pending:
                 missing.append(expert)
@@ -89,7 +90,7 @@ class TransferDesk:
         for urgency, layer, local in fetch:
             expert = layer * self._experts + local
             held.add(expert)
-            if expert not in slots:
+            if slots[expert] < 0:
                 if expert not in pending and expert not in orders:
                     missing.append(expert)
                 orders[expert] = Order(PREFETCH, urgency, now, expert, layer)
@@ -107,24 +108,19 @@ class TransferDesk:
         first = self.queue.peek()
         if first is None:
             return []
-        if first.kind == DEMAND:  # it travels alone, so that it waits for no other's bytes
-            if not self._occupancy.admit(first):
-                self._held_up = True
-                return []
-            self.queue.cancel(first.expert)
-            self._ledger.moved(1, ahead=False)
-            return [first]
-        admitted = list[Order]()
-        for order in self.queue.neighbours(first, self._batch_io):
+        ahead = first.kind == PREFETCH
+        run = self.queue.neighbours(first, self._batch_io if ahead else 1)  # a demand waits for no other's bytes
+        admitted = 0
+        for order in run:
             if not self._occupancy.admit(order):
                 break
             self.queue.cancel(order.expert)
-            admitted.append(order)
+            admitted += 1
         if admitted:
-            self._ledger.moved(len(admitted), ahead=True)
+            self._ledger.moved(admitted, ahead)
         else:
             self._held_up = True
-        return admitted
+        return run if admitted == len(run) else run[:admitted]
 
     def give_up(self) -> bool:
         """Where the computation waits for prefetches, withdraw those that no slot can be had for, since none can fall
@@ -134,7 +130,7 @@ class TransferDesk:
         self.cancel(refused)
         return True
 
-    def move(self, run: Sequence[Order], transport: Transport) -> list[Arrival]:
+    def move(self, run: list[Order], transport: Transport) -> list[Arrival]:
         """Hand a run that was admitted to a transport."""
         slots, asked = list[int](), run[0].asked
         for order in run:
@@ -144,7 +140,7 @@ class TransferDesk:
             asked, self._held_up = transport.clock.now(), False
         return transport.move(run[0].expert, slots, asked)
 
-    def note(self, run: Sequence[Order], arrivals: Sequence[Arrival]) -> None:
+    def note(self, run: list[Order], arrivals: list[Arrival]) -> None:
         """A run has started; its experts arrive then."""
         for place, order in enumerate(run):
             self._occupancy.loading[order.expert] = arrivals[place]

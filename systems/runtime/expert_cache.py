@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.traffic import Phase, Traffic, Transfer
+from systems.policies.hinting import Prefetcher
 from systems.policies.orders import PREFETCH, Hint, Order
 from systems.runtime.desk import TransferDesk
 from systems.runtime.elsewhere import Elsewhere
@@ -16,7 +17,7 @@ from systems.runtime.occupancy import Occupancy
 from systems.runtime.transport import Arrival, Due, Transport
 
 
-class ExpertCache:
+class ExpertCache(Prefetcher):
     """The experts of one system. One thread computes and calls; the link works beside it, under the same lock.
 
     Args:
@@ -49,34 +50,27 @@ class ExpertCache:
         self._guard = self._link.guard
         self._pending = self._desk.queue.pending
 
-    def visit(
-        self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None = None
-    ) -> Iterator[tuple[int, int]]:
-        """Order what a layer needs at once; return `(expert, place)` pairs in the order in which they are there.
-
-        Resident experts come first, while the missing ones travel. A place is an index into the matrices of
-        `slots`, valid until the next item is asked for (resident ones until the last of them). There may be
-        more experts than slots.
+    def visit(self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None = None) -> Visit:
+        """Order what a layer needs at once; return what hands it out. There may be more experts than slots.
 
         Args:
             parts: rows that each expert will compute; decides which are computed where they lie.
         """
-        base = layer * self.experts
-        ids, away = [base + expert for expert in needed], list[int]()
+        base, apart = layer * self.experts, None
         with self._guard:
             self._link.check()
             if self._pending:
                 self._link.wake()
             if self._occupancy.counts_needs:
                 self._occupancy.needed({base + expert: _tokens(parts, expert) for expert in needed})
-            self._ledger.needed(layer, len(ids))
+            self._ledger.needed(layer, len(needed))
             if self._elsewhere is not None and parts is not None:
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, parts)
-                ids = [base + expert for expert in needed if expert not in away]
-            present, absent = self._desk.classify(layer, ids, self.clock.now())
+                needed, apart = [expert for expert in needed if expert not in away], self._elsewhere.visit(base, away)
+            present, absent = self._desk.classify(layer, needed, self.clock.now())
             if self._pending:
                 self._link.wake()
-        return self._arriving(base, present, away, absent)
+        return Visit(self, base, present, apart, absent)
 
     def prefetch(self, layer: int, experts: Iterable[int]) -> int:
         """Order experts that `layer` will probably need; those already here are held until the step ends.
@@ -115,7 +109,7 @@ class ExpertCache:
     def absent(self, experts: Iterable[int]) -> list[int]:
         """Those of the expert ids that have no slot."""
         with self._guard:
-            return [expert for expert in experts if expert not in self.slots.of]
+            return [expert for expert in experts if self.slots.of[expert] < 0]
 
     def end_step(self) -> None:
         """Forget the hints of the verification that has ended."""
@@ -183,34 +177,30 @@ class ExpertCache:
                 self._settle(missing)
         return len(missing)
 
-    def _arriving(
-        self, base: int, present: list[int], away: Sequence[int], absent: set[int]
-    ) -> Iterator[tuple[int, int]]:
-        """Yield what is there, then what is computed elsewhere, then what arrives."""
-        slot_of = self.slots.of
-        if present:
-            for expert in present:
-                yield expert - base, slot_of[expert]
-            self._unpin(present)
-        if self._elsewhere is not None:
-            yield from self._elsewhere.visit(base, away)
-        while absent:
-            with self.meter.span("transfer"):
-                expert = self._await_any(absent)
-            absent.discard(expert)
-            yield expert - base, slot_of[expert]
-            self._unpin((expert,))
-
-    def _await_any(self, experts: set[int]) -> int:
-        """Block until one of the experts may be read; return it. The link is serial: first ordered, first in."""
-        with self._guard:
-            while (found := self._desk.first_known(experts)) is None:
-                self._link.wait()
-            expert, arrival = found
-            del self._occupancy.loading[expert]  # it is pinned: nobody else asks whether it has come
-        arrival.wait()
-        self.clock.carried(1)
+    def await_any(self, experts: set[int]) -> int:
+        """Block until one of the experts, pinned and on their way, may be read; return it. The link is serial: first
+        ordered, first in."""
+        with self.meter.span("transfer"):
+            with self._guard:
+                while (found := self._desk.first_known(experts)) is None:
+                    self._link.wait()
+                expert, arrival = found
+                del self._occupancy.loading[expert]  # it is pinned: nobody else asks whether it has come
+            arrival.wait()
+            self.clock.carried(1)
         return expert
+
+    def unpin(self, experts: Sequence[int]) -> None:
+        """Say that these expert ids have been read."""
+        with self._guard:
+            if self._pending:
+                self._link.wake()  # what it did until now, it did while these were read
+            if self._transport.asynchronous:
+                self._transport.released([self.slots.of[expert] for expert in experts])
+            for expert in experts:
+                self._occupancy.unpin(expert)
+            if self._pending:
+                self._link.wake()
 
     def _settle(self, experts: Sequence[int]) -> None:
         """Block until none of the experts is queued or on its way."""
@@ -224,16 +214,62 @@ class ExpertCache:
                 with self._guard:
                     self._occupancy.ready(expert)
 
-    def _unpin(self, experts: Sequence[int]) -> None:
-        with self._guard:
-            if self._pending:
-                self._link.wake()  # what it did until now, it did while these were read
-            if self._transport.asynchronous:
-                self._transport.released([self.slots.of[expert] for expert in experts])
-            for expert in experts:
-                self._occupancy.unpin(expert)
-            if self._pending:
-                self._link.wake()
+
+class Visit:
+    """Hands out the experts that a layer needs, those that are there first, while the others travel.
+
+    A place is an index into the matrices of `slots`, valid until the next expert is asked for (of those that were there
+    until the last of them).
+
+    Args:
+        base: id of the layer's first expert.
+        present: ids of experts that are there, pinned.
+        apart: pairs that are computed elsewhere.
+        absent: ids of experts that are queued or on their way.
+    """
+
+    def __init__(
+        self,
+        cache: ExpertCache,
+        base: int,
+        present: list[int],
+        apart: Iterator[tuple[int, int]] | None,
+        absent: set[int],
+    ) -> None:
+        self._cache, self._base, self._apart, self._absent = cache, base, apart, absent
+        self._present, self._turn = present, 0
+        self._read = present
+        """What is unpinned once it has been read."""
+        self.place = -1
+        """Where the last expert that was taken is."""
+
+    def take(self) -> int:
+        """Return the next expert of the layer; -1 when all have been read."""
+        present, turn = self._present, self._turn
+        if turn < len(present):
+            self._turn = turn + 1
+            return self._at(present[turn])
+        if self._read:
+            self._cache.unpin(self._read)
+            self._read = []
+        if self._apart is not None and (pair := next(self._apart, None)) is not None:
+            expert, self.place = pair
+            return expert
+        if not self._absent:
+            return -1
+        expert = self._cache.await_any(self._absent)
+        self._absent.discard(expert)
+        self._read = [expert]
+        return self._at(expert)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield what is left, each expert with its place."""
+        while (expert := self.take()) >= 0:
+            yield expert, self.place
+
+    def _at(self, expert: int) -> int:
+        self.place = self._cache.slots.of[expert]
+        return expert - self._base
 
 
 def _tokens(parts: Mapping[int, slice] | None, expert: int) -> int:

@@ -81,7 +81,7 @@ class CachedExperts:
         cache = self._cache
         if self._pace is not None:
             self._pace.half_layer(len(hidden))
-        arriving = cache.visit(layer, dispatch.experts, dispatch.parts)
+        arriving: Iterable[tuple[int, int]] = cache.visit(layer, dispatch.experts, dispatch.parts)
         if self._listener is not None:
             self._listener.routed(layer, hidden, dispatch.chosen)
         if self._pace is not None:
@@ -89,7 +89,7 @@ class CachedExperts:
         return mix(self._slots, arriving, dispatch, hidden, weights, activation)
 
 
-def _paced(places: Iterator[tuple[int, int]], pace: Pace, tokens: int, experts: int) -> Iterator[tuple[int, int]]:
+def _paced(places: Iterable[tuple[int, int]], pace: Pace, tokens: int, experts: int) -> Iterator[tuple[int, int]]:
     """Let the time of each expert pass once it is computed, while others still travel."""
     for place in places:
         yield place

@@ -8,7 +8,6 @@ counts, always.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 from systems.contract.errors import WorkerDied
 from systems.policies.orders import PREFETCH, Order
@@ -168,7 +167,7 @@ class ThreadedLink(Link):
                 self._failure = error
                 self._moved.notify_all()
 
-    def _next_run(self) -> Sequence[Order] | None:
+    def _next_run(self) -> list[Order] | None:
         """Wait for the next transfer and return the orders that share its call; None at the end.
 
         What crosses the link next is decided when the link is free, not before: a demand overtakes all

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from systems.policies.orders import DEMAND, Order
-from systems.policies.residency import Residency
+from systems.policies.residency import Evictable, Residency
 from systems.runtime.ledger import Ledger
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.transport import Arrival
@@ -36,6 +36,7 @@ class Occupancy:
         self.held: set[int] = set()
         self._residency, self._ledger = residency, ledger
         self._free = list(range(len(slots)))[::-1]
+        self._evictable = _Evictable(slots, self)
         self._staging: list[int] = []
         self._streamed: set[int] = set()
         self.counts_needs = type(residency).needed is not Residency.needed
@@ -44,14 +45,14 @@ class Occupancy:
     def install(self, experts: Sequence[int]) -> list[tuple[int, int]]:
         """Let the slots hold these experts and nothing else; return `(expert, slot)` pairs to load. Not counted."""
         wanted = set(experts)
-        for expert in [resident for resident in self.slots.of if resident not in wanted]:
+        for expert in [resident for resident in self.slots.residents if resident not in wanted]:
             slot = self.slots.of[expert]
             self.slots.release(slot)
             self._residency.evicted(expert)
             self._free.append(slot)
         pairs = []
         for expert in experts:
-            if expert not in self.slots.of and self._free:
+            if self.slots.of[expert] < 0 and self._free:
                 slot = self._free.pop()
                 self.slots.assign(slot, expert)
                 self._residency.admitted(expert)
@@ -109,11 +110,14 @@ class Occupancy:
     def pin(self, expert: int) -> bool:
         """Keep a slotted expert for a reader, as the most recently used one; return whether it was prefetched and is
         read for the first time."""
-        self.slots.pins[self.slots.of[expert]] += 1
+        slots = self.slots
+        slot = slots.of[expert]
+        slots.pins[slot] = slots.pins[slot] + 1
         if not self.streaming:
             self._residency.used(expert)
-        self.held.discard(expert)
-        if expert not in self.unused:
+        if self.held:
+            self.held.discard(expert)
+        if not self.unused or expert not in self.unused:
             return False
         self.unused.remove(expert)
         return True
@@ -122,7 +126,7 @@ class Occupancy:
         """End a reading; an expert that was streamed gives its slot back at once."""
         slot = self.slots.of[expert]
         self.slots.pins[slot] -= 1
-        if expert in self._streamed:
+        if self._streamed and expert in self._streamed:
             self._streamed.remove(expert)
             self.slots.release(slot)
             self._staging.append(slot)
@@ -158,5 +162,13 @@ class Occupancy:
         self._ledger.evicted(wasted)
         return self.slots.of[victim]
 
-    def _evictable(self, expert: int) -> bool:
-        return not self.slots.pins[self.slots.of[expert]] and (expert not in self.loading or self.ready(expert))
+
+class _Evictable(Evictable):
+    """Who may go: nobody reads it, and it has arrived."""
+
+    def __init__(self, slots: SlotTable, occupancy: Occupancy) -> None:
+        self._slots, self._occupancy = slots, occupancy
+
+    def __call__(self, expert: int) -> bool:
+        """Look, and notice an arrival that has come to pass."""
+        return not self._slots.pins[self._slots.of[expert]] and self._occupancy.ready(expert)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+from bisect import insort
 from collections.abc import Mapping
 
 from systems.policies.orders import DEMAND, Order
@@ -21,7 +21,7 @@ class TransferQueue:
         self.pending: dict[int, Order] = {}
         self._demands: dict[int, Order] = {}
         self._ranks: list[tuple[float, float, int]] = []
-        """A heap of prefetches as `_rank` has them; some have been cancelled or replaced since."""
+        """Prefetches as `_rank` has them, ascending; some have been cancelled or replaced since."""
 
     def push(self, order: Order) -> None:
         """Add an order, or replace the pending one of the same expert; a prefetch never replaces a demand."""
@@ -31,7 +31,7 @@ class TransferQueue:
         elif expert in self._demands:
             return
         else:
-            heapq.heappush(self._ranks, _rank(order))
+            insort(self._ranks, _rank(order))
         self.pending[expert] = order
 
     def replan(self, orders: Mapping[int, Order]) -> int:
@@ -45,14 +45,14 @@ class TransferQueue:
             del self.pending[expert]
         planned = {expert: order for expert, order in orders.items() if expert not in self.pending}
         self.pending |= planned
-        self._ranks = [_rank(order) for order in planned.values()]
-        heapq.heapify(self._ranks)
+        self._ranks = sorted([_rank(order) for order in planned.values()])
         return sum(expert not in planned for expert in before)
 
     def cancel(self, expert: int) -> None:
         """Withdraw the order of an expert; it must be pending."""
         del self.pending[expert]
-        self._demands.pop(expert, None)
+        if expert in self._demands:
+            del self._demands[expert]
 
     def prefetches(self, layer: int | None = None) -> list[int]:
         """Experts with a pending prefetch, of one layer or of all."""
@@ -69,17 +69,18 @@ class TransferQueue:
         for demand in self._demands.values():
             return demand
         while self._ranks:
-            urgency, asked, expert = self._ranks[0]
-            order = self.pending.get(expert)
-            if order is not None and order.urgency == urgency and order.asked == asked:
+            urgency, asked, expert = self._ranks[-1]
+            order = self.pending.get(-expert)
+            if order is not None and order.urgency == -urgency and order.asked == -asked:
                 return order
-            heapq.heappop(self._ranks)
+            self._ranks.pop()
         return None
 
     def neighbours(self, first: Order, batch: int) -> list[Order]:
-        """Return a pending prefetch with up to `batch - 1` others that can share its I/O call.
+        """Return a pending order with up to `batch - 1` others that can share its I/O call.
 
-        They are for the same layer and their records adjacent. In ascending order; nothing is removed.
+        They are of the same kind for the same layer, and their records adjacent. In ascending order; nothing is
+        removed.
         """
         lowest = highest = first
         while highest.expert - lowest.expert + 1 < batch:
@@ -89,6 +90,8 @@ class TransferQueue:
                 lowest = before
             else:
                 break
+        if lowest is highest:
+            return [first]
         return [self.pending[expert] for expert in range(lowest.expert, highest.expert + 1)]
 
     def _mate(self, first: Order, expert: int) -> Order | None:
@@ -97,5 +100,5 @@ class TransferQueue:
 
 
 def _rank(order: Order) -> tuple[float, float, int]:
-    """What prefetches are sorted by."""
-    return order.urgency, order.asked, order.expert
+    """What prefetches are sorted by, the next to travel last."""
+    return -order.urgency, -order.asked, -order.expert

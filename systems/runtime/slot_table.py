@@ -4,30 +4,35 @@ from __future__ import annotations
 
 
 class SlotTable:
-    """`count` slots.
+    """`count` slots for the experts of a system, `experts` in all.
 
     Attributes:
         owner: per slot the id of its expert, or -1.
         pins: per slot the number of readers that forbid eviction.
-        of: slot of each resident expert.
+        of: per expert the slot that holds it, or -1.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, experts: int) -> None:
         self.owner = [-1] * count
         self.pins = [0] * count
-        self.of: dict[int, int] = {}
+        self.of = [-1] * experts
 
     def __len__(self) -> int:
         return len(self.owner)
 
+    @property
+    def residents(self) -> list[int]:
+        """Experts that have a slot."""
+        return [expert for expert in self.owner if expert >= 0]
+
     def assign(self, slot: int, expert: int) -> None:
         """Let `slot` hold `expert` in place of what it held: bookkeeping, never a copy, since weights are read-only."""
         if (owner := self.owner[slot]) >= 0:
-            del self.of[owner]
+            self.of[owner] = -1
         self.owner[slot] = expert
         self.of[expert] = slot
 
     def release(self, slot: int) -> None:
         """Empty a slot."""
-        del self.of[self.owner[slot]]
+        self.of[self.owner[slot]] = -1
         self.owner[slot] = -1

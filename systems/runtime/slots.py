@@ -19,7 +19,7 @@ class Slots(SlotTable):
     """
 
     def __init__(self, shape: ExpertShape, dtype: torch.dtype, count: int, device: torch.device) -> None:
-        super().__init__(count)
+        super().__init__(count, shape.count)
         hidden, intermediate = shape.hidden, shape.intermediate
         self._split = 2 * hidden * intermediate
         self._hidden, self._intermediate = hidden, intermediate

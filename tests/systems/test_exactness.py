@@ -116,8 +116,8 @@ def test_prompts_are_streamed_past_the_residents(pair: Pair) -> None:
     system = build_system(SYSTEMS["offload"], pair, 12 * pair.record_bytes, LINK, COSTS)
     slots = system.cache.slots  # type: ignore[attr-defined]
     system.generate(requests(1, 8), NullMeter([8]))
-    before = set(slots.of)
+    before = set(slots.residents)
     system.generate(requests(1, 1, seed=9), NullMeter([1]))
     system.close()
     assert len(before) == 12
-    assert len(before - set(slots.of)) <= 2
+    assert len(before - set(slots.residents)) <= 2

@@ -119,9 +119,9 @@ def test_the_most_popular_experts_stay(pair: Pair) -> None:
     hot, _ = generated("static_hot", pair, 12, batch)
     system = build_system(SYSTEMS["static_hot"], pair, 12 * pair.record_bytes, FAST, COSTS)
     system.calibrate(requests(3, 16, seed=50))
-    loaded = set(system.cache.slots.of)  # type: ignore[attr-defined]
+    loaded = set(system.cache.slots.residents)  # type: ignore[attr-defined]
     system.generate(batch, Checked([30, 30]))
-    assert len(loaded - set(system.cache.slots.of)) <= 2, "two pass through the staging of prompts"  # type: ignore[attr-defined]
+    assert len(loaded - set(system.cache.slots.residents)) <= 2, "two pass through the staging of prompts"  # type: ignore[attr-defined]
     system.close()
     assert needs(hot, "resident") > 0
 

@@ -31,7 +31,7 @@ class Drafting(Checked):
 
     def span(self, name: Any) -> Any:
         if name == "draft":
-            before = dict(self._cache.slots.of)
+            before = list(self._cache.slots.of)
             return _Unchanged(self, before)
         return super().span(name)
 

@@ -165,10 +165,10 @@ def test_prefetch_never_evicts_what_the_hints_name(rigs: type[Rig]) -> None:
     time.sleep(0.02)
     rig.cache.prefetch(1, [0, 1])
     time.sleep(0.02)
-    assert set(rig.slots.of) == {0, 1}
+    assert set(rig.slots.residents) == {0, 1}
     assert rig.visit(0, [0, 1]) == [0, 1]
     time.sleep(0.02)
-    assert set(rig.slots.of) == {4, 5}, "once used, they make room for the next layer"
+    assert set(rig.slots.residents) == {4, 5}, "once used, they make room for the next layer"
 
 
 def test_a_plan_holds_what_it_names_and_lets_go_of_the_rest(rigs: type[Rig]) -> None:
@@ -177,14 +177,14 @@ def test_a_plan_holds_what_it_names_and_lets_go_of_the_rest(rigs: type[Rig]) -> 
     time.sleep(0.02)
     rig.cache.plan([Hint(1, 1, 0)], hold=[Hint(0, 0, 0)])
     time.sleep(0.02)
-    assert set(rig.slots.of) == {0, 4}, "the least recent one is held"
+    assert set(rig.slots.residents) == {0, 4}, "the least recent one is held"
 
 
 @pytest.mark.parametrize("clock", [WallClock(), VirtualClock()])
 def test_a_transfer_starts_no_sooner_than_it_has_a_slot(rigs: type[Rig], clock: Clock) -> None:
     """A prefetch that was ordered while the only slot was read travels once that reader is done, not before."""
     rig = rigs(slots=1, milliseconds=40, clock=clock)
-    reading = rig.cache.visit(0, [0])
+    reading = iter(rig.cache.visit(0, [0]))
     next(reading)
     rig.cache.prefetch(1, [0])
     clock.wait(clock.now() + 0.1)
@@ -199,7 +199,7 @@ def _read_while_prefetching(rigs: type[Rig], experts: list[int]) -> tuple[Rig, V
     """Read both slots for 0.1 s, with prefetches queued for layer 1; the link is free for half of that."""
     clock = VirtualClock()
     rig = rigs(slots=2, milliseconds=40, clock=clock)
-    reading = rig.cache.visit(0, [0, 1])
+    reading = iter(rig.cache.visit(0, [0, 1]))
     next(reading)
     rig.cache.prefetch(1, experts)
     clock.wait(clock.now() + 0.1)
@@ -244,7 +244,7 @@ def test_a_closed_system_is_refused(rigs: type[Rig]) -> None:
 def test_a_wait_for_a_slot_that_nobody_vacates_raises(rigs: type[Rig]) -> None:
     """Half a layer is read by someone who never reads on: a demand cannot be served, and the state says why."""
     rig = rigs(slots=2, milliseconds=1)
-    reading = rig.cache.visit(0, [0, 1])
+    reading = iter(rig.cache.visit(0, [0, 1]))
     next(reading)
     with pytest.raises(Stuck, match=r"nothing can move: queued: demand of 4; .* 2 of 2 slots are read"):
         rig.visit(1, [0])
