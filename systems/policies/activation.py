@@ -186,7 +186,7 @@ class ActivationAware(Residency):
             for expert in ranked:
                 if scores[expert] >= lowest:
                     break
-                if expert not in spared and evictable(expert):
+                if expert not in spared and expert in evictable:
                     found, lowest = expert, scores[expert]
                     break
         return found

@@ -145,7 +145,7 @@ class Belady(Roster):
         """Return the scheduled victim once it may go, else the farthest use that may."""
         planned = self._future.planned_victim(order.expert)
         if planned is not None and planned in self._order:
-            if evictable(planned):
+            if planned in evictable:
                 return planned
             if order.kind != DEMAND:
                 return None
@@ -154,6 +154,6 @@ class Belady(Roster):
             farthest = self._future.next_use(order.expert, self._future.now)
         for expert in self._order:
             use = self._future.next_use(expert, self._future.now)
-            if use > farthest and evictable(expert):
+            if use > farthest and expert in evictable:
                 found, farthest = expert, use
         return found

@@ -159,7 +159,7 @@ class Lookahead(Lru):
         """Return the expert that is needed latest, as far as the buffer knows."""
         named: int | None = None
         for expert in self._order:
-            if not evictable(expert):
+            if expert not in evictable:
                 continue
             if expert not in held:
                 return expert

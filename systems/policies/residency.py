@@ -12,10 +12,10 @@ from systems.policies.orders import DEMAND, Order, Shape
 
 
 class Evictable:
-    """Tells whether an expert may go at all."""
+    """Experts that may go at all: nobody reads them, and they are not on their way."""
 
-    def __call__(self, expert: int) -> bool:
-        """Whether nobody reads it, and it is not on its way."""
+    def __contains__(self, expert: int) -> bool:
+        """Whether an expert may go."""
         raise NotImplementedError
 
 
@@ -38,7 +38,7 @@ class Residency:
         """Return the expert that makes room for `order`, None if it has to wait.
 
         Args:
-            evictable: whether an expert may go at all.
+            evictable: experts that may go at all.
             held: experts that the hints of the current step name. Sparing them is the policy's business.
         """
         raise NotImplementedError
@@ -57,7 +57,7 @@ def spare_hinted(
     """Return the first candidate that may go and no hint names; for a demand even one that a hint names."""
     hinted: int | None = None
     for expert in candidates:
-        if not evictable(expert):
+        if expert not in evictable:
             continue
         if expert not in held:
             return expert

@@ -55,7 +55,7 @@ class CudaTransport(Transport):
         self._timed: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._busy = 0.0
 
-    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
+    def move(self, first: int, into: list[int], asked: float) -> list[Arrival]:
         """Enqueue the copies of one run on the copy stream."""
         begin, arrivals = torch.cuda.Event(enable_timing=True), list[Arrival]()
         with torch.cuda.stream(self._stream):

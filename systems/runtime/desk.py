@@ -40,7 +40,7 @@ class TransferDesk:
         self._ledger.elsewhere(layer, len(away))
         return away
 
-    def classify(self, layer: int, needed: Sequence[int], now: float) -> tuple[list[int], set[int]]:
+    def classify(self, layer: int, needed: list[int], now: float) -> tuple[list[int], set[int]]:
         """Pin what is ready of a layer's experts, order what is not; count each need once. Return both as ids."""
         occupancy, queue, base = self._occupancy, self.queue, layer * self._experts
         slots, loading, pending = occupancy.slots.of, occupancy.loading, queue.pending

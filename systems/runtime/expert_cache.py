@@ -50,7 +50,7 @@ class ExpertCache(Prefetcher):
         self._guard = self._link.guard
         self._pending = self._desk.queue.pending
 
-    def visit(self, layer: int, needed: Sequence[int], parts: Mapping[int, slice] | None = None) -> Visit:
+    def visit(self, layer: int, needed: list[int], parts: Mapping[int, slice] | None = None) -> Visit:
         """Order what a layer needs at once; return what hands it out. There may be more experts than slots.
 
         Args:
@@ -190,7 +190,7 @@ class ExpertCache(Prefetcher):
             self.clock.carried(1)
         return expert
 
-    def unpin(self, experts: Sequence[int]) -> None:
+    def unpin(self, experts: list[int]) -> None:
         """Say that these expert ids have been read."""
         with self._guard:
             if self._pending:

@@ -164,11 +164,11 @@ class Occupancy:
 
 
 class _Evictable(Evictable):
-    """Who may go: nobody reads it, and it has arrived."""
+    """Whom nobody reads, and who has arrived."""
 
     def __init__(self, slots: SlotTable, occupancy: Occupancy) -> None:
         self._slots, self._occupancy = slots, occupancy
 
-    def __call__(self, expert: int) -> bool:
+    def __contains__(self, expert: int) -> bool:
         """Look, and notice an arrival that has come to pass."""
         return not self._slots.pins[self._slots.of[expert]] and self._occupancy.ready(expert)

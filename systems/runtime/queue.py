@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping
 
 from systems.policies.orders import DEMAND, Order
@@ -20,8 +19,8 @@ class TransferQueue:
     def __init__(self) -> None:
         self.pending: dict[int, Order] = {}
         self._demands: dict[int, Order] = {}
-        self._ranks: list[tuple[float, float, int]] = []
-        """Prefetches as `_rank` has them, ascending; some have been cancelled or replaced since."""
+        self._prefetches: list[Order] = []
+        """In the order in which they travel; some have been cancelled or replaced since."""
 
     def push(self, order: Order) -> None:
         """Add an order, or replace the pending one of the same expert; a prefetch never replaces a demand."""
@@ -31,7 +30,7 @@ class TransferQueue:
         elif expert in self._demands:
             return
         else:
-            insort(self._ranks, _rank(order))
+            self._insert(order)
         self.pending[expert] = order
 
     def replan(self, orders: Mapping[int, Order]) -> int:
@@ -45,7 +44,7 @@ class TransferQueue:
             del self.pending[expert]
         planned = {expert: order for expert, order in orders.items() if expert not in self.pending}
         self.pending |= planned
-        self._ranks = sorted([_rank(order) for order in planned.values()])
+        self._prefetches = sorted(planned.values(), key=_rank)
         return sum(expert not in planned for expert in before)
 
     def cancel(self, expert: int) -> None:
@@ -68,12 +67,11 @@ class TransferQueue:
         """Return the order that travels next, None if there is none."""
         for demand in self._demands.values():
             return demand
-        while self._ranks:
-            urgency, asked, expert = self._ranks[-1]
-            order = self.pending.get(-expert)
-            if order is not None and order.urgency == -urgency and order.asked == -asked:
+        while self._prefetches:
+            order = self._prefetches[0]
+            if self.pending.get(order.expert) is order:
                 return order
-            self._ranks.pop()
+            self._prefetches.pop(0)
         return None
 
     def neighbours(self, first: Order, batch: int) -> list[Order]:
@@ -94,11 +92,31 @@ class TransferQueue:
             return [first]
         return [self.pending[expert] for expert in range(lowest.expert, highest.expert + 1)]
 
+    def _insert(self, order: Order) -> None:
+        """Enter a prefetch at its place."""
+        low, high = 0, len(self._prefetches)
+        while low < high:
+            middle = (low + high) // 2
+            if _before(order, self._prefetches[middle]):
+                high = middle
+            else:
+                low = middle + 1
+        self._prefetches.insert(low, order)
+
     def _mate(self, first: Order, expert: int) -> Order | None:
         order = self.pending.get(expert)
         return order if order is not None and order.kind == first.kind and order.layer == first.layer else None
 
 
 def _rank(order: Order) -> tuple[float, float, int]:
-    """What prefetches are sorted by, the next to travel last."""
-    return -order.urgency, -order.asked, -order.expert
+    """What prefetches are sorted by."""
+    return order.urgency, order.asked, order.expert
+
+
+def _before(one: Order, other: Order) -> bool:
+    """Whether one prefetch travels before another; their ranks, without making any."""
+    if one.urgency != other.urgency:
+        return one.urgency < other.urgency
+    if one.asked != other.asked:
+        return one.asked < other.asked
+    return one.expert < other.expert

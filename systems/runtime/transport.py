@@ -66,7 +66,7 @@ class Transport:
         """Earliest time (s) at which another transfer can start; 0 if at once."""
         raise NotImplementedError
 
-    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
+    def move(self, first: int, into: list[int], asked: float) -> list[Arrival]:
         """Move the records `first, first + 1, ...` into the slots `into` with one I/O call.
 
         Args:
@@ -100,7 +100,7 @@ class PacedLink(Transport):
         """When the last transfer ends."""
         return self._free_at
 
-    def move(self, first: int, into: Sequence[int], asked: float, copied: float = 0.0) -> list[Arrival]:
+    def move(self, first: int, into: list[int], asked: float, copied: float = 0.0) -> list[Arrival]:
         """Arrive by the clock alone; see `Transport`.
 
         Args:
@@ -135,7 +135,7 @@ class HostTransport(Transport):
         self._paced = PacedLink(link, store.shape.record_bytes(store.dtype), clock) if link is not None else None
         self._busy = 0.0
 
-    def move(self, first: int, into: Sequence[int], asked: float) -> list[Arrival]:
+    def move(self, first: int, into: list[int], asked: float) -> list[Arrival]:
         """Copy now; paced arrivals lie ahead."""
         start = self.clock.now()
         self._store.read(first, [self._raw[slot] for slot in into])

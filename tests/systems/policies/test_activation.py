@@ -92,15 +92,15 @@ def test_the_least_active_goes_and_of_equals_the_deepest() -> None:
     for expert in (0, 1, 3, 6):  # (0,0) used, (0,1) unused, (1,0) used, (2,0) unused
         policy.admitted(expert)
     demand = Order(DEMAND, 0, 0.0, 8, 2)
-    assert policy.victim(demand, lambda e: True, set()) == 6, "unused, in the deepest layer"
+    assert policy.victim(demand, range(9), set()) == 6, "unused, in the deepest layer"
     policy.evicted(6)
-    assert policy.victim(demand, lambda e: True, set()) == 1
-    assert policy.victim(demand, lambda e: e != 1, set()) == 3
-    assert policy.victim(Order(PREFETCH, 0, 0.0, 8, 2), lambda e: True, {0, 1, 3}) is None
-    assert policy.victim(demand, lambda e: True, {0, 1, 3}) == 1
+    assert policy.victim(demand, range(9), set()) == 1
+    assert policy.victim(demand, {*range(9)} - {1}, set()) == 3
+    assert policy.victim(Order(PREFETCH, 0, 0.0, 8, 2), range(9), {0, 1, 3}) is None
+    assert policy.victim(demand, range(9), {0, 1, 3}) == 1
     likely, unlikely = (Order(PREFETCH, 1.0 - priority, 0.0, 8, 2) for priority in (0.3, 1e-4))
-    assert policy.victim(likely, lambda e: True, set()) == 1
-    assert policy.victim(unlikely, lambda e: True, set()) is None, "less likely than what it would evict"
+    assert policy.victim(likely, range(9), set()) == 1
+    assert policy.victim(unlikely, range(9), set()) is None, "less likely than what it would evict"
 
 
 def test_the_victim_is_that_of_a_search_through_all_residents() -> None:
@@ -115,7 +115,7 @@ def test_the_victim_is_that_of_a_search_through_all_residents() -> None:
         free = [expert for expert in residents if expert not in pinned]
         spared = [expert for expert in free if expert not in held] or free
         expected = min((scores[expert] for expert in spared), default=None)
-        victim = policy.victim(Order(DEMAND, 0, 0.0, 0, 0), lambda expert: expert not in pinned, held)  # noqa: B023
+        victim = policy.victim(Order(DEMAND, 0, 0.0, 0, 0), {*range(60)} - pinned, held)
         assert (None if victim is None else scores[victim]) == expected
         assert victim is None or victim in spared
         if victim is not None and len(residents) >= shape.slots:

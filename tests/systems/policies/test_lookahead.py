@@ -62,8 +62,8 @@ def test_what_is_not_named_goes_first_then_what_is_needed_latest() -> None:
     for expert in (5, 1, 6, 2):  # (1,1) (0,1) (1,2) (0,2)
         policy.admitted(expert)
     early = Order(PREFETCH, 0, 0.0, 3, 0)
-    assert policy.victim(early, lambda e: True, {5, 1, 6}) == 2
-    assert policy.victim(early, lambda e: True, {5, 1, 6, 2}) == 5, "of layer 1, the least recent"
+    assert policy.victim(early, range(9), {5, 1, 6}) == 2
+    assert policy.victim(early, range(9), {5, 1, 6, 2}) == 5, "of layer 1, the least recent"
     late = Order(PREFETCH, 1, 0.0, 7, 1)
-    assert policy.victim(late, lambda e: True, {5, 1, 6, 2}) is None, "nothing named is needed later than layer 1"
-    assert policy.victim(Order(DEMAND, 1, 0.0, 7, 1), lambda e: True, {5, 1, 6, 2}) == 5
+    assert policy.victim(late, range(9), {5, 1, 6, 2}) is None, "nothing named is needed later than layer 1"
+    assert policy.victim(Order(DEMAND, 1, 0.0, 7, 1), range(9), {5, 1, 6, 2}) == 5
