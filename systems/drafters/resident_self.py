@@ -42,7 +42,7 @@ class ResidentSelf(SelfDrafter):
         self._pace.half_layer(len(hidden))
         stand_ins = [self._affinity.stand_ins(layer, token) for token in chosen.tolist()]
         dispatch = Dispatch(torch.tensor(stand_ins, device=chosen.device))
-        places = [(expert, self._slots.of[layer * self._experts + expert]) for expert in dispatch.experts]
+        places = [(expert, self._slots.of[layer * self._experts + expert]) for expert in dispatch.needed]
         mixed = mix(self._slots, places, dispatch, hidden, weights, activation)
         self._pace.half_layer(len(hidden))
         return mixed

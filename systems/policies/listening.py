@@ -13,7 +13,11 @@ def distinct(chosen: Chosen) -> list[int]:
     """Distinct experts in the order of first mention; one token names none twice."""
     if len(chosen) == 1:
         return list(chosen[0])
-    return list(dict.fromkeys(expert for token in chosen for expert in token))
+    found: dict[int, None] = {}
+    for token in chosen:
+        for expert in token:
+            found[expert] = None
+    return list(found)
 
 
 class Listener:

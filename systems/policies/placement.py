@@ -28,6 +28,8 @@ class Placement:
 
     def elsewhere(self, absent: Mapping[int, int]) -> list[int]:
         """Return the experts of `absent` (expert to tokens) to compute where they lie, fewest tokens first."""
+        if not absent:
+            return []
         order = sorted(absent, key=lambda expert: (absent[expert], expert))
         best, chosen = self.transfer * len(order), 0
         spent = 0.0

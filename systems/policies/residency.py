@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -104,7 +104,8 @@ class LayeredLru(Residency):
     def __init__(self, shape: Shape) -> None:
         self._experts = shape.experts
         self.quotas = [shape.slots // shape.layers + (i < shape.slots % shape.layers) for i in range(shape.layers)]
-        self._orders: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(shape.layers)]
+        self._orders: list[dict[int, None]] = [{} for _ in range(shape.layers)]
+        """Per layer, the least recent first; few enough that a plain dictionary is the faster one."""
 
     def admitted(self, expert: int) -> None:
         """Enter the layer as most recent."""
@@ -112,7 +113,9 @@ class LayeredLru(Residency):
 
     def used(self, expert: int) -> None:
         """Become the layer's most recent."""
-        self._orders[expert // self._experts].move_to_end(expert)
+        order = self._orders[expert // self._experts]
+        del order[expert]
+        order[expert] = None
 
     def evicted(self, expert: int) -> None:
         """Leave the layer."""
@@ -147,7 +150,7 @@ class StaticHot(Lru):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self._shape = shape
-        self._counts: Counter[int] = Counter()
+        self._counts: dict[int, int] = {}
         self._learning = False
         self._shelves: dict[int, OrderedDict[int, None]] = {0: OrderedDict()}
         """Residents by popularity, the least popular first, each shelf in the order of use; while it is learned, all on
@@ -179,18 +182,19 @@ class StaticHot(Lru):
     def needed(self, experts: Mapping[int, int]) -> None:
         """Count, while popularity is still learned."""
         if self._learning:
-            self._counts.update(experts.keys())
+            for expert in experts:
+                self._counts[expert] = self._counts.get(expert, 0) + 1
 
     def favourites(self) -> list[int]:
         """The most popular experts, as many as there are slots."""
-        return [expert for expert, _ in self._counts.most_common(self._shape.slots)]
+        return sorted(self._counts, key=lambda expert: -self._counts[expert])[: self._shape.slots]
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return the least popular expert that may go; among equals the least recent."""
         return spare_hinted(chain.from_iterable(self._shelves.values()), order, evictable, held)
 
     def _shelf(self, expert: int) -> OrderedDict[int, None]:
-        return self._shelves[0 if self._learning else self._counts[expert]]
+        return self._shelves[0 if self._learning else self._counts.get(expert, 0)]
 
 
 @dataclass(frozen=True, slots=True)

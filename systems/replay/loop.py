@@ -178,7 +178,7 @@ class Replay:
         tokens = len(layers[0].chosen)
         for layer, routing in enumerate(layers):
             pace.half_layer(tokens)
-            arriving = cache.visit(layer, routing.needed, routing.parts)
+            arriving = cache.visit(layer, routing.needed)
             listener.routed(layer, routing.ahead, routing.chosen)
             experts = len(routing.needed)
             while arriving.take() >= 0:

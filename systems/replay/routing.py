@@ -33,20 +33,19 @@ class Routing:
 
     Attributes:
         chosen: experts per token.
-        needed: distinct experts, ascending.
-        parts: how many rows each expert computes, as slices of that length.
+        needed: distinct experts, ascending, and how many tokens choose each.
         ahead: stands for what the router read; None where nobody is to ask, as in a prompt.
     """
 
-    __slots__ = ("ahead", "chosen", "needed", "parts")
+    __slots__ = ("ahead", "chosen", "needed")
 
     def __init__(self, chosen: Chosen, ahead: Ahead | None) -> None:
         counts: dict[int, int] = {}
         for token in chosen:
             for expert in token:
                 counts[expert] = counts.get(expert, 0) + 1
-        self.chosen, self.ahead, self.needed = chosen, ahead, sorted(counts)
-        self.parts = {expert: slice(0, count) for expert, count in counts.items()}
+        self.chosen, self.ahead = chosen, ahead
+        self.needed = {expert: counts[expert] for expert in sorted(counts)}
 
 
 Forward = Sequence[Routing]

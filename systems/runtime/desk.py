@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from systems.policies.orders import DEMAND, PREFETCH, Hint, Order
 from systems.runtime.elsewhere import Elsewhere
@@ -30,17 +30,15 @@ class TransferDesk:
         self.hear: Callable[[Order, Arrival], None] | None = None
         """Hears of every transfer that has started."""
 
-    def send_elsewhere(
-        self, elsewhere: Elsewhere, layer: int, needed: Sequence[int], parts: Mapping[int, slice]
-    ) -> list[int]:
-        """Choose the missing experts that are computed where they lie."""
+    def send_elsewhere(self, elsewhere: Elsewhere, layer: int, needed: dict[int, int]) -> list[int]:
+        """Choose the missing experts that are computed where they lie; `needed` says how many rows each computes."""
         base, slots = layer * self._experts, self._occupancy.slots.of
-        absent = {e: parts[e].stop - parts[e].start for e in needed if slots[base + e] < 0}
+        absent = {expert: rows for expert, rows in needed.items() if slots[base + expert] < 0}
         away = elsewhere.choose(absent)
         self._ledger.elsewhere(layer, len(away))
         return away
 
-    def classify(self, layer: int, needed: list[int], now: float) -> tuple[list[int], set[int]]:
+    def classify(self, layer: int, needed: dict[int, int], now: float) -> tuple[list[int], set[int]]:
         """Pin what is ready of a layer's experts, order what is not; count each need once. Return both as ids."""
         occupancy, queue, base = self._occupancy, self.queue, layer * self._experts
         slots, loading, pending = occupancy.slots.of, occupancy.loading, queue.pending

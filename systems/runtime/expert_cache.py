@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
@@ -50,11 +50,11 @@ class ExpertCache(Prefetcher):
         self._guard = self._link.guard
         self._pending = self._desk.queue.pending
 
-    def visit(self, layer: int, needed: list[int], parts: Mapping[int, slice] | None = None) -> Visit:
+    def visit(self, layer: int, needed: dict[int, int]) -> Visit:
         """Order what a layer needs at once; return what hands it out. There may be more experts than slots.
 
         Args:
-            parts: rows that each expert will compute; decides which are computed where they lie.
+            needed: experts of the layer, and how many rows each of them will compute.
         """
         base, apart = layer * self.experts, None
         with self._guard:
@@ -62,11 +62,12 @@ class ExpertCache(Prefetcher):
             if self._pending:
                 self._link.wake()
             if self._occupancy.counts_needs:
-                self._occupancy.needed({base + expert: _tokens(parts, expert) for expert in needed})
+                self._occupancy.needed({base + expert: rows for expert, rows in needed.items()})
             self._ledger.needed(layer, len(needed))
-            if self._elsewhere is not None and parts is not None:
-                away = self._desk.send_elsewhere(self._elsewhere, layer, needed, parts)
-                needed, apart = [expert for expert in needed if expert not in away], self._elsewhere.visit(base, away)
+            if self._elsewhere is not None:
+                away = self._desk.send_elsewhere(self._elsewhere, layer, needed)
+                needed = {expert: rows for expert, rows in needed.items() if expert not in away}
+                apart = self._elsewhere.visit(base, away)
             present, absent = self._desk.classify(layer, needed, self.clock.now())
             if self._pending:
                 self._link.wake()
@@ -252,9 +253,10 @@ class Visit:
         if self._read:
             self._cache.unpin(self._read)
             self._read = []
-        if self._apart is not None and (pair := next(self._apart, None)) is not None:
-            expert, self.place = pair
-            return expert
+        if self._apart is not None:
+            for expert, place in self._apart:  # the next of them
+                self.place = place
+                return expert
         if not self._absent:
             return -1
         expert = self._cache.await_any(self._absent)
@@ -270,8 +272,3 @@ class Visit:
     def _at(self, expert: int) -> int:
         self.place = self._cache.slots.of[expert]
         return expert - self._base
-
-
-def _tokens(parts: Mapping[int, slice] | None, expert: int) -> int:
-    """How many tokens an expert computes; 1 where nobody says."""
-    return 1 if parts is None else parts[expert].stop - parts[expert].start

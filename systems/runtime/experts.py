@@ -81,11 +81,11 @@ class CachedExperts:
         cache = self._cache
         if self._pace is not None:
             self._pace.half_layer(len(hidden))
-        arriving: Iterable[tuple[int, int]] = cache.visit(layer, dispatch.experts, dispatch.parts)
+        arriving: Iterable[tuple[int, int]] = cache.visit(layer, dispatch.needed)
         if self._listener is not None:
             self._listener.routed(layer, hidden, dispatch.chosen)
         if self._pace is not None:
-            arriving = _paced(arriving, self._pace, len(hidden), len(dispatch.experts))
+            arriving = _paced(arriving, self._pace, len(hidden), len(dispatch.needed))
         return mix(self._slots, arriving, dispatch, hidden, weights, activation)
 
 
@@ -131,14 +131,14 @@ class Dispatch:
 
     Attributes:
         chosen: the router's choice, as lists.
-        experts: distinct experts, ascending.
+        needed: distinct experts, ascending, and how many copies each computes.
         parts: per expert the slice of sorted copies.
         entries: `(T * k,)` flat index into the `(T, k)` router output, in sorted order.
         rows: `(T * k,)` token of each copy.
         order: k index tensors `(T,)`: where the copy of each token with the r-th smallest expert lies.
     """
 
-    __slots__ = ("chosen", "entries", "experts", "order", "parts", "rows")
+    __slots__ = ("chosen", "entries", "needed", "order", "parts", "rows")
 
     def __init__(self, top_k_index: Tensor) -> None:
         tokens, k = top_k_index.shape
@@ -147,11 +147,11 @@ class Dispatch:
         for rank in range(k):  # rank before token: the row order of the families' own loop
             for token in range(tokens):
                 by_expert.setdefault(self.chosen[token][rank], []).append(token * k + rank)
-        self.experts = sorted(by_expert)
+        self.needed = {expert: len(by_expert[expert]) for expert in sorted(by_expert)}
         self.parts: dict[int, slice] = {}
         flat: list[int] = []
         places: list[list[int]] = [[] for _ in range(tokens)]
-        for expert in self.experts:
+        for expert in self.needed:
             start = len(flat)
             for entry in by_expert[expert]:
                 places[entry // k].append(len(flat))

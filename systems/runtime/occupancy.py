@@ -90,7 +90,7 @@ class Occupancy:
         else:
             self._residency.admitted(expert)
         if order.kind == DEMAND:
-            self.slots.pins[slot] += 1
+            self.slots.pins[slot] = self.slots.pins[slot] + 1
             if not streaming:
                 self._residency.used(expert)
         else:
@@ -125,7 +125,7 @@ class Occupancy:
     def unpin(self, expert: int) -> None:
         """End a reading; an expert that was streamed gives its slot back at once."""
         slot = self.slots.of[expert]
-        self.slots.pins[slot] -= 1
+        self.slots.pins[slot] = self.slots.pins[slot] - 1
         if self._streamed and expert in self._streamed:
             self._streamed.remove(expert)
             self.slots.release(slot)

@@ -94,7 +94,7 @@ class QuantisedExperts:
         rows = hidden.to(torch.bfloat16)[dispatch.rows]
         shares = weights.reshape(-1)[dispatch.entries, None]
         outputs = hidden.new_empty(len(dispatch.entries), hidden.shape[-1])
-        for expert in dispatch.experts:
+        for expert in dispatch.needed:
             part, place = dispatch.parts[expert], layer * self._experts + expert
             gate, up = self._gate_up[place](rows[part]).chunk(2, dim=-1)
             torch.mul(self._down[place](activation(gate) * up), shares[part], out=outputs[part])

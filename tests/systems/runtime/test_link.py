@@ -59,7 +59,7 @@ class Rig:
 
     def visit(self, layer: int, experts: list[int]) -> list[int]:
         order = []
-        for expert, slot in self.cache.visit(layer, experts):
+        for expert, slot in self.cache.visit(layer, dict.fromkeys(experts, 1)):
             assert self.slots.slab[slot, 0] == layer * 4 + expert, "a slot must hold the expert it claims"
             order.append(expert)
         return order
@@ -184,7 +184,7 @@ def test_a_plan_holds_what_it_names_and_lets_go_of_the_rest(rigs: type[Rig]) -> 
 def test_a_transfer_starts_no_sooner_than_it_has_a_slot(rigs: type[Rig], clock: Clock) -> None:
     """A prefetch that was ordered while the only slot was read travels once that reader is done, not before."""
     rig = rigs(slots=1, milliseconds=40, clock=clock)
-    reading = iter(rig.cache.visit(0, [0]))
+    reading = iter(rig.cache.visit(0, {0: 1}))
     next(reading)
     rig.cache.prefetch(1, [0])
     clock.wait(clock.now() + 0.1)
@@ -199,7 +199,7 @@ def _read_while_prefetching(rigs: type[Rig], experts: list[int]) -> tuple[Rig, V
     """Read both slots for 0.1 s, with prefetches queued for layer 1; the link is free for half of that."""
     clock = VirtualClock()
     rig = rigs(slots=2, milliseconds=40, clock=clock)
-    reading = iter(rig.cache.visit(0, [0, 1]))
+    reading = iter(rig.cache.visit(0, {0: 1, 1: 1}))
     next(reading)
     rig.cache.prefetch(1, experts)
     clock.wait(clock.now() + 0.1)
@@ -244,7 +244,7 @@ def test_a_closed_system_is_refused(rigs: type[Rig]) -> None:
 def test_a_wait_for_a_slot_that_nobody_vacates_raises(rigs: type[Rig]) -> None:
     """Half a layer is read by someone who never reads on: a demand cannot be served, and the state says why."""
     rig = rigs(slots=2, milliseconds=1)
-    reading = iter(rig.cache.visit(0, [0, 1]))
+    reading = iter(rig.cache.visit(0, {0: 1, 1: 1}))
     next(reading)
     with pytest.raises(Stuck, match=r"nothing can move: queued: demand of 4; .* 2 of 2 slots are read"):
         rig.visit(1, [0])
