@@ -68,7 +68,9 @@ class Replay:
         self, parts: Parts, pace: Pace, header: Header, records: Sequence[Record], meter: Meter, seats: int
     ) -> None:
         self._cache, self._listener, self._hinting = parts.cache, parts.listener, parts.hinting
-        self._depth, self._drafter = parts.depth, cast("ReplayedDrafter", parts.drafter)
+        drafter = cast("ReplayedDrafter", parts.drafter)
+        self._depth, self._scheduler, self._governor = parts.depth, drafter.scheduler, drafter.governor
+        self._draft_length, self._self_layer = drafter.draft_length, drafter.self_layer
         self._pace, self._header, self._meter = pace, header, meter
         self._waiting = deque(_Row(place, record) for place, record in enumerate(records))
         self._seats, self._begun = seats, False
@@ -106,9 +108,7 @@ class Replay:
         self._settle()
 
     def _step(self) -> None:
-        length = self._drafter.draft_length
-        if self._drafter.governor is not None:
-            length = self._drafter.governor.choose()
+        length = self._draft_length if self._governor is None else self._governor.choose()
         with self._meter.span("draft"):
             for row in self._rows:
                 row.draft(length)
@@ -124,9 +124,9 @@ class Replay:
             self._listener.end_step()
             self._meter.traffic(self._cache.take_traffic())
             self._meter.step([row.place for row in self._rows], drafted, accepted)
-            if self._drafter.governor is not None:
-                fresh = self._drafter.scheduler.fresh if self._drafter.scheduler is not None else [0] * length
-                self._drafter.governor.observe(length, accepted, fresh)
+            if self._governor is not None:
+                fresh = self._scheduler.fresh if self._scheduler is not None else [0] * length
+                self._governor.observe(length, accepted, fresh)
             for row in self._rows:
                 row.advance(length)
             self._settle()
@@ -148,14 +148,14 @@ class Replay:
             self._hinting.prefetch(ordinal, distinct([row.hinted(place, ordinal) for row in self._rows]))
 
     def _self_draft(self, length: int) -> None:
-        scheduler = self._drafter.scheduler
+        scheduler = self._scheduler
         if scheduler is not None:
             scheduler.begin_step()
         for place in range(length):
             if scheduler is not None:
                 scheduler.begin_token()
             for layer in range(self._header.layers):
-                self._pace.self_layer(self._drafter.self_layer)
+                self._pace.self_layer(self._self_layer)
                 if scheduler is not None:
                     chosen = [row.hinted(place, layer) for row in self._rows]
                     scheduler.routed(layer, chosen, [row.confidences(place, layer) for row in self._rows])
