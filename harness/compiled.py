@@ -27,7 +27,7 @@ MODULES = {
     "replay": ("loop", "routing"),
     "runtime": (
         "clock", "desk", "elsewhere", "expert_cache", "ledger", "link", "occupancy", "queue", "seats", "slot_table",
-        "slots", "statistics", "transport",
+        "slots", "statistics", "transport", "visit",
     ),
 }  # fmt: skip
 CONFIG = """\

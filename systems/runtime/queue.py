@@ -52,6 +52,8 @@ class TransferQueue:
         del self.pending[expert]
         if expert in self._demands:
             del self._demands[expert]
+        if not self.pending:
+            self._prefetches.clear()
 
     def prefetches(self, layer: int | None = None) -> list[int]:
         """Experts with a pending prefetch, of one layer or of all."""

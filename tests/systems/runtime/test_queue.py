@@ -1,3 +1,5 @@
+import gc
+
 from systems.policies.orders import DEMAND, PREFETCH, Order
 from systems.runtime.queue import TransferQueue
 
@@ -50,6 +52,19 @@ def test_cancelled_orders_never_come_up() -> None:
     assert 1 not in queue.pending
     assert len(queue.pending) == 1
     assert drained(queue) == [2]
+
+
+def test_orders_that_never_came_up_are_forgotten_once_nothing_is_wanted() -> None:
+    queue = filled(*(prefetch(expert, need=expert) for expert in range(50)))
+    for expert in reversed(range(50)):
+        queue.cancel(expert)
+    assert not [found for found in gc.get_objects() if type(found) is Order]
+
+
+def test_of_prefetches_as_urgent_the_older_goes_first_and_then_the_lower() -> None:
+    queue = filled(prefetch(7, asked=2.0), prefetch(5, asked=1.0), prefetch(9, asked=1.0), prefetch(1, need=1))
+    queue.push(prefetch(6, asked=1.0))
+    assert drained(queue) == [5, 6, 9, 7, 1]
 
 
 def test_adjacent_prefetches_of_a_layer_share_a_call() -> None:
