@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
 
 from systems.api import LinkSpec, WorkerDied
 from systems.policies.orders import Hint
-from systems.policies.residency import Lru
+from systems.policies.residency import Lru, Residency
 from systems.runtime import link
 from systems.runtime.checkpoint import ExpertShape
 from systems.runtime.clock import Clock, VirtualClock, WallClock
@@ -49,13 +49,20 @@ class Rig:
     """A cache with its link over a numbered store; one transfer takes `milliseconds`."""
 
     def __init__(
-        self, slots: int, milliseconds: float = 5.0, batch_io: int = 1, worker: bool = True, clock: Clock = CLOCK
+        self,
+        slots: int,
+        milliseconds: float = 5.0,
+        batch_io: int = 1,
+        worker: bool = True,
+        clock: Clock = CLOCK,
+        residency: Residency | None = None,
     ) -> None:
         self.store = NumberedStore()
         self.slots = Slots(SHAPE, torch.float32, slots, torch.device("cpu"))
         transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0), clock)
         self.ledger = Ledger(3, RECORD)
-        self.cache = ExpertCache(Occupancy(self.slots, Lru(), self.ledger), transport, self.ledger, 4, batch_io, worker)
+        occupancy = Occupancy(self.slots, residency or Lru(), self.ledger)
+        self.cache = ExpertCache(occupancy, transport, self.ledger, 4, batch_io, worker)
 
     def visit(self, layer: int, experts: list[int]) -> list[int]:
         order = []
@@ -76,6 +83,19 @@ def rigs() -> object:
     yield make
     for rig in made:
         rig.cache.close()
+
+
+def test_policies_that_count_needs_hear_how_many_rows_each_expert_computes(rigs: type[Rig]) -> None:
+    class Counting(Lru):
+        def needed(self, experts: Mapping[int, int]) -> None:
+            heard.append(dict(experts))
+
+    heard: list[dict[int, int]] = []
+    rig = rigs(4, residency=Counting())
+    list(rig.cache.visit(1, {0: 3, 2: 1}))
+    rig.cache.enter("prefill")
+    list(rig.cache.visit(0, {1: 5}))
+    assert heard == [{4: 3, 6: 1}], "prompts stream past, and are nobody's business"
 
 
 def test_needs_are_classified(rigs: type[Rig]) -> None:
