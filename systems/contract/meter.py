@@ -35,7 +35,7 @@ class NullMeter:
         self.tokens: list[list[int]] = [[] for _ in limits]
         self._limits = limits
         self._stop = stop_tokens
-        self._span = _NullSpan()
+        self._span = NullSpan()
 
     def span(self, name: SpanName) -> AbstractContextManager[None]:
         """Return a context that does nothing."""
@@ -59,7 +59,9 @@ class NullMeter:
         """Ignore the report."""
 
 
-class _NullSpan:
+class NullSpan:
+    """A span that nobody times."""
+
     def __enter__(self) -> None:
         pass
 

@@ -141,11 +141,11 @@ class Replay:
             self._self_draft(length)
 
     def _draft_forward(self, place: int, tokens: int) -> None:
+        depth = self._depth() if self._depth is not None else 0
         for ordinal in self._header.draft_ordinals:
             self._pace.draft_layer(tokens)
-            if self._depth is None or ordinal == NOTHING or ordinal >= self._depth():
-                continue
-            self._hinting.prefetch(ordinal, distinct([row.hinted(place, ordinal) for row in self._rows]))
+            if NOTHING < ordinal < depth:
+                self._hinting.prefetch(ordinal, distinct([row.hinted(place, ordinal) for row in self._rows]))
 
     def _self_draft(self, length: int) -> None:
         scheduler = self._scheduler

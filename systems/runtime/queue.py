@@ -18,20 +18,19 @@ class TransferQueue:
 
     def __init__(self) -> None:
         self.pending: dict[int, Order] = {}
-        self._demands: dict[int, Order] = {}
+        self._demands: list[Order] = []
         self._prefetches: list[Order] = []
         """In the order in which they travel; some have been cancelled or replaced since."""
 
     def push(self, order: Order) -> None:
         """Add an order, or replace the pending one of the same expert; a prefetch never replaces a demand."""
-        expert = order.expert
         if order.kind == DEMAND:
-            self._demands[expert] = order
-        elif expert in self._demands:
+            self._demands.append(order)
+        elif (known := self.pending.get(order.expert)) is not None and known.kind == DEMAND:
             return
         else:
             self._insert(order)
-        self.pending[expert] = order
+        self.pending[order.expert] = order
 
     def replan(self, orders: Mapping[int, Order]) -> int:
         """Let these prefetches, by expert, take the place of all others; a pending demand stays.
@@ -49,9 +48,10 @@ class TransferQueue:
 
     def cancel(self, expert: int) -> None:
         """Withdraw the order of an expert; it must be pending."""
+        order = self.pending[expert]
         del self.pending[expert]
-        if expert in self._demands:
-            del self._demands[expert]
+        if order.kind == DEMAND:
+            self._demands.remove(order)
         if not self.pending:
             self._prefetches.clear()
 
@@ -67,8 +67,8 @@ class TransferQueue:
 
     def peek(self) -> Order | None:
         """Return the order that travels next, None if there is none."""
-        for demand in self._demands.values():
-            return demand
+        if self._demands:
+            return self._demands[0]
         while self._prefetches:
             order = self._prefetches[0]
             if self.pending.get(order.expert) is order:
