@@ -14,6 +14,11 @@ class Tally:
         clock: nanoseconds, monotonic.
     """
 
+    __slots__ = (
+        "_accepted", "_clock", "_first", "_hits", "_last", "_moved", "_needed", "_row", "_steps", "_time", "_tokens",
+        "generated", "span",
+    )  # fmt: skip
+
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._row = NullMeter([])
@@ -52,9 +57,8 @@ class Tally:
         """Count what decoding needed and moved."""
         if traffic.phase == "decode":
             self._moved += traffic.moved_bytes
-            for layer in traffic.layers:
-                self._needed += layer.needed
-                self._hits += layer.resident + layer.on_time
+            self._needed += traffic.needed
+            self._hits += traffic.hits
 
     def values(self) -> dict[str, float | None]:
         """Metrics by id; None where nothing was decoded."""

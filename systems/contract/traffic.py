@@ -52,6 +52,16 @@ class Traffic:
     evictions: int = 0
     link_busy: float = 0.0
 
+    @property
+    def needed(self) -> int:
+        """Needs of all layers."""
+        return sum([layer.needed for layer in self.layers])
+
+    @property
+    def hits(self) -> int:
+        """Needs that waited for no transfer, nor were computed elsewhere."""
+        return sum([layer.resident + layer.on_time for layer in self.layers])
+
 
 @dataclass(frozen=True, slots=True)
 class Transfer:

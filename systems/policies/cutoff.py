@@ -80,7 +80,8 @@ class _Link:
         """Let the link carry what is queued, shallow layers first, for as long as slots allow."""
         budget = seconds / self._profile.transfer if self._profile.transfer else float("inf")
         for layer, ordered in enumerate(self._ordered):
-            carried = min(ordered - self._landed[layer], budget, self._room)
+            allowed = min(budget, self._room)
+            carried = min(ordered - self._landed[layer], allowed)
             self._landed[layer] += carried
             self._room -= carried
             budget -= carried

@@ -10,7 +10,7 @@ from systems.composed import Parts
 from systems.contract.meter import Meter
 from systems.policies.listening import distinct
 from systems.replay.assembly import ReplayedDrafter
-from systems.replay.routing import Forward, forward
+from systems.replay.routing import Forward, Verifications, forward
 from systems.replay.trace import NOTHING, Header, Record
 from systems.runtime.clock import Pace
 from systems.runtime.seats import seated
@@ -33,6 +33,7 @@ class _Row:
         self._answers: list[list[int]] = lists["answers"]
         self._hinted: list[list[list[list[int]]]] = lists["hinted"]
         self._confidences: list[list[list[list[float]]]] = lists["confidences"]
+        self.verifying: Verifications = record.verifying
         self.position = self.drafted = self.accepted = 0
         self.unread = 1
         self.fresh: list[int] = [record.first]
@@ -165,7 +166,7 @@ class Replay:
     def _verifying(self, width: int) -> Forward:
         """The forward over so many tokens of every row."""
         if len(self._rows) == 1:
-            return self._rows[0].record.verifying(self._rows[0].position, width)
+            return self._rows[0].verifying.at(self._rows[0].position, width)
         tokens, ahead = (
             [token for row in self._rows for token in row.record.lists[name][row.position][:width]]
             for name in ("routed", "ahead")

@@ -48,7 +48,7 @@ class Routing:
         self.needed = {expert: counts[expert] for expert in sorted(counts)}
 
 
-Forward = Sequence[Routing]
+Forward = list[Routing]
 """A forward of the target, layer by layer."""
 
 
@@ -58,3 +58,25 @@ def forward(tokens: Sequence[Any], ahead: Sequence[Any] | None) -> Forward:
         Routing([token[layer] for token in tokens], None if ahead is None else Ahead(layer, ahead))
         for layer in range(len(tokens[0]))
     ]
+
+
+class Verifications:
+    """The forwards that may verify a request's drafts, each worked out when it is first asked for.
+
+    Args:
+        routed, ahead: per position and token, as in `forward`.
+    """
+
+    def __init__(self, routed: list[list[Any]], ahead: list[list[Any]]) -> None:
+        self._routed, self._ahead = routed, ahead
+        self._known: list[list[Forward]] = [[] for _ in routed]
+        """By position and width."""
+
+    def at(self, position: int, width: int) -> Forward:
+        """The forward over so many tokens at a position: the last one committed and the draft."""
+        known = self._known[position]
+        while len(known) <= width:
+            known.append([])
+        if not known[width]:
+            known[width] = forward(self._routed[position][:width], self._ahead[position][:width])
+        return known[width]

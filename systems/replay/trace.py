@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from systems.contract.errors import BadInput
 from systems.contract.requests import Request
-from systems.replay.routing import Forward, forward
+from systems.replay.routing import Forward, Verifications, forward
 
 Ids = NDArray[np.int16]
 NOTHING = -1
@@ -108,16 +108,9 @@ class Record:
         return forward(self.lists["prompt_routed"], None)
 
     @cached_property
-    def _verifying(self) -> dict[tuple[int, int], Forward]:
-        return {}
-
-    def verifying(self, position: int, width: int) -> Forward:
-        """The forward over so many tokens at a position: the last one committed and the draft."""
-        key = (position, width)
-        if key not in self._verifying:
-            tokens, ahead = (self.lists[name][position][:width] for name in ("routed", "ahead"))
-            self._verifying[key] = forward(tokens, ahead)
-        return self._verifying[key]
+    def verifying(self) -> Verifications:
+        """The forwards over its drafts."""
+        return Verifications(self.lists["routed"], self.lists["ahead"])
 
 
 ARRAYS = ("prompt", "prompt_routed", "drafts", "agreed", "answers", "routed", "hinted", "confidences", "ahead")
