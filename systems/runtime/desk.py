@@ -82,18 +82,16 @@ class TransferDesk:
     def plan(self, fetch: Iterable[Hint], hold: Iterable[Hint], now: float) -> list[int]:
         """Queue what `fetch` names and has no slot, in place of all prefetches before; hold it and what `hold` names,
         and nothing else. Return those that were not queued before."""
-        slots, pending, held = self._occupancy.slots.of, self.queue.pending, self._occupancy.held
+        slots, held, orders = self._occupancy.slots.of, self._occupancy.held, dict[int, Order]()
         held.clear()
-        orders, missing = dict[int, Order](), list[int]()
         for urgency, layer, local in fetch:
             expert = layer * self._experts + local
             held.add(expert)
             if slots[expert] < 0:
-                if expert not in pending and expert not in orders:
-                    missing.append(expert)
                 orders[expert] = Order(PREFETCH, urgency, now, expert, layer)
         held.update(hint.layer * self._experts + hint.expert for hint in hold)
-        self._ledger.cancelled(self.queue.replan(orders))
+        missing, withdrawn = self.queue.replan(orders)
+        self._ledger.cancelled(withdrawn)
         return missing
 
     def forget(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from systems.policies.orders import DEMAND, Order
 
 
@@ -32,19 +30,24 @@ class TransferQueue:
             self._insert(order)
         self.pending[order.expert] = order
 
-    def replan(self, orders: Mapping[int, Order]) -> int:
-        """Let these prefetches, by expert, take the place of all others; a pending demand stays.
+    def replan(self, orders: dict[int, Order]) -> tuple[list[int], int]:
+        """Let these prefetches, by expert, take the place of all others; a pending demand stays, and its expert leaves
+        `orders`.
 
         Returns:
-            How many experts are withdrawn.
+            The experts that were not pending before, and how many are withdrawn.
         """
-        before = self.prefetches()
-        for expert in before:
-            del self.pending[expert]
-        planned = {expert: order for expert, order in orders.items() if expert not in self.pending}
-        self.pending |= planned
-        self._prefetches = sorted(planned.values(), key=_rank)
-        return sum(expert not in planned for expert in before)
+        for order in self._demands:
+            orders.pop(order.expert, None)
+        fresh = [expert for expert in orders if expert not in self.pending]
+        withdrawn = len(self.pending) - len(self._demands) - (len(orders) - len(fresh))
+        self.pending.clear()
+        self.pending.update({order.expert: order for order in self._demands})
+        self.pending.update(orders)
+        self._prefetches.clear()
+        for order in orders.values():
+            self._insert(order)
+        return fresh, withdrawn
 
     def cancel(self, expert: int) -> None:
         """Withdraw the order of an expert; it must be pending."""
@@ -97,6 +100,9 @@ class TransferQueue:
     def _insert(self, order: Order) -> None:
         """Enter a prefetch at its place."""
         low, high = 0, len(self._prefetches)
+        if not high or not _before(order, self._prefetches[-1]):  # plans come in order
+            self._prefetches.append(order)
+            return
         while low < high:
             middle = (low + high) // 2
             if _before(order, self._prefetches[middle]):
@@ -110,13 +116,8 @@ class TransferQueue:
         return order if order is not None and order.kind == first.kind and order.layer == first.layer else None
 
 
-def _rank(order: Order) -> tuple[float, float, int]:
-    """What prefetches are sorted by."""
-    return order.urgency, order.asked, order.expert
-
-
 def _before(one: Order, other: Order) -> bool:
-    """Whether one prefetch travels before another; their ranks, without making any."""
+    """Whether one prefetch travels before another."""
     if one.urgency != other.urgency:
         return one.urgency < other.urgency
     if one.asked != other.asked:

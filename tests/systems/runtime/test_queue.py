@@ -81,7 +81,7 @@ def test_adjacent_prefetches_of_a_layer_share_a_call() -> None:
 def test_a_plan_takes_the_place_of_all_prefetches_and_of_no_demand() -> None:
     queue = filled(prefetch(1), prefetch(2), prefetch(3, need=3), Order(DEMAND, 5, 0.0, 9, 5))
     plan = {order.expert: order for order in (prefetch(3, need=7, asked=2.0), prefetch(4, need=6), prefetch(9, need=0))}
-    assert queue.replan(plan) == 2, "1 and 2 are withdrawn"
+    assert queue.replan(plan) == ([4], 2), "4 is new, 1 and 2 are withdrawn"
     assert queue.prefetches() == [3, 4]
     assert queue.prefetches(layer=7) == [3]
     assert drained(queue) == [9, 4, 3]
