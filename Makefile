@@ -47,7 +47,7 @@ fidelity: $(READY) ## How well a replay predicts this machine, calibrated on one
 	-$(BIN)/python -m harness.suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
 	$(BIN)/python -m harness.fidelity results/fidelity/live results/fidelity/replayed --traces traces/fidelity
 
-compiled: $(READY) ## A compiled copy of `systems`, for long replays: three times as fast (build/compiled)
+compiled: $(READY) ## A compiled copy of `systems`, for long replays: five times as fast (build/compiled)
 	$(BIN)/python -m harness.compiled
 
 figures: $(READY) ## Draw every figure from stored records, offline (results/figures)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def lru_misses(needs: Sequence[Sequence[int]], most: int) -> list[int]:
     """Return the misses of a least-recently-used cache with 0, 1, ... `most` slots, in one pass.
@@ -56,21 +58,20 @@ def allocate(loads: Sequence[Sequence[float]], slots: int) -> list[int]:
     layers = len(loads)
     if slots < layers:
         raise ValueError(f"{slots} slots cannot be divided among {layers} layers")
-    infinity = float("inf")
-    best = [0.0] + [infinity] * slots
-    choices: list[list[int]] = []
+    best = np.full(slots + 1, np.inf)  # by slots used so far
+    best[0] = 0.0
+    choices = []
     for table in loads:
-        following, choice = [infinity] * (slots + 1), [0] * (slots + 1)
-        for used in range(slots + 1):
-            for own in range(1, min(used, len(table) - 1) + 1):
-                total = best[used - own] + table[own]
-                if total < following[used]:
-                    following[used], choice[used] = total, own
+        following, choice = np.full(slots + 1, np.inf), np.zeros(slots + 1, np.int64)
+        for own in range(1, min(slots, len(table) - 1) + 1):
+            total = best[: slots + 1 - own] + table[own]
+            better = total < following[own:]
+            following[own:][better], choice[own:][better] = total[better], own
         best = following
-        choices.append(choice)
-    used = min(range(slots + 1), key=lambda count: (best[count], count))
+        choices.append(choice.tolist())
+    used = int(np.argmin(best))
     quotas = []
-    for choice in reversed(choices):
-        quotas.append(choice[used])
-        used -= choice[used]
+    for chosen in reversed(choices):
+        quotas.append(chosen[used])
+        used -= chosen[used]
     return quotas[::-1]

@@ -145,7 +145,10 @@ class TransferDesk:
 
     def first_known(self, experts: set[int]) -> tuple[int, Arrival] | None:
         """Return the first of the experts on their way whose arrival is known."""
-        for expert, arrival in self._occupancy.loading.items():
+        loading = self._occupancy.loading
+        if len(loading) > len(experts):  # prefetches that have arrived need not be looked through again and again
+            self._occupancy.notice()
+        for expert, arrival in loading.items():
             if expert in experts and arrival is not None:
                 return expert, arrival
         return None

@@ -107,6 +107,13 @@ class Occupancy:
         del self.loading[expert]
         return True
 
+    def notice(self) -> None:
+        """Notice arrivals that have come to pass, the oldest first, up to one that somebody waits for."""
+        while self.loading:
+            oldest = next(iter(self.loading))
+            if self.slots.pins[self.slots.of[oldest]] or not self.ready(oldest):
+                return
+
     def pin(self, expert: int) -> bool:
         """Keep a slotted expert for a reader, as the most recently used one; return whether it was prefetched and is
         read for the first time."""
