@@ -159,12 +159,12 @@ class Lookahead(Lru):
         """Return the expert that is needed latest, as far as the buffer knows."""
         named: int | None = None
         for expert in self._order:
-            if expert not in evictable:
-                continue
-            if expert not in held:
+            if expert in held:
+                later = named is None or expert // self._experts > named // self._experts
+                if later and expert in evictable:
+                    named = expert
+            elif expert in evictable:
                 return expert
-            if named is None or expert // self._experts > named // self._experts:
-                named = expert
         if named is None or order.kind == DEMAND:
             return named
         return named if named // self._experts > order.layer else None

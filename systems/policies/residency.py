@@ -57,12 +57,11 @@ def spare_hinted(
     """Return the first candidate that may go and no hint names; for a demand even one that a hint names."""
     hinted: int | None = None
     for expert in candidates:
-        if expert not in evictable:
-            continue
-        if expert not in held:
+        if expert in held:
+            if hinted is None and expert in evictable:
+                hinted = expert
+        elif expert in evictable:
             return expert
-        if hinted is None:
-            hinted = expert
     return hinted if order.kind == DEMAND else None
 
 
