@@ -31,6 +31,10 @@ def test_the_programme_finds_the_best_of_all_divisions() -> None:
         assert sum(t[n] for t, n in zip(loads, quotas, strict=True)) == best
 
 
+def test_of_equally_good_divisions_the_earlier_layer_gets_more() -> None:
+    assert allocate([[2, 1, 0], [2, 1, 0]], 3) == [2, 1]
+
+
 def test_each_layer_needs_a_slot() -> None:
     with pytest.raises(ValueError, match="2 slots cannot be divided among 3 layers"):
         allocate([[1, 0], [1, 0], [1, 0]], 2)

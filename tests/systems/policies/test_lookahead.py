@@ -67,3 +67,14 @@ def test_what_is_not_named_goes_first_then_what_is_needed_latest() -> None:
     late = Order(PREFETCH, 1, 0.0, 7, 1)
     assert policy.victim(late, range(9), {5, 1, 6, 2}) is None, "nothing named is needed later than layer 1"
     assert policy.victim(Order(DEMAND, 1, 0.0, 7, 1), range(9), {5, 1, 6, 2}) == 5
+
+
+def test_of_what_is_named_the_deepest_that_may_go_gives_way() -> None:
+    policy = Lookahead(experts=4)
+    named = (1, 5, 9)  # one of each layer
+    for expert in named:
+        policy.admitted(expert)
+    demand = Order(DEMAND, 0, 0.0, 3, 0)
+    assert policy.victim(demand, range(12), named) == 9
+    assert policy.victim(demand, {1, 5}, named) == 5, "9 is being read"
+    assert policy.victim(demand, set(), named) is None

@@ -86,3 +86,10 @@ def test_a_plan_takes_the_place_of_all_prefetches_and_of_no_demand() -> None:
     assert queue.prefetches(layer=7) == [3]
     assert drained(queue) == [9, 4, 3]
     assert queue.prefetches() == []
+
+
+def test_what_plans_have_replaced_is_forgotten() -> None:
+    queue = TransferQueue()
+    for asked in range(20):
+        queue.replan({expert: prefetch(expert, asked=float(asked)) for expert in range(3)})
+    assert sum(type(found) is Order for found in gc.get_objects()) == 3
