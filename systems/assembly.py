@@ -23,6 +23,7 @@ from systems.options.prefetching import (
     RehearsalOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
+from systems.options.transfer import InLineOptions
 from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices
 from systems.policies.belady import Belady, Future
@@ -36,6 +37,7 @@ from systems.policies.predicting import ActivationMatching, Foresight, NextGate,
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import AdaptiveLayersOptions, LayeredLru, Lru, Residency
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
+from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
@@ -159,6 +161,8 @@ class Assembly(ABC):
         options = self.options.residency
         if isinstance(options, ActivationAwareOptions):
             return ActivationAware(self._matrices.scores, self.shape)
+        if isinstance(options, VisitCountOptions):
+            return VisitCount(self.shape, self.model.top_k)
         if isinstance(options, BeladyOptions):
             return Belady(self._future)
         if isinstance(options, AllResidentOptions | Int4Options | NoPart):
@@ -173,9 +177,10 @@ class Assembly(ABC):
         keeps = not isinstance(self.options.residency, NoPart)
         prefetch = self.options.prefetch
         how = prefetch if isinstance(prefetch, PrefetchOptions) else PrefetchOptions()
-        occupancy = Occupancy(slots, residency, ledger, keeps)
+        in_line = self.options.transfer if isinstance(self.options.transfer, InLineOptions) else None
+        occupancy, elsewhere = Occupancy(slots, residency, ledger, keeps), self._elsewhere(slots)
         return ExpertCache(
-            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, self._elsewhere(slots)
+            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
         )
 
     def _elsewhere(self, slots: SlotTable) -> Elsewhere | None:
