@@ -33,12 +33,15 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is predicted of a system: TPOT (s), share of needs met without waiting, bytes and tokens per step, and what
-    it has chosen; or the reason why it does not fit."""
+    """What is predicted of a system: TPOT (s), shares of needs met without waiting and (where that is measured) named by
+    the draft or resident, bytes per token over the link and back, tokens per step, and what it has chosen; or the reason
+    why it does not fit."""
 
     tpot: float | None = None
     hit_rate: float | None = None
+    coverage: float | None = None
     bytes_per_token: float | None = None
+    written_back_bytes: float | None = None
     acceptance_length: float | None = None
     slots: int | None = None
     cutoff: int | None = None
@@ -111,7 +114,9 @@ class Forecaster:
         return Forecast(
             tpot=values["tpot"].value,
             hit_rate=values["hit_rate"].value,
+            coverage=values["coverage"].value if "coverage" in values else None,
             bytes_per_token=values["bytes_per_token"].value,
+            written_back_bytes=values["written_back_bytes"].value,
             acceptance_length=values["acceptance_length"].value,
             slots=facts["slots"],
             cutoff=facts.get("cutoff"),

@@ -59,6 +59,6 @@ class VisitCount(Residency):
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         """Return who passes, if several tokens are computed, or else the least visited, the oldest of equals."""
         if self._several:
-            return self._passing if self._passing in evictable else None
+            return self._passing if self._passing >= 0 and self._passing in evictable else None
         candidates = [expert for expert in self._residents if expert in evictable]
         return min(candidates, key=self._visits.__getitem__, default=None)

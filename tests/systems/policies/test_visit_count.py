@@ -40,6 +40,7 @@ def test_several_tokens_pass_through_the_slot_that_was_filled_last() -> None:
     assert policy.victim(order(), ANYTHING, set()) == 3
     assert policy.victim(order(), {0, 5}, set()) is None, "it waits until who passes has been computed"
     policy.evicted(3)
+    assert policy.victim(order(), range(-9, 9), set()) is None, "a prompt streams through that slot"
     policy.admitted(7)
     assert policy.victim(order(), ANYTHING, set()) == 7
 
