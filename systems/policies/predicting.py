@@ -85,7 +85,8 @@ class ActivationMatching(Listener):
     def __init__(self, matrices: ActivationMatrices, hinting: Hinting | None, most: int) -> None:
         self._matrices, self._hinting, self._most = matrices, hinting, most
         self._layers = matrices.layers
-        self._row: int | None = None
+        self._reading: tuple[int, Sequence[int]] | None = None
+        """The first row whose prompt is being read, and the tokens of that and of each row behind it."""
 
     def begin(self, rows: int) -> None:
         """Start empty matrices."""
@@ -95,24 +96,22 @@ class ActivationMatching(Listener):
         """Start empty matrices for these."""
         self._matrices.join(rows)
 
-    def reading(self, row: int) -> None:
-        """Count for this row."""
-        self._row = row
+    def reading(self, first: int, lengths: Sequence[int]) -> None:
+        """Count for these rows."""
+        self._reading = first, lengths
 
     def decoding(self) -> None:
         """Count for all rows, and plan."""
-        self._row = None
+        self._reading = None
         self._plan(-1)
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Count the tokens of a layer and plan for those behind it."""
-        if self._row is not None:
-            self._matrices.count(self._row, layer, [expert for token in chosen for expert in token])
+        if self._reading is not None:
+            self._count(layer, chosen, *self._reading)
             return
-        width = len(chosen) // len(self._matrices.matrices)
-        for row in range(len(self._matrices.matrices)):
-            tokens = chosen[row * width : (row + 1) * width]
-            self._matrices.count(row, layer, [expert for token in tokens for expert in token])
+        rows = len(self._matrices.matrices)
+        self._count(layer, chosen, 0, [len(chosen) // rows] * rows)
         if layer + 1 < self._layers:
             self._plan(layer)
 
@@ -131,6 +130,14 @@ class ActivationMatching(Listener):
     def learn(self, on: bool) -> None:
         """Collect traces during the warm-up only: a repeated prompt must not find itself."""
         self._matrices.collecting = on
+
+    def _count(self, layer: int, chosen: Chosen, first: int, lengths: Sequence[int]) -> None:
+        """Count for the rows from `first` on, which have so many tokens each."""
+        start = 0
+        for row, length in enumerate(lengths, first):
+            tokens = chosen[start : start + length]
+            self._matrices.count(row, layer, [expert for token in tokens for expert in token])
+            start += length
 
     def _plan(self, layer: int) -> None:
         if self._hinting is not None and self._matrices.matrices:
