@@ -40,12 +40,11 @@ overhead: $(READY) ## Cost of measuring, and of our loop against transformers' g
 	$(BIN)/python -m harness experiment=overhead $(ARGS)
 	$(BIN)/python -m harness.overhead experiment=overhead $(ARGS)
 
-fidelity: $(READY) ## How well a replay predicts this machine, calibrated on one live system (results/fidelity)
+fidelity: $(READY) ## How well a replay predicts this machine, nothing fitted (results/fidelity)
 	$(BIN)/python -m harness.record experiment=fidelity replay=traces/fidelity $(ARGS)
 	$(BIN)/python -m harness.suite experiment=fidelity $(ARGS)
-	$(BIN)/python -m harness.calibrate results/fidelity/live traces/fidelity --profile calibration
 	-$(BIN)/python -m harness.suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
-	$(BIN)/python -m harness.fidelity results/fidelity/live results/fidelity/replayed --traces traces/fidelity
+	$(BIN)/python -m harness.fidelity results/fidelity/live results/fidelity/replayed
 
 compiled: $(READY) ## A compiled copy of `systems`, for long replays: five times as fast (build/compiled)
 	$(BIN)/python -m harness.compiled

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from harness.host import HostShape
 from systems.api import BadInput, ModelConfig, ModelPair, Sampling, SystemConfig
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -36,16 +37,15 @@ class Emulated:
     """A named environment, reduced to what decides whether a transfer can hide behind compute.
 
     `bandwidth` (bytes/s) is that of whole copies of `expert_bytes`; `call_latency` (s) is the fixed part of
-    each. `layer_seconds` is one decoder layer of the named model at one position, experts resident.
-    `remote_token_share` is the time of computing one token with one expert where it lies, on the host's
-    processor, as a share of that expert's transfer time.
+    each. `layer_seconds` is one decoder layer of the named model at one position, experts resident. `host` may compute
+    experts where they lie.
     """
 
     expert_bytes: int
     bandwidth: float
     call_latency: float
     layer_seconds: float
-    remote_token_share: float
+    host: HostShape
 
     @property
     def ratio(self) -> float:

@@ -2,11 +2,11 @@
 
     python -m harness.fidelity results/fidelity/live results/fidelity/replayed
 
-Rows are matched by system, hardware and budget; the one that the recording was calibrated on is left out. Times are
-judged by their mean absolute percentage error and by the order of the systems within each hardware and budget
-(Kendall's tau over all pairs, and over those that the live intervals tell apart). A shared machine is faster at one
-time than at another: a profile's drift, the median of measured over predicted TPOT, is told apart from what is wrong
-about systems beside each other. Counts are shown, since threads make live ones vary.
+Rows are matched by system, hardware and budget. Nothing is fitted: predictions rest on the layer times that the
+recording measured. Times are judged by their mean absolute percentage error and by the order of the systems within each
+hardware and budget (Kendall's tau over all pairs, and over those that the live intervals tell apart). A shared machine
+is faster at one time than at another: a profile's drift, the median of measured over predicted TPOT, is told apart from
+what is wrong about systems beside each other. Counts are shown, since real times make live ones vary.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.console import Console
 from harness import table
 from harness.columns import Section
 from harness.files import dump, write_text
-from harness.published import read, read_json
+from harness.published import read
 from harness.records import Row
 from harness.run import OK, typed
 from systems.api import BadInput
@@ -61,10 +61,10 @@ class Match:
         return f"{self.hardware}, {self.budget_bytes / 2**20:.1f} MiB"
 
 
-def matches(live: Sequence[Row], replayed: Sequence[Row], calibrated: Row | None = None) -> list[Match]:
-    """Pair the rows that both runs timed, less the one that was calibrated on."""
+def matches(live: Sequence[Row], replayed: Sequence[Row]) -> list[Match]:
+    """Pair the rows that both runs timed."""
     known = {_key(row): row for row in replayed}
-    pairs = [(row, known[_key(row)]) for row in live if _key(row) in known and not _same(row, calibrated)]
+    pairs = [(row, known[_key(row)]) for row in live if _key(row) in known]
     return [_match(*pair) for pair in pairs if all(_value(row, "tpot") for row in pair)]
 
 
@@ -131,10 +131,8 @@ def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("live", type=Path, help="folder with the summary.json of a live run")
     parser.add_argument("replayed", type=Path, help="folder with the summary.json of its replay")
-    parser.add_argument("--traces", type=Path, help="the recording, whose calibrated row is then left out")
     arguments = parser.parse_args()
-    calibrated = _calibrated(arguments.traces) if arguments.traces else None
-    found = matches(_rows(arguments.live), _rows(arguments.replayed), calibrated)
+    found = matches(_rows(arguments.live), _rows(arguments.replayed))
     if not found:
         raise BadInput("no system was timed in both runs; replay with the systems of the live one")
     facts = report(found)
@@ -185,16 +183,6 @@ def _verdict(name: str, judged: dict[str, Any]) -> str:
 
 def _missed(judged: dict[str, Any]) -> str:
     return f"; beyond {MISS:.0%}: {', '.join(judged['misses'])}" if judged["misses"] else ""
-
-
-def _calibrated(traces: Path) -> Row:
-    facts = read_json(traces / "costs.json", None, f"python -m harness.record replay={traces}")
-    return dict(facts.get("calibrated_on", {}))
-
-
-def _same(row: Row, other: Row | None) -> bool:
-    """Whether `other` names this row."""
-    return other is not None and all(row[name] == other.get(name) for name in ("system", "hardware", "budget_bytes"))
 
 
 def _both(measured: float | None, predicted: float | None, scale: float, digits: int) -> str:

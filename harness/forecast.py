@@ -77,7 +77,7 @@ class Forecaster:
 
     def __init__(self, shape: ModelShape, machine: MachineConfig, text: TextConfig, draft_length: int) -> None:
         self._costs = machines.costs(shape, machine, range(1, draft_length + 2))
-        self._link = machines.link(machine, self._costs.transfer)
+        self._link = machines.link(machine)
         self._traces = api.imagine_traces(
             shape, self._costs, draft_length, text.prompts + 1, text.prompt_tokens, text.new_tokens, text.seed
         )

@@ -43,7 +43,8 @@ class GridConfig:
     budgets: tuple[float, ...]
     ratios: tuple[float, ...]
     draft_lengths: tuple[int, ...]
-    remote_token_share: float
+    host_share: float
+    host_free_rows: float
     prompts: int | None
     warmup: int
     workers: int | None
@@ -55,6 +56,10 @@ class GridConfig:
             if not values or not all(least < value <= most for value in values):
                 bound = f"in ({least}, {most}]" if most == 1 else f"above {least}"
                 raise BadInput(f"`{name}` is {list(values)}; one or more numbers {bound} are needed")
+        if self.host_share <= 0 or self.host_free_rows < 1:
+            raise BadInput(
+                f"`host_share` is {self.host_share} and `host_free_rows` {self.host_free_rows}; above 0 and 1"
+            )
         if self.warmup < 0 or (self.prompts is not None and self.prompts < 1):
             raise BadInput(f"`warmup` is {self.warmup} and `prompts` {self.prompts}; 0 and 1 are the least")
         ensure_positive(self.workers)
@@ -122,10 +127,10 @@ class Replayer:
             BadInput: from the system.
         """
         started = time.process_time()
-        recording, share = self._recording, self._config.remote_token_share
+        recording = self._recording
         transfer = point.ratio * recording.costs.target_layer[1]
-        link = api.LinkSpec(recording.record_bytes / transfer, 0.0, share * transfer, virtual=True)
-        costs = replace(recording.costs, transfer=transfer, call=0.0)
+        link = api.LinkSpec(recording.record_bytes / transfer, 0.0, virtual=True)
+        costs = replace(recording.costs, transfer=transfer, call=0.0, host=self._host(transfer))
         config = with_draft_length(self._config.systems[point.system], point.draft_length)
         try:
             system = api.build_replay(config, recording, int(point.budget * recording.expert_bytes), link, costs)
@@ -143,6 +148,10 @@ class Replayer:
         system.close()
         live, took = (system.now_ns() - began) / 1e9, time.process_time() - started
         return Replayed(tally.values(), None, tally.generated, live, took)
+
+    def _host(self, transfer: float) -> api.HostCosts:
+        base = self._config.host_share * transfer
+        return api.HostCosts(base, base / self._config.host_free_rows, self._config.host_free_rows)
 
 
 def _run(config: GridConfig) -> None:

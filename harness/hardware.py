@@ -1,4 +1,4 @@
-"""From a named environment to a paced link on this machine."""
+"""From a named environment to an emulated link and host on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from systems import api
 
 
 def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.LinkSpec:
-    """Return the link that gives this machine the environment's ratios of transfer, and of remote compute, to compute.
+    """Return the link that gives this machine the environment's ratio of transfer to compute.
 
     Args:
         record_bytes: one expert of the model at hand.
@@ -18,8 +18,18 @@ def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.Link
     """
     transfer = emulate.ratio * layer_seconds
     latency = emulate.latency_share * transfer
-    remote = emulate.remote_token_share * transfer
-    return api.LinkSpec(bandwidth=record_bytes / (transfer - latency), latency=latency, remote_token=remote)
+    return api.LinkSpec(bandwidth=record_bytes / (transfer - latency), latency=latency)
+
+
+def host(emulate: Emulated, layer_seconds: float, top_k: int) -> api.HostCosts:
+    """Return what the environment's host takes for an expert, in the same ratio to compute.
+
+    Half of a layer goes to its `top_k` experts where they are resident, as on a virtual clock; the host is never
+    faster.
+    """
+    scale = layer_seconds / emulate.layer_seconds
+    named = emulate.host.costs(emulate.expert_bytes, emulate.call_latency, emulate.layer_seconds / 2 / top_k)
+    return api.HostCosts(named.base * scale, named.row * scale, named.free_rows)
 
 
 def predict(hardware: HardwareConfig, pair: api.ModelPair, traces: api.Traces) -> tuple[api.LinkSpec, api.Costs]:
@@ -27,12 +37,11 @@ def predict(hardware: HardwareConfig, pair: api.ModelPair, traces: api.Traces) -
 
     Without `emulate` a transfer takes what it took there.
     """
-    costs = traces.costs
-    link = api.LinkSpec(bandwidth=pair.record_bytes / costs.transfer, latency=0.0)
-    if hardware.emulate is not None:
-        link = pace(hardware.emulate, pair.record_bytes, costs.target_layer[1])
-    transfer = link.latency + pair.record_bytes / link.bandwidth
-    return replace(link, virtual=True), replace(costs, transfer=transfer, call=link.latency)
+    if hardware.emulate is None:
+        link = api.LinkSpec(bandwidth=pair.record_bytes / traces.costs.transfer, latency=0.0)
+        return replace(link, virtual=True), replace(traces.costs, call=0.0)
+    link, costs = _emulated(hardware.emulate, pair, traces.costs)
+    return replace(link, virtual=True), costs
 
 
 def calibrate(
@@ -46,7 +55,12 @@ def calibrate(
     """
     costs = api.measure_costs(pair, sorted({1, *widths}), prompts)
     if hardware.emulate is None:
-        return None, costs
-    link = pace(hardware.emulate, pair.record_bytes, costs.target_layer[1])
+        return None, replace(costs, host=api.host_costs(pair))
+    return _emulated(hardware.emulate, pair, costs)
+
+
+def _emulated(emulate: Emulated, pair: api.ModelPair, costs: api.Costs) -> tuple[api.LinkSpec, api.Costs]:
+    layer = costs.target_layer[1]
+    link = pace(emulate, pair.record_bytes, layer)
     transfer = link.latency + pair.record_bytes / link.bandwidth
-    return link, replace(costs, transfer=transfer, call=link.latency)
+    return link, replace(costs, transfer=transfer, call=link.latency, host=host(emulate, layer, pair.top_k))

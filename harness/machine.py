@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.host import HostShape
 from systems.api import BadInput, Costs, LinkSpec, ModelShape
 
 
@@ -27,7 +28,7 @@ class MachineConfig:
         memory: fast memory (bytes); `memory_bandwidth` bytes/s.
         compute: dense products in 16 bits with sums in 32 (FLOP/s).
         layer_floor: launches and interpreter of one decoder layer, whatever it computes (s).
-        remote_token_share: time of one token of one expert on the host's processor, as a share of its transfer.
+        host: the processor beside slow memory.
 
     Raises:
         BadInput: a number that is not positive and finite.
@@ -40,10 +41,10 @@ class MachineConfig:
     compute: float
     layer_floor: float
     link: LinkShape
-    remote_token_share: float
+    host: HostShape
 
     def __post_init__(self) -> None:
-        names = ("memory", "memory_bandwidth", "compute", "layer_floor", "remote_token_share")
+        names = ("memory", "memory_bandwidth", "compute", "layer_floor")
         numbers = {name: getattr(self, name) for name in names}
         numbers |= {f"link.{name}": getattr(self.link, name) for name in ("bandwidth", "latency")}
         for name, value in numbers.items():
@@ -72,9 +73,12 @@ def costs(shape: ModelShape, machine: MachineConfig, widths: Sequence[int]) -> C
     if shape.draft.layers:
         draft += (shape.draft.active_bytes or shape.draft.bytes) / shape.draft.layers / machine.memory_bandwidth
     transfer = machine.link.latency + shape.expert_bytes / machine.link.bandwidth
-    return Costs({width: layer(width) for width in widths}, {1: draft}, transfer, machine.link.latency)
+    host = machine.host.costs(
+        shape.expert_bytes, machine.link.latency, least=shape.expert_bytes / machine.memory_bandwidth
+    )
+    return Costs({width: layer(width) for width in widths}, {1: draft}, transfer, machine.link.latency, host)
 
 
-def link(machine: MachineConfig, transfer: float) -> LinkSpec:
-    """The machine's link on a virtual clock; `transfer` is the time of one expert over it (s)."""
-    return LinkSpec(machine.link.bandwidth, machine.link.latency, machine.remote_token_share * transfer, virtual=True)
+def link(machine: MachineConfig) -> LinkSpec:
+    """The machine's link on a virtual clock."""
+    return LinkSpec(machine.link.bandwidth, machine.link.latency, virtual=True)

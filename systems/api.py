@@ -8,7 +8,7 @@ that our systems and other people's are measured by the same code.
 from __future__ import annotations
 
 from systems.contract.config import ModelConfig, SystemConfig
-from systems.contract.costs import Costs, LinkSpec, Overheads
+from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput, DidNotFit, WorkerDied
 from systems.contract.iterations import Setting, Whole, padded
 from systems.contract.meter import Meter, NullMeter, SpanName
@@ -29,6 +29,7 @@ from systems.doors.batches import (
 from systems.doors.live import (
     build_system,
     dense_forward_times,
+    host_costs,
     layer_time,
     load_pair,
     log_likelihood,
@@ -53,6 +54,7 @@ __all__ = [
     "Costs",
     "DidNotFit",
     "DraftShape",
+    "HostCosts",
     "Imagination",
     "LayerNeeds",
     "LinkSpec",
@@ -61,7 +63,6 @@ __all__ = [
     "ModelPair",
     "ModelShape",
     "NullMeter",
-    "Overheads",
     "Phase",
     "Recording",
     "Request",
@@ -81,6 +82,7 @@ __all__ = [
     "build_replay",
     "build_system",
     "dense_forward_times",
+    "host_costs",
     "imagine_traces",
     "layer_time",
     "load_pair",

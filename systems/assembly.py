@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from systems.composed import Depth, Parts
 from systems.contract.costs import Costs, LinkSpec
+from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions
 from systems.options.drafters import QuantisedSelfOptions
@@ -35,7 +36,7 @@ from systems.policies.predicting import ActivationMatching, Foresight, NextGate,
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import AdaptiveLayersOptions, LayeredLru, Lru, Residency
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
-from systems.runtime.clock import Clock, Pace, VirtualClock, WallClock
+from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
@@ -68,10 +69,15 @@ class Assembly(ABC):
         self, options: Options, model: Model, shape: Shape, link: LinkSpec | None, costs: Costs, virtual: bool
     ) -> None:
         self.options, self.model, self.shape, self.link, self.costs = options, model, shape, link, costs
-        self.clock: Clock = VirtualClock(costs.overheads) if virtual else WallClock()
+        self.clock = self._make_clock(virtual)
         self.pace = Pace(self.clock, costs)
         self._future = Future(shape)
         self._matrices = ActivationMatrices(shape)
+
+    def _make_clock(self, virtual: bool) -> Clock:
+        if virtual:
+            return VirtualClock()
+        return SkippingClock() if self.link is not None else WallClock()
 
     def parts(self) -> Parts:
         """Make everything and start the link."""
@@ -102,8 +108,8 @@ class Assembly(ABC):
         """The link."""
 
     @abstractmethod
-    def annex(self, slots: SlotTable) -> None:
-        """Make slow memory readable where it lies, behind the slots."""
+    def open_home(self, slots: SlotTable) -> None:
+        """Make slow memory readable where it lies; see `SlotTable.home_of`."""
 
     @abstractmethod
     def predict(self) -> Predict:
@@ -175,12 +181,11 @@ class Assembly(ABC):
     def _elsewhere(self, slots: SlotTable) -> Elsewhere | None:
         if not isinstance(self.options.placement, CpuOptions):
             return None
-        self.annex(slots)
-        # Without a paced link, the other memory's processor is this one: a token's share of a layer's time.
-        own = self.costs.at(self.costs.target_layer, 1) / self.model.top_k
-        remote = self.link.remote_token if self.link is not None else own
-        paced = self.link.remote_token if self.link is not None else 0.0
-        return Elsewhere(len(slots), Placement(remote, self.costs.transfer), paced, self.clock)
+        if self.costs.host is None:
+            raise BadInput("placement.part=cpu needs what the host takes, which these costs do not say; record again")
+        self.open_home(slots)
+        host = self.options.placement.costs(self.costs.host, self.costs.transfer)
+        return Elsewhere(Placement(host, self.costs.transfer), host, self.clock)
 
     def carried(self, tokens: int) -> int:
         """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""

@@ -49,7 +49,7 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
         count = affordable_slots(options, layers, count, pair.top_k, record, budget_bytes, drafting)
     shape = Shape(pair.num_layers, pair.num_experts, count)
     virtual = link is not None and link.virtual
-    parts = LiveAssembly(options, pair, shape, None if everything else link, costs, virtual).parts()
+    parts = LiveAssembly(options, pair, shape, link, costs, virtual).parts()
     position = pair.position_bytes
     if isinstance(options.drafter, ModelDrafterOptions):
         position += pair.draft_position_bytes

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from typing import cast
 
 import torch
+from torch.nn import functional
 
-from systems.contract.costs import Costs
+from systems.contract.costs import Costs, HostCosts
 from systems.contract.pair import ModelPair
 from systems.resident import resident_experts
 from systems.runtime.continuation import continued
 from systems.runtime.pair import Pair
+from systems.runtime.slots import StoreSlots
+from systems.runtime.store import RamStore
 from systems.runtime.timing import CONTEXT, NEW, Reader, medians
 
 _TEXTS = 4
+_ROWS = (1, 16, 64)
 
 
 def measure(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:
@@ -27,6 +32,30 @@ def measure(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[i
     loaded = cast("Pair", pair)
     target, draft = _layer_times(loaded, widths, prompts)
     return Costs(target, draft, medians([lambda: _copy(loaded)])[0], 0.0)
+
+
+def host_costs(pair: ModelPair) -> HostCosts | None:
+    """Time what this machine's processor takes for one expert in host memory; None where a device computes, or where
+    experts are read from files.
+
+    One row and few take as long as the reading, many as long as the products: a line through both.
+    """
+    loaded = cast("Pair", pair)
+    store = loaded.store
+    if loaded.device != "cpu" or not isinstance(store, RamStore):
+        return None
+    places = StoreSlots(store, 0)
+    turns = count()  # another expert each time: the same one would stay in the processor's cache
+
+    @torch.inference_mode()
+    def compute(rows: torch.Tensor) -> None:
+        expert = next(turns) % store.shape.count
+        gate, up = functional.linear(rows, places.gate_up[expert]).chunk(2, dim=-1)
+        functional.linear(functional.silu(gate) * up, places.down[expert])
+
+    inputs = [torch.randn(rows, store.shape.hidden, dtype=store.dtype) for rows in _ROWS]
+    single, some, many = medians([partial(compute, rows) for rows in inputs])
+    return HostCosts.of(single, max(many - some, 0.0) / (_ROWS[2] - _ROWS[1]))
 
 
 def layer_time(pair: ModelPair, prompts: Sequence[Sequence[int]]) -> float:
@@ -51,4 +80,4 @@ def _layer_times(
 
 
 def _copy(pair: Pair) -> None:
-    pair.store.read(0, [torch.empty(pair.record_bytes, dtype=torch.uint8)])
+    pair.store.read([0], [torch.empty(pair.record_bytes, dtype=torch.uint8)])

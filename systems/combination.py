@@ -110,6 +110,8 @@ def _check_parts(config: SystemConfig, options: Options) -> None:
             if not isinstance(getattr(options, group), IN_PARTS):
                 name = getattr(config, group)["part"]
                 raise BadInput(f"{group}.part={name} needs the whole batch at once; set attention.micro_batches=1")
+        if not isinstance(options.placement, NoPart):
+            raise BadInput("placement.part=cpu takes the processor of chunked attention; set attention.micro_batches=1")
         if isinstance(options.residency, ActivationAwareOptions):
             raise BadInput("residency.part=activation_aware needs the whole batch; set attention.micro_batches=1")
     if isinstance(options.predictor, DraftAttentionOptions) and options.drafter.split > 1:

@@ -23,7 +23,7 @@ from systems.options.residency import Int4Options
 from systems.parts import Options
 from systems.policies.affinity import Affinity, shuffled
 from systems.policies.draft_lengths import DraftLengths
-from systems.policies.listening import Listener, distinct
+from systems.policies.listening import Listener
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
 from systems.policies.repinning import PinnedExperts
@@ -33,14 +33,15 @@ from systems.runtime.expert_budget import ExpertBudget
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import CachedExperts, Mixer
 from systems.runtime.gating import AdaptiveGating
+from systems.runtime.naming import naming
 from systems.runtime.pair import Pair
 from systems.runtime.quantised import QuantisedExperts
 from systems.runtime.slot_table import SlotTable
-from systems.runtime.slots import Slots
+from systems.runtime.slots import Places, Slots, StoreSlots
 from systems.runtime.split_decoder import MicroBatches, SplitDecoder, check_device
 from systems.runtime.store import RamStore
 from systems.runtime.timing import draft_token_time
-from systems.runtime.transport import HostTransport, Transport
+from systems.runtime.transport import CopyingEmulatedLink, EmulatedLink, HostTransport, Transport
 
 
 class LiveAssembly(Assembly):
@@ -53,33 +54,42 @@ class LiveAssembly(Assembly):
         self._pair = pair
         self._device = torch.device(pair.device)
 
-    def slots(self) -> Slots:
-        """A slab on the device."""
-        return Slots(self._pair.store.shape, self._pair.store.dtype, self.shape.slots, self._device)
+    def slots(self) -> Places:
+        """A slab on the device; on an emulated link bookkeeping over host memory, if that holds the records."""
+        store = self._pair.store
+        if self.link is not None and self._device.type == "cpu" and isinstance(store, RamStore):
+            return StoreSlots(store, self.shape.slots)
+        return Slots(store.shape, store.dtype, self.shape.slots, self._device)
 
     def transport(self, slots: SlotTable) -> Transport:
-        """DMA to a CUDA device, copies on the host."""
-        assert isinstance(slots, Slots)
+        """DMA to a CUDA device, copies on the host, or an emulated link."""
+        store = self._pair.store
         if self._device.type == "cuda":
             from systems.runtime.cuda import CudaTransport
 
-            return CudaTransport(self._pair.store, slots, self.link)
-        return HostTransport(self._pair.store, slots, self.link, self.clock)
+            assert isinstance(slots, Slots)
+            return CudaTransport(store, slots, self.link)
+        if self.link is None:
+            assert isinstance(slots, Slots)
+            return HostTransport(store, slots, self.clock)
+        if isinstance(slots, Slots):
+            return CopyingEmulatedLink(self.link, store, slots, self.clock)
+        return EmulatedLink(self.link, self.model.record_bytes, self.clock)
 
-    def annex(self, slots: SlotTable) -> None:
+    def open_home(self, slots: SlotTable) -> None:
         """Read host memory in place."""
         store = self._pair.store
         if self._device.type != "cpu":
             raise BadInput("placement.part=cpu runs beside host slots only so far; set model.device=cpu")
         if not isinstance(store, RamStore):
             raise BadInput("placement.part=cpu computes experts in host memory; set model.store=ram")
-        assert isinstance(slots, Slots)
-        slots.annex(store.slab.view(store.dtype))
+        if isinstance(slots, Slots):
+            slots.add(store.slab.view(store.dtype))
 
     def predict(self) -> Predict:
         """The target's own routers."""
-        gates = self._gates()
-        return lambda ahead, hidden: distinct(gates[ahead](hidden)[2].tolist())
+        names = [naming(gate) for gate in self._gates()]
+        return lambda ahead, hidden: names[ahead](hidden)
 
     def mixer(self, cache: ExpertCache, listener: Listener | None) -> Mixer:
         """Products from the slots, or from copies in their stead."""
@@ -91,7 +101,7 @@ class LiveAssembly(Assembly):
         """Gate, divide the batch, and draft."""
         if isinstance(self.options.attention, ChunkedAttentionOptions):
             check_device(self._pair.target)
-            parts.decoder = partial(MicroBatches, parts=self.micro_batches)
+            parts.decoder = partial(MicroBatches, parts=self.micro_batches, clock=self.clock)
         else:
             parts.decoder = Decoder
         if isinstance(options := self.options.gating, AdaptiveGatingOptions):
@@ -133,7 +143,7 @@ class LiveAssembly(Assembly):
 
     def _resident_self(self, options: ResidentSelfOptions, parts: Parts) -> Drafter:
         slots, pinned, store = parts.cache.slots, parts.residency, self._pair.store
-        assert isinstance(slots, Slots)
+        assert isinstance(slots, Places)
         assert isinstance(pinned, PinnedExperts)
         near = nearest_experts(store) if options.routing == "affinity" else shuffled(self.shape)
         affinity = Affinity(near, pinned.pinned)

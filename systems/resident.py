@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from systems.contract.config import SystemConfig
-from systems.contract.costs import Costs
+from systems.contract.costs import Costs, LinkSpec
 from systems.runtime.experts import CachedExperts, Mixer
 from systems.runtime.pair import Pair
 
@@ -17,7 +17,9 @@ def resident_experts(pair: Pair) -> Iterator[Mixer]:
     from systems.build import build
 
     nothing = Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0)
-    system = build(SystemConfig("resident", "", residency={"part": "all"}), pair, 0, None, nothing)
+    # Read where all systems of an emulated link read them.
+    link = LinkSpec(float("inf"), 0.0) if pair.device == "cpu" else None
+    system = build(SystemConfig("resident", "", residency={"part": "all"}), pair, 0, link, nothing)
     try:
         yield CachedExperts(system.cache)  # type: ignore[attr-defined]
     finally:

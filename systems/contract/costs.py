@@ -7,16 +7,30 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Overheads:
-    """What a live run adds to the times of its layers and transfers; fitted to one by `harness.calibrate`.
+class HostCosts:
+    """What one expert takes on the host's processor, where it lies: `base + row * max(0, rows - free_rows)` seconds.
 
-    `fetch` and `hint` are seconds that computing takes longer for every record that crosses the link (a copy by another
-    core, a wake-up, a cold cache) and for every layer that a predictor names experts of. They hold on a virtual clock
-    only: on the machine's they are there by themselves.
+    Reading the weights takes `base` however many rows they meet; from `free_rows` on the products take longer than the
+    reading, `row` for each. Affine in rows, as verification times of public runtimes that compute on the host are.
     """
 
-    fetch: float = 0.0
-    hint: float = 0.0
+    base: float
+    row: float = 0.0
+    free_rows: float = 0.0
+
+    def at(self, rows: int) -> float:
+        """Seconds for an expert with so many rows."""
+        return self.base + self.row * max(0.0, rows - self.free_rows)
+
+    @classmethod
+    def of(cls, read: float, row: float, fixed: float = 0.0, least: float = 0.0) -> HostCosts:
+        """Of an expert that takes `read` s to be read and `row` s of products per row, and `fixed` s besides.
+
+        Args:
+            least: seconds that the device takes for it, experts resident; the host is never faster.
+        """
+        base = max(fixed + read, least)
+        return cls(base, row, (base - fixed) / row if row else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +38,15 @@ class Costs:
     """Times measured on this machine, in seconds, that analytic policies are fed with.
 
     `target_layer[w]` and `draft_layer[w]` are the time of one layer at a forward of `w` positions, all experts
-    resident; `transfer` is the time of one expert record over the link, `call` the fixed part of it per I/O call.
+    resident; `transfer` is the time of one expert record over the link, `call` the fixed part of it per I/O call;
+    `host` what one expert takes where it lies, on the host's processor; None: nobody has measured or named one.
     """
 
     target_layer: Mapping[int, float]
     draft_layer: Mapping[int, float]
     transfer: float
     call: float
-    overheads: Overheads = Overheads()
+    host: HostCosts | None = None
 
     @staticmethod
     def at(table: Mapping[int, float], width: int) -> float:
@@ -45,14 +60,13 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
-    """A paced link: `bandwidth` in bytes/s and `latency` in seconds per I/O call. None stands for the real one.
+    """An emulated link: `bandwidth` in bytes/s and `latency` in seconds per I/O call. None stands for the real one.
 
-    `remote_token` is the time in seconds that slow memory's processor takes for one token of one expert. On a
-    `virtual` link nothing takes real time: transfers follow their due times and computation the table of costs, so
-    that the same run gives the same counts, always.
+    Nothing is moved over it: time passes while something computes, and a wait moves the clock on. On a `virtual` one
+    computation takes no real time either but follows the table of costs, so that the same run gives the same counts,
+    always.
     """
 
     bandwidth: float
     latency: float
-    remote_token: float = 0.0
     virtual: bool = False

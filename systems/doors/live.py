@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from systems.contract.config import ModelConfig, SystemConfig
-from systems.contract.costs import Costs, LinkSpec
+from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput
 from systems.contract.pair import ModelPair
 from systems.contract.requests import Request
@@ -55,6 +55,13 @@ def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequ
     from systems.calibration import measure
 
     return measure(pair, widths, prompts)
+
+
+def host_costs(pair: ModelPair) -> HostCosts | None:
+    """Time one expert on this machine's processor where it lies; see `systems.calibration.host_costs`."""
+    from systems.calibration import host_costs as measure
+
+    return measure(pair)
 
 
 def layer_time(pair: ModelPair, prompts: Sequence[Sequence[int]]) -> float:

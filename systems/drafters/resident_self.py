@@ -14,7 +14,7 @@ from systems.policies.affinity import Affinity
 from systems.runtime.clock import Pace
 from systems.runtime.experts import Activation, Dispatch, ExpertPort, mix
 from systems.runtime.sampling import Chooser
-from systems.runtime.slots import Slots
+from systems.runtime.slots import Places, Slots
 from systems.runtime.store import ExpertStore
 
 
@@ -28,7 +28,7 @@ class ResidentSelf(SelfDrafter):
     """
 
     def __init__(
-        self, port: ExpertPort, slots: Slots, experts: int, draft_length: int, affinity: Affinity, pace: Pace
+        self, port: ExpertPort, slots: Places, experts: int, draft_length: int, affinity: Affinity, pace: Pace
     ) -> None:
         super().__init__(port, draft_length, fast_bytes=0)
         self._slots, self._experts, self._affinity, self._pace = slots, experts, affinity, pace
@@ -42,7 +42,7 @@ class ResidentSelf(SelfDrafter):
         self._pace.half_layer(len(hidden))
         stand_ins = [self._affinity.stand_ins(layer, token) for token in chosen.tolist()]
         dispatch = Dispatch(torch.tensor(stand_ins, device=chosen.device))
-        places = [(expert, self._slots.of[layer * self._experts + expert]) for expert in dispatch.needed]
+        places = [(expert, self._slots.place_of(layer * self._experts + expert)) for expert in dispatch.needed]
         mixed = mix(self._slots, places, dispatch, hidden, weights, activation)
         self._pace.half_layer(len(hidden))
         return mixed
@@ -55,7 +55,7 @@ def nearest_experts(store: ExpertStore) -> list[list[list[int]]]:
     tables = []
     for first in range(0, store.shape.count, experts):
         for number in range(experts):
-            store.read(first + number, [staging.raw[number]])
+            store.read([first + number], [staging.raw[number]])
         weights = staging.slab.float()
         tables.append(torch.cdist(weights, weights).argsort(dim=-1, stable=True).tolist())
     return tables

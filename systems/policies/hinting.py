@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from systems.policies.orders import Hint, Shape
 
@@ -11,7 +11,7 @@ from systems.policies.orders import Hint, Shape
 class Prefetcher:
     """What takes hints: an expert cache."""
 
-    def prefetch(self, layer: int, experts: Iterable[int]) -> int:
+    def prefetch(self, layer: int, experts: Sequence[int]) -> int:
         """Order experts for a layer, besides what was ordered before; return how many were ordered anew."""
         raise NotImplementedError
 
@@ -35,7 +35,7 @@ class Hinting:
         self.on_order: Callable[[int, int], None] | None = None
         """Told the layer of a prefetch and how many experts it ordered."""
 
-    def prefetch(self, layer: int, experts: Iterable[int]) -> int:
+    def prefetch(self, layer: int, experts: Sequence[int]) -> int:
         """Order experts for a layer, besides what was ordered before; return how many were ordered anew."""
         ordered = self._cache.prefetch(layer, self._renamed(layer, experts))
         if self.on_order is not None:
@@ -51,7 +51,7 @@ class Hinting:
             return hints
         return [Hint(hint.urgency, hint.layer, self._names[hint.layer][hint.expert]) for hint in hints]
 
-    def _renamed(self, layer: int, experts: Iterable[int]) -> Iterable[int]:
+    def _renamed(self, layer: int, experts: Sequence[int]) -> Sequence[int]:
         if self._names is None:
             return experts
         names = self._names[layer]

@@ -20,7 +20,7 @@ from systems.policies.predicting import Predict
 from systems.replay.trace import Header
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.slot_table import SlotTable
-from systems.runtime.transport import PacedLink, Transport
+from systems.runtime.transport import EmulatedLink, Transport
 
 
 class Source:
@@ -58,9 +58,9 @@ class ReplayAssembly(Assembly):
 
     def transport(self, slots: SlotTable) -> Transport:
         """A link in name."""
-        return PacedLink(self._link_spec, self._header.record_bytes, self.clock)
+        return EmulatedLink(self._link_spec, self._header.record_bytes, self.clock)
 
-    def annex(self, slots: SlotTable) -> None:
+    def open_home(self, slots: SlotTable) -> None:
         """Nothing is read."""
 
     def predict(self) -> Predict:

@@ -1,4 +1,4 @@
-"""The costs of a recording: what was measured beside its traces, and what a live run added to it."""
+"""The costs of a recording: what was measured beside its traces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from systems.contract.costs import Costs, Overheads
+from systems.contract.costs import Costs, HostCosts
 from systems.contract.errors import BadInput
 
 COSTS = "costs.json"
@@ -37,8 +37,9 @@ def costs_of(facts: dict[str, Any]) -> Costs:
     target, draft = (
         {int(width): float(time) for width, time in facts[name].items()} for name in ("target_layer", "draft_layer")
     )
+    host = facts.get("host")
     costs = Costs(
-        target, draft, float(facts["transfer"]), float(facts["call"]), Overheads(**facts.get("overheads", {}))
+        target, draft, float(facts["transfer"]), float(facts["call"]), None if host is None else HostCosts(**host)
     )
     if not target or not draft or min(target.values()) <= 0 or costs.transfer <= 0 or min(draft.values()) < 0:
         raise ValueError("target_layer and transfer must be above 0")
@@ -52,7 +53,7 @@ def plain(costs: Costs) -> dict[str, Any]:
         "draft_layer": {str(width): time for width, time in costs.draft_layer.items()},
         "transfer": costs.transfer,
         "call": costs.call,
-        "overheads": asdict(costs.overheads),
+        "host": None if costs.host is None else asdict(costs.host),
     }
 
 

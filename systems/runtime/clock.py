@@ -1,34 +1,57 @@
-"""Time as the runtime sees it: this machine's, or a virtual one that only moves when it is told to."""
+"""Time as the runtime sees it: this machine's, this machine's without its waits, or one that is told to move."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from systems.contract.costs import Costs, Overheads
+from systems.contract.costs import Costs
 
 
 class Clock:
-    """What transfers and waits are measured by, in seconds."""
+    """What transfers and waits are measured by, in seconds.
+
+    Attributes:
+        virtual: whether computations take what a table says, and nothing real.
+        skips: whether a wait moves the clock on instead of taking time; the link is then served by whoever looks at it.
+    """
 
     virtual: bool = False
+    skips: bool = False
 
     def now(self) -> float:
         """The time."""
         raise NotImplementedError
 
     def wait(self, until: float) -> None:
-        """Block until then."""
+        """Let the time be at least `until`."""
         raise NotImplementedError
 
     def spend(self, seconds: float) -> None:
         """Computation that takes so long on the machine that the clock belongs to is about to run."""
 
-    def carried(self, records: int) -> None:
-        """So many records cross the link: prefetches that have set out, or demands that have arrived."""
+    def stop(self) -> None:
+        """What follows takes none of this clock's time, up to `go`: the emulated machine does it elsewhere, or not at
+        all. On a clock of real things it takes what it takes."""
 
-    def hinted(self) -> None:
-        """A predictor has named experts."""
+    def go(self) -> None:
+        """Time passes again."""
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """From `stop` to `go`."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.go()
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """What runs inside computes on a processor of its own, while others may wait on this clock."""
+        yield
 
 
 class WallClock(Clock):
@@ -47,15 +70,68 @@ class WallClock(Clock):
             time.sleep(left - 4e-4 if left > 8e-4 else 0)
 
 
+class SkippingClock(Clock):
+    """This machine's time while it computes; whoever waits moves it on, so that waits take no time.
+
+    Emulating a link costs the computation nothing then: no thread, no copy, no sleep.
+    """
+
+    def __init__(self) -> None:
+        self.virtual, self.skips = False, True
+        self._ahead = 0.0
+        """Seconds that waits have skipped, less those that it was stopped."""
+        self._stopped = -1.0
+        """The time at which it stands; negative while it runs."""
+        self._others = 0
+        self._alone = threading.Condition()
+
+    def now(self) -> float:
+        """Seconds from some start."""
+        return time.perf_counter() + self._ahead if self._stopped < 0 else self._stopped
+
+    def wait(self, until: float) -> None:
+        """Skip what is left until then; while others compute beside, let the time pass, since theirs is real."""
+        if self._others:
+            with self._alone:
+                while self._others and (left := until - self.now()) > 0:
+                    self._alone.wait(left)
+        if (left := until - self.now()) > 0:
+            if self._stopped < 0:
+                self._ahead += left
+            else:
+                self._stopped = until
+
+    def stop(self) -> None:
+        """Stand still; not while others compute beside, whose time is real."""
+        if self._stopped < 0 and not self._others:
+            self._stopped = self.now()
+
+    def go(self) -> None:
+        """Go on from where it stood."""
+        if self._stopped >= 0:
+            self._ahead = self._stopped - time.perf_counter()
+            self._stopped = -1.0
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """See `Clock.beside`."""
+        with self._alone:
+            self._others += 1
+        try:
+            yield
+        finally:
+            with self._alone:
+                self._others -= 1
+                self._alone.notify_all()
+
+
 class VirtualClock(Clock):
     """A time that waits and computations push forward. One thread only."""
 
-    def __init__(self, overheads: Overheads | None = None) -> None:
-        overheads = overheads or Overheads()
-        self.virtual = True
-        self._fetch, self._hint = overheads.fetch, overheads.hint
+    def __init__(self) -> None:
+        self.virtual = self.skips = True
         self.time = 0.0
-        self._owed = 0.0
+        self._running = True
 
     def now(self) -> float:
         """The virtual time."""
@@ -67,21 +143,21 @@ class VirtualClock(Clock):
             self.time = until
 
     def spend(self, seconds: float) -> None:
-        """Let so many seconds of computing pass, and what it is slowed by."""
-        self.time += seconds + self._owed
-        self._owed = 0.0
+        """Let so many seconds of computing pass."""
+        if self._running:
+            self.time += seconds
 
-    def carried(self, records: int) -> None:
-        """So many records cross the link: the computation beside them, or behind them, slows."""
-        self._owed += records * self._fetch
+    def stop(self) -> None:
+        """Let computations take nothing."""
+        self._running = False
 
-    def hinted(self) -> None:
-        """A predictor has named experts: the computation waited for it."""
-        self._owed += self._hint
+    def go(self) -> None:
+        """Let them take their time."""
+        self._running = True
 
 
 class Pace:
-    """How long computations take on a virtual clock, from a table of costs. On this machine's clock it does nothing."""
+    """How long computations take on a virtual clock, from a table of costs. On another clock it does nothing."""
 
     def __init__(self, clock: Clock, costs: Costs) -> None:
         self.clock = clock

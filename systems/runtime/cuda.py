@@ -45,7 +45,7 @@ class CudaTransport(Transport):
         if not isinstance(store, RamStore):
             raise BadInput("a CUDA device is fed from host memory; set model.store=ram")
         if link is not None:
-            raise BadInput("a paced link emulates a device on the host; use hardware=local with a CUDA device")
+            raise BadInput("an emulated link stands for a device on the host; use hardware=local with a CUDA device")
         super().__init__(WallClock())
         self._source, self._slots = store.slab, slots
         _register(store.slab)
@@ -55,20 +55,25 @@ class CudaTransport(Transport):
         self._timed: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._busy = 0.0
 
-    def move(self, first: int, into: list[int], asked: float) -> list[Arrival]:
+    def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
         """Enqueue the copies of one run on the copy stream."""
         begin, arrivals = torch.cuda.Event(enable_timing=True), list[Arrival]()
         with torch.cuda.stream(self._stream):
             begin.record()
-            for offset, slot in enumerate(into):
+            for expert, slot in zip(experts, into, strict=True):
                 if (free := self._free[slot]) is not None:
                     self._stream.wait_event(free)
-                self._slots.raw[slot].copy_(self._source[first + offset], non_blocking=True)
+                self._slots.raw[slot].copy_(self._source[expert], non_blocking=True)
                 done = torch.cuda.Event(enable_timing=True)
                 done.record()
                 arrivals.append(CopyDone(done))
         self._timed.append((begin, done))
         return arrivals
+
+    def put(self, expert: int, slot: int) -> None:
+        """Copy, and wait for it."""
+        for arrival in self.move([expert], [slot], 0.0):
+            arrival.wait()
 
     def released(self, slots: Sequence[int]) -> None:
         """Record on the computing stream that the readers of these slots have been submitted."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from systems.policies.orders import DEMAND, PREFETCH, Hint, Order
+from systems.runtime.clock import Clock
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.queue import TransferQueue
-from systems.runtime.transport import Arrival, Transport
+from systems.runtime.transport import Arrival, Due, Transport
 
 
 class TransferDesk:
@@ -17,24 +18,37 @@ class TransferDesk:
 
     Args:
         experts: routed experts per layer.
-        batch_io: records that one I/O call of a prefetch may carry.
+        batch_io: records that one I/O call of prefetches may carry.
         waits: whether the computation waits for prefetches, so that one without a slot has to be withdrawn.
     """
 
-    def __init__(self, occupancy: Occupancy, ledger: Ledger, experts: int, batch_io: int, waits: bool) -> None:
+    def __init__(
+        self, occupancy: Occupancy, ledger: Ledger, clock: Clock, experts: int, batch_io: int, waits: bool
+    ) -> None:
         self.queue = TransferQueue()
         self._occupancy, self._ledger, self._experts, self._batch_io = occupancy, ledger, experts, batch_io
-        self._waits = waits
-        self._held_up = False
-        """Whether the next transfer had to wait for its slot: it cannot have started before it was given one."""
+        self._waits, self._clock = waits, clock
         self.hear: Callable[[Order, Arrival], None] | None = None
         """Hears of every transfer that has started."""
 
-    def send_elsewhere(self, elsewhere: Elsewhere, layer: int, needed: dict[int, int]) -> list[int]:
-        """Choose the missing experts that are computed where they lie; `needed` says how many rows each computes."""
-        base, slots = layer * self._experts, self._occupancy.slots.of
-        absent = {expert: rows for expert, rows in needed.items() if slots[base + expert] < 0}
-        away = elsewhere.choose(absent)
+    def send_elsewhere(self, elsewhere: Elsewhere, layer: int, needed: dict[int, int], link_free: float) -> list[int]:
+        """Choose which of the experts that are not there are computed where they lie.
+
+        Args:
+            needed: experts of the layer, and how many rows each of them computes.
+            link_free: when the link can carry a demand (s).
+        """
+        base, slots, loading = layer * self._experts, self._occupancy.slots.of, self._occupancy.loading
+        absent, flying = dict[int, int](), dict[int, float]()
+        for local, rows in needed.items():
+            expert = base + local
+            if slots[expert] < 0:
+                absent[local] = rows
+            elif expert in loading and not self._occupancy.ready(expert):
+                arrival = loading[expert]
+                if isinstance(arrival, Due):  # when others come is not known
+                    absent[local], flying[local] = rows, arrival.at
+        away = elsewhere.choose(absent, flying, link_free)
         self._ledger.elsewhere(layer, len(away))
         return away
 
@@ -66,17 +80,25 @@ class TransferDesk:
         self.cancel(queue.prefetches(layer))
         return present, absent
 
-    def hint(self, layer: int, experts: Iterable[int], now: float) -> list[int]:
-        """Queue what a layer will probably need and has no slot, hold all; return those that were not queued before."""
+    def news(self, layer: int, experts: Sequence[int]) -> bool:
+        """Whether a hint says anything new: an expert that is not spared yet, or neither here nor ordered."""
+        base, held, pending = layer * self._experts, self._occupancy.held, self.queue.pending
+        slots = self._occupancy.slots.of
+        for local in experts:
+            expert = base + local
+            if expert not in held or (slots[expert] < 0 and expert not in pending):
+                return True
+        return False
+
+    def hint(self, layer: int, experts: Sequence[int], now: float) -> list[int]:
+        """Hold what a layer will probably need, queue what of it has no slot; return those that were not queued."""
         occupancy, queue, base, missing = self._occupancy, self.queue, layer * self._experts, list[int]()
         for local in experts:
             expert = base + local
             occupancy.held.add(expert)
-            if occupancy.slots.of[expert] >= 0:
-                continue
-            if expert not in queue.pending:
+            if occupancy.slots.of[expert] < 0 and expert not in queue.pending:
                 missing.append(expert)
-            queue.push(Order(PREFETCH, layer, now, expert, layer))
+                queue.push(Order(PREFETCH, layer, now, expert, layer))
         return missing
 
     def plan(self, fetch: Iterable[Hint], hold: Iterable[Hint], now: float) -> list[int]:
@@ -100,23 +122,11 @@ class TransferDesk:
         self._occupancy.held.clear()
 
     def admit(self) -> list[Order]:
-        """Give slots to the most urgent run, or to as much of it as slots allow."""
-        first = self.queue.peek()
-        if first is None:
-            return []
-        ahead = first.kind == PREFETCH
-        run = self.queue.neighbours(first, self._batch_io if ahead else 1)  # a demand waits for no other's bytes
-        admitted = 0
-        for order in run:
-            if not self._occupancy.admit(order):
-                break
-            self.queue.cancel(order.expert)
-            admitted += 1
-        if admitted:
-            self._ledger.moved(admitted, ahead)
-        else:
-            self._held_up = True
-        return run if admitted == len(run) else run[:admitted]
+        """Give slots to what travels next, and return it; nothing where nobody gets one."""
+        run = self.queue.take(self._batch_io, self._admit)
+        if run:
+            self._ledger.moved(len(run), run[0].kind == PREFETCH)
+        return run
 
     def give_up(self) -> bool:
         """Where the computation waits for prefetches, withdraw those that no slot can be had for, since none can fall
@@ -128,13 +138,12 @@ class TransferDesk:
 
     def move(self, run: list[Order], transport: Transport) -> list[Arrival]:
         """Hand a run that was admitted to a transport."""
-        slots, asked = list[int](), run[0].asked
+        slots, experts, asked = list[int](), list[int](), 0.0
         for order in run:
             slots.append(self._occupancy.slots.of[order.expert])
-            asked = min(asked, order.asked)
-        if self._held_up:
-            asked, self._held_up = transport.clock.now(), False
-        return transport.move(run[0].expert, slots, asked)
+            experts.append(order.expert)
+            asked = max(asked, order.asked, order.refused)
+        return transport.move(experts, slots, asked)
 
     def note(self, run: list[Order], arrivals: list[Arrival]) -> None:
         """A run has started; its experts arrive then."""
@@ -163,6 +172,13 @@ class TransferDesk:
             for expert in experts:
                 self.queue.cancel(expert)
             self._ledger.cancelled(len(experts))
+
+    def _admit(self, order: Order) -> bool:
+        """Give an order a slot; one that is refused cannot start before it is asked for again."""
+        if self._occupancy.admit(order):
+            return True
+        order.refused = self._clock.now()
+        return False
 
     def describe(self) -> str:
         """What is queued, on its way and read, for who finds that nothing moves."""

@@ -8,12 +8,11 @@ projection: the target's router, which is resident, reads the draft's hidden sta
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
 from systems.contract.errors import BadInput
-from systems.policies.listening import distinct
+from systems.runtime.naming import naming
 from systems.runtime.pair import Pair
 
 Prefetch = Callable[[int, list[int]], object]
@@ -34,7 +33,7 @@ class DraftAttention:
         _check_alignment(pair)
         layers = pair.target.get_decoder().layers
         self._ordinal = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
-        self._routers: dict[int, Any] = {layer: layers[layer].mlp.gate for layer in self._ordinal}
+        self._names = {layer: naming(layers[layer].mlp.gate) for layer in self._ordinal}
         self._depth, self._prefetch = depth, prefetch
 
     def __call__(self, layer: int, hidden: Tensor) -> None:
@@ -42,8 +41,7 @@ class DraftAttention:
         ordinal = self._ordinal.get(layer)
         if ordinal is None or ordinal >= self._depth():
             return
-        chosen = self._routers[layer](hidden)[2].tolist()
-        self._prefetch(ordinal, distinct(chosen))
+        self._prefetch(ordinal, self._names[layer](hidden))
 
 
 def _check_alignment(pair: Pair) -> None:

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
+from systems.contract.costs import HostCosts
 from systems.policies.placement import Placement
 from systems.runtime.clock import Clock
 
 
 class Elsewhere:
-    """Slow memory as a place to compute in.
+    """The host's processor: a server beside the device and the link, on the same clock.
 
-    The product runs on this machine's processor; on a paced link it ends no sooner than the named machine's
-    would: `remote_token` seconds per token of an expert, one expert after the other, after those that came before.
-
-    Args:
-        first: the place of the first expert where it lies.
+    It begins when the router has spoken and takes one expert after the other. On an emulated link its products are
+    computed off the clock, and are there when the named host would have them; else they take what they take.
     """
 
-    def __init__(self, first: int, placement: Placement, remote_token: float, clock: Clock) -> None:
-        self._first = first
-        self._placement, self._remote_token, self._clock = placement, remote_token, clock
-        self._tokens: dict[int, int] = {}
+    def __init__(self, placement: Placement, costs: HostCosts, clock: Clock) -> None:
+        self._placement, self._costs, self._clock = placement, costs, clock
+        self.due = 0.0
+        """When the experts that were chosen last are there."""
 
-    def choose(self, absent: Mapping[int, int]) -> list[int]:
-        """Return those of the missing experts (expert to tokens) that are better computed than fetched."""
-        away = self._placement.elsewhere(absent)
-        self._tokens = {expert: absent[expert] for expert in away}
+    def choose(self, absent: Mapping[int, int], flying: Mapping[int, float], link_free: float) -> list[int]:
+        """Return those of the missing experts (expert to rows) that are computed here; see `Placement.elsewhere`."""
+        now = self._clock.now()
+        away = self._placement.elsewhere(absent, flying, now, link_free)
+        self.due = now
+        for expert in away:
+            self.due += self._costs.at(absent[expert])
         return away
 
-    def visit(self, base: int, experts: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """Yield `(expert, place)`; the caller computes each before it asks for the next."""
-        due = self._clock.now()
-        for expert in experts:
-            due += self._remote_token * self._tokens[expert]
-            yield expert, self._first + base + expert
-            self._clock.wait(due)
+    def begin(self) -> None:
+        """The products are about to be computed."""
+        self._clock.stop()
+
+    def end(self) -> None:
+        """They have been."""
+        self._clock.go()
+
+    def wait(self) -> None:
+        """Block until an emulated host has them."""
+        if self._clock.skips:
+            self._clock.wait(self.due)

@@ -12,14 +12,15 @@ from systems.policies.orders import PREFETCH, Hint, Order
 from systems.runtime.desk import TransferDesk
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
-from systems.runtime.link import Link, ThreadedLink, VirtualLink
+from systems.runtime.link import Link, PolledLink, ThreadedLink
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.transport import Arrival, Due, Transport
 from systems.runtime.visit import Visit
 
 
 class ExpertCache(Prefetcher):
-    """The experts of one system. One thread computes and calls; the link works beside it, under the same lock.
+    """The experts of one system. One thread computes and calls; a link that really moves records works beside it, under
+    the same lock, and an emulated one is served by these calls.
 
     Args:
         experts: routed experts per layer.
@@ -42,10 +43,10 @@ class ExpertCache(Prefetcher):
         self.meter: Meter = NullMeter([])
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
         self._elsewhere, self._worker = elsewhere, worker
-        self._desk = TransferDesk(occupancy, ledger, experts, batch_io, waits=not worker)
+        self._desk = TransferDesk(occupancy, ledger, self.clock, experts, batch_io, waits=not worker)
         self._link: Link = (
-            VirtualLink(self._desk, transport, occupancy.loading)
-            if self.clock.virtual
+            PolledLink(self._desk, transport, occupancy.loading)
+            if self.clock.skips
             else ThreadedLink(self._desk, transport)
         )
         self._guard = self._link.guard
@@ -57,7 +58,7 @@ class ExpertCache(Prefetcher):
         Args:
             needed: experts of the layer, and how many rows each of them will compute.
         """
-        base, apart = layer * self.experts, None
+        base, apart = layer * self.experts, list[int]()
         with self._guard:
             self._link.check()
             if self._pending:
@@ -66,15 +67,25 @@ class ExpertCache(Prefetcher):
                 self._occupancy.needed({base + expert: rows for expert, rows in needed.items()})
             self._ledger.needed(layer, len(needed))
             if self._elsewhere is not None:
-                away = self._desk.send_elsewhere(self._elsewhere, layer, needed)
+                away = self._desk.send_elsewhere(self._elsewhere, layer, needed, self._transport.free_at)
                 needed = {expert: rows for expert, rows in needed.items() if expert not in away}
-                apart = self._elsewhere.visit(base, away)
+                apart = [base + expert for expert in away]
             present, absent = self._desk.classify(layer, needed, self.clock.now())
             if self._pending:
                 self._link.wake()
-        return Visit(self, base, present, apart, absent)
+        return Visit(self, base, present, apart, absent, self._elsewhere)
 
-    def prefetch(self, layer: int, experts: Iterable[int]) -> int:
+    def place(self, expert: int) -> int:
+        """Where an expert is read that a layer has been given.
+
+        Raises:
+            RuntimeError: it has no slot, or is still on its way: a layer would compute from what is not there.
+        """
+        if self.slots.of[expert] < 0 or expert in self._occupancy.loading:
+            raise RuntimeError(f"expert {expert} is read before it is there; {self._desk.describe()}")
+        return self.slots.place_of(expert)
+
+    def prefetch(self, layer: int, experts: Sequence[int]) -> int:
         """Order experts that `layer` will probably need; those already here are held until the step ends.
 
         While experts are streamed nothing is ordered ahead: only a reader vacates a staging slot, so that a prefetch
@@ -83,15 +94,14 @@ class ExpertCache(Prefetcher):
         Returns:
             How many of them were neither here nor ordered before.
         """
-        self.clock.hinted()
         with self._guard:
             self._link.check()
-            if self._occupancy.streaming:
+            if self._occupancy.streaming or not self._desk.news(layer, experts):
                 return 0
             if self._pending:
                 self._link.wake()
             missing = self._desk.hint(layer, experts, self.clock.now())
-            if self._pending:
+            if missing:
                 self._link.wake()
         return self._ordered(missing)
 
@@ -150,8 +160,7 @@ class ExpertCache(Prefetcher):
         with self._guard:
             pairs = self._occupancy.install(experts)
         for expert, slot in pairs:
-            for arrival in self._transport.move(expert, [slot], 0.0):
-                arrival.wait()
+            self._transport.put(expert, slot)
 
     def watch(self, hear: Callable[[Transfer], None]) -> None:
         """Tell `hear` of every transfer from now on, as soon as it is known when it arrives; any thread may call it.
@@ -207,7 +216,6 @@ class ExpertCache(Prefetcher):
             expert, arrival = found
             del self._occupancy.loading[expert]  # it is pinned: nobody else asks whether it has come
         arrival.wait()
-        self.clock.carried(1)
         return expert
 
     def _settle(self, experts: Sequence[int]) -> None:

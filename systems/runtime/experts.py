@@ -20,7 +20,7 @@ from torch.nn import functional
 from systems.policies.listening import Listener
 from systems.runtime.clock import Pace
 from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.slots import Slots
+from systems.runtime.slots import Places
 
 _swap = threading.Lock()
 
@@ -71,7 +71,7 @@ class CachedExperts:
     """
 
     def __init__(self, cache: ExpertCache, listener: Listener | None = None, pace: Pace | None = None) -> None:
-        assert isinstance(cache.slots, Slots)
+        assert isinstance(cache.slots, Places)
         self._cache, self._slots, self._listener, self._pace = cache, cache.slots, listener, pace
 
     def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
@@ -97,7 +97,7 @@ def _paced(places: Iterable[tuple[int, int]], pace: Pace, tokens: int, experts: 
 
 
 def mix(
-    slots: Slots,
+    slots: Places,
     places: Iterable[tuple[int, int]],
     dispatch: Dispatch,
     hidden: Tensor,

@@ -1,8 +1,7 @@
-"""What keeps the link busy: a thread beside the computation, or on a virtual clock whoever calls.
+"""What keeps the link busy: a thread beside the computation, or on an emulated link whoever calls.
 
-Both serve the orders of one desk under one lock. On a virtual clock the link does, whenever it is looked at, what it
-would have done until then, and whoever waits moves the clock on: the same calls at the same times give the same
-counts, always.
+Both serve the orders of one desk. On an emulated link no thread runs: it does, whenever it is looked at, what it would
+have done until then, and whoever waits moves the clock on. The same calls at the same times give the same counts.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ from __future__ import annotations
 import threading
 
 from systems.contract.errors import WorkerDied
-from systems.policies.orders import PREFETCH, Order
-from systems.runtime.clock import VirtualClock
+from systems.policies.orders import Order
 from systems.runtime.desk import TransferDesk
 from systems.runtime.transport import Arrival, Due, Transport
 
@@ -24,7 +22,7 @@ class Stuck(Exception):
 
 
 class Guard:
-    """A context for one thread at a time; on a virtual clock there is only one, and no lock."""
+    """A context for one thread at a time; a polled link needs no lock."""
 
     def __init__(self, lock: threading.Lock | None) -> None:
         self._lock = lock
@@ -65,17 +63,20 @@ class Link:
         """End; idempotent."""
 
 
-class VirtualLink(Link):
-    """Moved by whoever calls, on a clock that only moves when it is told to."""
+class PolledLink(Link):
+    """Served by whoever looks at it, on a clock that waits move on.
+
+    Every change of what is wanted, held or read is preceded by `wake`, so that what the link would have done until then
+    is decided by what was known until then.
+    """
 
     def __init__(self, desk: TransferDesk, transport: Transport, loading: dict[int, Arrival | None]) -> None:
         super().__init__(desk, transport, None)
-        assert isinstance(transport.clock, VirtualClock)
         self._clock, self._loading = transport.clock, loading
 
     def wake(self) -> None:
         """Start what the link would have started until now."""
-        while self._pending and self._transport.free_at <= self._clock.time:
+        while self._pending and self._transport.free_at <= self._clock.now():
             if not self._carry():
                 return
 
@@ -84,8 +85,8 @@ class VirtualLink(Link):
         self._clock.wait(self._transport.free_at)
         if self._carry():
             return
-        arrivals = [arrival.at for arrival in self._loading.values() if isinstance(arrival, Due)]
-        later = [at for at in arrivals if at > self._clock.time]
+        now = self._clock.now()
+        later = [arrival.at for arrival in self._loading.values() if isinstance(arrival, Due) and arrival.at > now]
         if not later:
             raise Stuck(f"nothing can move: {self._desk.describe()}")
         self._clock.wait(min(later))
@@ -95,8 +96,6 @@ class VirtualLink(Link):
         run = self._desk.admit()
         if not run:
             return self._desk.give_up()
-        if run[0].kind == PREFETCH:  # who waits for a demand pays on its arrival
-            self._clock.carried(len(run))
         self._desk.note(run, self._desk.move(run, self._transport))
         return True
 

@@ -37,13 +37,17 @@ class PackedFileStore:
         self._padding = memoryview(bytearray(self._stride - self._record))
         self._descriptor: int | None = os.open(path, os.O_RDONLY)
 
-    def read(self, first: int, into: Sequence[torch.Tensor]) -> None:
-        """Read consecutive records, the padding between them into a scrap buffer."""
+    def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
+        """Read records, consecutive ones with one call and the padding between them into a scrap buffer."""
         assert self._descriptor is not None, "store is closed"
-        buffers: list[memoryview] = []
-        for buffer in into:
-            buffers += [as_memory(buffer), self._padding] if self._padding else [as_memory(buffer)]
-        read_exactly(self._descriptor, buffers, self._start + first * self._stride)
+        wanted = sorted(zip(experts, into, strict=True), key=lambda pair: pair[0])
+        while wanted:
+            run = [pair for place, pair in enumerate(wanted) if pair[0] == wanted[0][0] + place]
+            del wanted[: len(run)]
+            buffers: list[memoryview] = []
+            for _, buffer in run:
+                buffers += [as_memory(buffer), self._padding] if self._padding else [as_memory(buffer)]
+            read_exactly(self._descriptor, buffers, self._start + run[0][0] * self._stride)
 
     def close(self) -> None:
         """Close the file."""
@@ -98,7 +102,7 @@ def _build(path: Path, source: CheckpointStore, identity: str, dtype: torch.dtyp
     with partial.open("wb") as stream:
         stream.seek(_header_bytes(shape))
         for expert in range(shape.count):
-            source.read(expert, [staging])
+            source.read([expert], [staging])
             record[: shape.record_bytes(dtype)].view(dtype).copy_(staging.view(source.dtype))
             checksums.append(zlib.crc32(as_memory(record)))
             stream.write(as_memory(record))

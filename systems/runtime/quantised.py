@@ -79,7 +79,7 @@ class QuantisedExperts:
         self._gate_up: list[Int4Matrix] = []
         self._down: list[Int4Matrix] = []
         for expert in range(shape.count):
-            store.read(expert, [staging.raw[0]])
+            store.read([expert], [staging.raw[0]])
             self._gate_up.append(Int4Matrix(staging.gate_up[0], group))
             self._down.append(Int4Matrix(staging.down[0], group))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from systems.policies.orders import DEMAND, Order
 
 
@@ -68,34 +70,34 @@ class TransferQueue:
             if order.kind != DEMAND and (layer is None or order.layer == layer)
         ]
 
-    def peek(self) -> Order | None:
-        """Return the order that travels next, None if there is none."""
-        if self._demands:
-            return self._demands[0]
-        while self._prefetches:
-            order = self._prefetches[0]
-            if self.pending.get(order.expert) is order:
-                return order
-            self._prefetches.pop(0)
-        return None
+    def take(self, most: int, admit: Callable[[Order], bool]) -> list[Order]:
+        """Remove and return what travels next in one I/O call: the first demand, which waits for no other's bytes, or
+        up to `most` prefetches of any experts.
 
-    def neighbours(self, first: Order, batch: int) -> list[Order]:
-        """Return a pending order with up to `batch - 1` others that can share its I/O call.
-
-        They are of the same kind for the same layer, and their records adjacent. In ascending order; nothing is
-        removed.
+        Args:
+            admit: gives an order a slot, or refuses. A refused prefetch stays and lets others pass, but none of its own
+                layer, who would take the slot that it waits for.
         """
-        lowest = highest = first
-        while highest.expert - lowest.expert + 1 < batch:
-            if after := self._mate(first, highest.expert + 1):
-                highest = after
-            elif before := self._mate(first, lowest.expert - 1):
-                lowest = before
-            else:
-                break
-        if lowest is highest:
+        if self._demands:
+            first = self._demands[0]
+            if not admit(first):
+                return []
+            self.cancel(first.expert)
             return [first]
-        return [self.pending[expert] for expert in range(lowest.expert, highest.expert + 1)]
+        self._compact()
+        taken, refused = list[Order](), set[int]()
+        for order in self._prefetches:
+            if self.pending.get(order.expert) is not order or order.layer in refused:
+                continue
+            if not admit(order):
+                refused.add(order.layer)
+                continue
+            taken.append(order)
+            if len(taken) == most:
+                break
+        for order in taken:
+            self.cancel(order.expert)
+        return taken
 
     def _insert(self, order: Order) -> None:
         """Enter a prefetch at its place."""
@@ -111,9 +113,16 @@ class TransferQueue:
                 low = middle + 1
         self._prefetches.insert(low, order)
 
-    def _mate(self, first: Order, expert: int) -> Order | None:
-        order = self.pending.get(expert)
-        return order if order is not None and order.kind == first.kind and order.layer == first.layer else None
+    def _compact(self) -> None:
+        """Let go of prefetches that were taken, cancelled or replaced: those in front, and all where they are most."""
+        prefetches, pending = self._prefetches, self.pending
+        gone = 0
+        while gone < len(prefetches) and pending.get(prefetches[gone].expert) is not prefetches[gone]:
+            gone += 1
+        if gone:
+            del prefetches[:gone]
+        if len(prefetches) > 2 * len(pending) + 8:
+            self._prefetches = [order for order in prefetches if pending.get(order.expert) is order]
 
 
 def _before(one: Order, other: Order) -> bool:

@@ -25,6 +25,14 @@ class SlotTable:
         """Experts that have a slot."""
         return [expert for expert in self.owner if expert >= 0]
 
+    def place_of(self, expert: int) -> int:
+        """Where an expert that has a slot is read."""
+        return self.of[expert]
+
+    def home_of(self, expert: int) -> int:
+        """Where an expert is read in slow memory."""
+        return expert
+
     def assign(self, slot: int, expert: int) -> None:
         """Let `slot` hold `expert` in place of what it held: bookkeeping, never a copy, since weights are read-only."""
         if (owner := self.owner[slot]) >= 0:

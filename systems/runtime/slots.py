@@ -1,40 +1,71 @@
-"""Fast memory: one slab of slots, each of which holds one expert record."""
+"""Fast memory, with the views of experts that matrix products need.
+
+Places are what experts are computed from. On a link that really moves records they are slots, each of which holds one;
+on an emulated one nothing moves, and an expert is computed from where it lies in host memory: its slot is bookkeeping.
+"""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from systems.runtime.checkpoint import ExpertShape
 from systems.runtime.slot_table import SlotTable
+from systems.runtime.store import RamStore
 
 
-class Slots(SlotTable):
-    """`count` records in one allocation, with the views that copies and matrix products need.
+class Places(SlotTable):
+    """A slot table whose experts can be computed.
 
     Attributes:
-        gate_up: per place `(2 I, H)`, gate rows first. Places are the slots, and behind them whatever
-            `annex` has made readable where it lies.
+        gate_up: per place `(2 I, H)`, gate rows first.
         down: per place `(H, I)`.
+    """
+
+    def __init__(self, shape: ExpertShape, count: int) -> None:
+        super().__init__(count, shape.count)
+        self._hidden, self._intermediate = shape.hidden, shape.intermediate
+        self.gate_up: list[Tensor] = []
+        self.down: list[Tensor] = []
+
+    def add(self, records: Tensor) -> None:
+        """Make records `(n, elements)` readable as the next n places."""
+        split = 2 * self._hidden * self._intermediate
+        self.gate_up += [row[:split].view(2 * self._intermediate, self._hidden) for row in records]
+        self.down += [row[split:].view(self._hidden, self._intermediate) for row in records]
+
+
+class Slots(Places):
+    """`count` records in one allocation.
+
+    Attributes:
         raw: per slot the whole record as flat uint8, the destination of transfers.
     """
 
     def __init__(self, shape: ExpertShape, dtype: torch.dtype, count: int, device: torch.device) -> None:
-        super().__init__(count, shape.count)
-        hidden, intermediate = shape.hidden, shape.intermediate
-        self._split = 2 * hidden * intermediate
-        self._hidden, self._intermediate = hidden, intermediate
+        super().__init__(shape, count)
         self.slab = torch.zeros(count, shape.elements, dtype=dtype, device=device)
-        self.gate_up: list[torch.Tensor] = []
-        self.down: list[torch.Tensor] = []
-        self.annex(self.slab)
+        self.add(self.slab)
         self.raw = [row.view(torch.uint8) for row in self.slab]
+
+    def home_of(self, expert: int) -> int:
+        """Behind the slots, where `add` has put the store."""
+        return len(self) + expert
 
     @property
     def nbytes(self) -> int:
         """Bytes of the slab."""
         return self.slab.nbytes
 
-    def annex(self, records: torch.Tensor) -> None:
-        """Make records `(n, elements)` readable as the next n places."""
-        self.gate_up += [row[: self._split].view(2 * self._intermediate, self._hidden) for row in records]
-        self.down += [row[self._split :].view(self._hidden, self._intermediate) for row in records]
+
+class StoreSlots(Places):
+    """Slots of an emulated link: who counts as being in fast memory. The records stay where they are, in host memory,
+    and are read there, by expert id."""
+
+    def __init__(self, store: RamStore, count: int) -> None:
+        super().__init__(store.shape, count)
+        self.add(store.slab.view(store.dtype))
+
+    def place_of(self, expert: int) -> int:
+        """Where it lies."""
+        return expert

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from systems.contract.errors import BadInput
 from systems.runtime.chunked_attention import chunked_attention
+from systems.runtime.clock import Clock
 from systems.runtime.decoder import Decoder
 
 ATTENTION = "spmoe_chunked"
@@ -85,9 +86,9 @@ class MicroBatches(SplitDecoder):
 
     _masked = False
 
-    def __init__(self, model: Any, rows: int, capacity: int, parts: int) -> None:
+    def __init__(self, model: Any, rows: int, capacity: int, parts: int, clock: Clock) -> None:
         super().__init__(model, rows, capacity, parts)
-        self._device_lane, self._host_lane = Lane(), Lane()
+        self._device_lane, self._host_lane, self._clock = Lane(), Lane(), clock
 
     def forward(self, tokens: Tensor, starts: Sequence[int]) -> Tensor:
         """As `SplitDecoder.forward`."""
@@ -99,7 +100,8 @@ class MicroBatches(SplitDecoder):
         self._device_lane.leave()
         self._host_lane.enter()
         try:
-            return chunked_attention(query, keys, values, _current.starts, scale)
+            with self._clock.beside():
+                return chunked_attention(query, keys, values, _current.starts, scale)
         finally:
             self._host_lane.leave()
             self._device_lane.enter()

@@ -22,8 +22,8 @@ class ExpertStore(Protocol):
     shape: ExpertShape
     dtype: torch.dtype
 
-    def read(self, first: int, into: Sequence[torch.Tensor]) -> None:
-        """Copy the records `first, first + 1, ...` into flat uint8 tensors, one I/O call where adjacent.
+    def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
+        """Copy the records of these expert ids into flat uint8 tensors, with one I/O call for those that are adjacent.
 
         Blocks without holding the interpreter lock.
         """
@@ -40,13 +40,13 @@ class RamStore:
         self.slab = torch.empty(self.shape.count, self.shape.record_bytes(dtype), dtype=torch.uint8)
         staging = torch.empty(self.shape.record_bytes(source.dtype), dtype=torch.uint8)
         for expert in range(self.shape.count):
-            source.read(expert, [staging])
+            source.read([expert], [staging])
             self.slab[expert].view(dtype).copy_(staging.view(source.dtype))
 
-    def read(self, first: int, into: Sequence[torch.Tensor]) -> None:
+    def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
         """Copy records out of the slab."""
-        for offset, buffer in enumerate(into):
-            buffer.copy_(self.slab[first + offset])
+        for expert, buffer in zip(experts, into, strict=True):
+            buffer.copy_(self.slab[expert])
 
     def close(self) -> None:
         """Drop the slab."""
@@ -68,12 +68,12 @@ class CheckpointStore:
         matrix = self.shape.record_bytes(self.dtype) // 3
         self._parts = {name: slice(i * matrix, (i + 1) * matrix) for i, name in enumerate(("gate", "up", "down"))}
 
-    def read(self, first: int, into: Sequence[torch.Tensor]) -> None:
+    def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
         """Read records with as few calls as their places in the files allow."""
         pieces: list[tuple[ByteRange, memoryview]] = []
-        for offset, buffer in enumerate(into):
+        for expert, buffer in zip(experts, into, strict=True):
             view = as_memory(buffer)
-            ranges = self._index.ranges[first + offset]
+            ranges = self._index.ranges[expert]
             pieces += [(place, view[self._parts[name]]) for name, place in ranges.items()]
         pieces.sort(key=lambda piece: (str(piece[0].file), piece[0].offset))
         for run in _adjacent(pieces):

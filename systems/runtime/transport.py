@@ -1,7 +1,7 @@
 """How a record travels from slow to fast memory, and when it has arrived.
 
-Two transports stand behind one interface: a copy on the host, optionally paced so that this machine shows
-the transfer times of a named one, and DMA on a CUDA copy stream (`cuda.py`).
+Behind one interface: a copy on the host, DMA on a CUDA copy stream (`cuda.py`), and an emulated link, on which nothing
+is copied and records arrive by a clock.
 """
 
 from __future__ import annotations
@@ -66,12 +66,16 @@ class Transport:
         """Earliest time (s) at which another transfer can start; 0 if at once."""
         raise NotImplementedError
 
-    def move(self, first: int, into: list[int], asked: float) -> list[Arrival]:
-        """Move the records `first, first + 1, ...` into the slots `into` with one I/O call.
+    def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
+        """Move the records of these expert ids into the slots `into` with one I/O call.
 
         Args:
-            asked: when the first of them was ordered (s); a paced transfer cannot start earlier.
+            asked: from when on all of them could have started (s); on an emulated link they start no earlier.
         """
+        raise NotImplementedError
+
+    def put(self, expert: int, slot: int) -> None:
+        """Let a slot hold a record at once: no transfer that anybody measures."""
         raise NotImplementedError
 
     def released(self, slots: Sequence[int]) -> None:
@@ -82,12 +86,11 @@ class Transport:
         raise NotImplementedError
 
 
-class PacedLink(Transport):
+class EmulatedLink(Transport):
     """A link of a given bandwidth, on which records of one size arrive by a clock; moves nothing itself.
 
     A transfer of n records starts at `max(asked, link free)` and its records arrive at
-    `start + latency + bytes so far / bandwidth`. Deadlines derive from deadlines, not from when a thread woke up, so
-    that sleeping errors never add up.
+    `start + latency + bytes so far / bandwidth`.
     """
 
     def __init__(self, link: LinkSpec, record_bytes: int, clock: Clock) -> None:
@@ -100,56 +103,70 @@ class PacedLink(Transport):
         """When the last transfer ends."""
         return self._free_at
 
-    def move(self, first: int, into: list[int], asked: float, copied: float = 0.0) -> list[Arrival]:
-        """Arrive by the clock alone; see `Transport`.
-
-        Args:
-            copied: when the records' real copies had ended (s); late ones push the link back.
-        """
+    def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
+        """Arrive by the clock; see `Transport`."""
         start = max(asked, self._free_at)
-        ready, arrivals = start + self._latency, list[Arrival]()
+        due, arrivals = start + self._latency, list[Arrival]()
         began = start
         for _ in into:
-            ready += self._record
-            due = max(ready, copied)
+            due += self._record
             arrivals.append(Due(due, self.clock, began))
             began = due
         self._free_at = due
         self._busy += due - start
         return arrivals
 
+    def put(self, expert: int, slot: int) -> None:
+        """Nothing is to be moved."""
+
     def busy_seconds(self) -> float:
         """Sum of transfer durations (s)."""
         return self._busy
 
 
+class CopyingEmulatedLink(EmulatedLink):
+    """An emulated link that copies as well, off the clock: for records that cannot be read where they lie."""
+
+    def __init__(self, link: LinkSpec, store: ExpertStore, slots: Slots, clock: Clock) -> None:
+        super().__init__(link, store.shape.record_bytes(store.dtype), clock)
+        self._store, self._raw = store, slots.raw
+
+    def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
+        """Copy while the clock stands still; see `EmulatedLink`."""
+        with self.clock.stopped():
+            self._store.read(experts, [self._raw[slot] for slot in into])
+        return super().move(experts, into, asked)
+
+    def put(self, expert: int, slot: int) -> None:
+        """Copy."""
+        self._store.read([expert], [self._raw[slot]])
+
+
 class HostTransport(Transport):
-    """Copies into host slots; with a `LinkSpec`, records arrive when a link of that bandwidth would have brought them.
+    """Copies into host slots, as fast as this machine does."""
 
-    A copy that is slower than the pace pushes the link back, unless the clock is virtual: then only the pace counts.
-    """
-
-    def __init__(self, store: ExpertStore, slots: Slots, link: LinkSpec | None, clock: Clock) -> None:
+    def __init__(self, store: ExpertStore, slots: Slots, clock: Clock) -> None:
         super().__init__(clock)
         self._store, self._raw = store, slots.raw
-        self._paced = PacedLink(link, store.shape.record_bytes(store.dtype), clock) if link is not None else None
         self._busy = 0.0
-
-    def move(self, first: int, into: list[int], asked: float) -> list[Arrival]:
-        """Copy now; paced arrivals lie ahead."""
-        start = self.clock.now()
-        self._store.read(first, [self._raw[slot] for slot in into])
-        copied = self.clock.now()
-        if self._paced is not None:
-            return self._paced.move(first, into, asked, 0.0 if self.clock.virtual else copied)
-        self._busy += copied - start
-        return [Due(copied, self.clock, start)] * len(into)
 
     @property
     def free_at(self) -> float:
-        """When a paced link is free again."""
-        return self._paced.free_at if self._paced is not None else 0.0
+        """At once: a copy has ended when `move` returns."""
+        return 0.0
+
+    def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
+        """Copy now."""
+        start = self.clock.now()
+        self._store.read(experts, [self._raw[slot] for slot in into])
+        copied = self.clock.now()
+        self._busy += copied - start
+        return [Due(copied, self.clock, start)] * len(into)
+
+    def put(self, expert: int, slot: int) -> None:
+        """Copy."""
+        self._store.read([expert], [self._raw[slot]])
 
     def busy_seconds(self) -> float:
         """Sum of transfer durations (s)."""
-        return self._paced.busy_seconds() if self._paced is not None else self._busy
+        return self._busy

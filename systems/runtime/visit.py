@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from systems.runtime.elsewhere import Elsewhere
+
 if TYPE_CHECKING:
     from systems.runtime.expert_cache import ExpertCache
 
@@ -18,7 +20,7 @@ class Visit:
     Args:
         base: id of the layer's first expert.
         present: ids of experts that are there, pinned.
-        apart: pairs that are computed elsewhere.
+        apart: ids of experts that are computed where they lie, by `host`.
         absent: ids of experts that are queued or on their way.
     """
 
@@ -27,11 +29,13 @@ class Visit:
         cache: ExpertCache,
         base: int,
         present: list[int],
-        apart: Iterator[tuple[int, int]] | None,
+        apart: list[int],
         absent: set[int],
+        host: Elsewhere | None,
     ) -> None:
-        self._cache, self._base, self._apart, self._absent = cache, base, apart, absent
+        self._cache, self._base, self._absent, self._host = cache, base, absent, host
         self._present, self._turn = present, 0
+        self._apart, self._apart_turn = apart, 0
         self._read = present
         """What is unpinned once it has been read."""
         self.place = -1
@@ -46,11 +50,11 @@ class Visit:
         if self._read:
             self._cache.unpin(self._read)
             self._read = []
-        if self._apart is not None:
-            for expert, place in self._apart:  # the next of them
-                self.place = place
-                return expert
+        if self._apart and self._apart_turn <= len(self._apart) and (expert := self._take_apart()) >= 0:
+            return expert
         if not self._absent:
+            if self._apart:
+                self._of_host().wait()
             return -1
         expert = self._cache.await_any(self._absent)
         self._absent.discard(expert)
@@ -62,6 +66,23 @@ class Visit:
         while (expert := self.take()) >= 0:
             yield expert, self.place
 
+    def _of_host(self) -> Elsewhere:
+        assert self._host is not None
+        return self._host
+
+    def _take_apart(self) -> int:
+        """Return the next expert that the host computes; -1 when it has been given all."""
+        turn, host = self._apart_turn, self._of_host()
+        self._apart_turn = turn + 1
+        if turn == 0:
+            host.begin()
+        if turn == len(self._apart):
+            host.end()
+            return -1
+        expert = self._apart[turn]
+        self.place = self._cache.slots.home_of(expert)
+        return expert - self._base
+
     def _at(self, expert: int) -> int:
-        self.place = self._cache.slots.of[expert]
+        self.place = self._cache.place(expert)
         return expert - self._base

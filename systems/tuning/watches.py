@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from systems.runtime.clock import WallClock
 from systems.runtime.experts import Activation, Mixer
 from systems.runtime.split_decoder import MicroBatches
 
@@ -20,7 +21,7 @@ class Stopwatch(MicroBatches):
     """A forward in one part, the time of its attention apart."""
 
     def __init__(self, model: Any, rows: int, capacity: int) -> None:
-        super().__init__(model, rows, capacity, parts=1)
+        super().__init__(model, rows, capacity, parts=1, clock=WallClock())
         self.attention = 0.0
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
