@@ -54,7 +54,9 @@ class AccelerateOffload(TransformersGenerate):
         places = {"": pair.device} | dict.fromkeys(list(experts)[self._resident :], self._slow)
         _dispatch(self._model, places, self._folder.name)
         self._clock: Clock = WallClock() if link is None else SkippingClock()
-        self._watch = _Watch(list(experts.values()), self._resident, self._layer_bytes, link, self._clock)
+        calls = len(list(next(iter(experts.values())).parameters()))
+        takes = 0.0 if link is None else calls * link.latency + self._layer_bytes / link.bandwidth
+        self._watch = _Watch(list(experts.values()), self._resident, self._layer_bytes, self._clock, takes)
 
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         """Generate, and report what the hooks moved meanwhile."""
@@ -90,16 +92,15 @@ class _Watch:
     All bytes of a layer are demand: they are loaded when its experts are called, and nothing is ahead of time.
 
     Args:
-        link: an emulated one, whose time stands for that of accelerate's own reading; None: that takes what it takes.
+        clock: stands still, if it is one that skips waits, while accelerate reads.
+        takes: seconds that an emulated link takes for the experts of a layer; 0 without one.
     """
 
     def __init__(
-        self, experts: Sequence[nn.Module], resident: int, layer_bytes: int, link: LinkSpec | None, clock: Clock
+        self, experts: Sequence[nn.Module], resident: int, layer_bytes: int, clock: Clock, takes: float
     ) -> None:
         self._layers, self._resident, self._layer_bytes = len(experts), resident, layer_bytes
-        self._clock, self._link, self._takes = clock, link, 0.0
-        if link is not None:
-            self._takes = len(list(experts[0].parameters())) * link.latency + layer_bytes / link.bandwidth
+        self._clock, self._takes = clock, takes
         self._loading, self._reading = ExitStack(), ExitStack()
         self.open(NullMeter([]))
         for layer, module in enumerate(experts):
@@ -122,7 +123,7 @@ class _Watch:
         """The experts of the layer called last have been read: they arrive."""
         self._reading.close()
         self._clock.wait(self._started + self._takes)
-        self._traffic.link_busy += self._clock.now() - self._started if self._link is None else self._takes
+        self._traffic.link_busy += self._clock.now() - self._started
         self._traffic.moved_bytes += self._layer_bytes
         self._traffic.demand_bytes += self._layer_bytes
         self._loading.close()
@@ -139,8 +140,7 @@ class _Watch:
         needs.demand += needed
         self._loading.enter_context(self._meter.span("transfer"))
         self._started = self._clock.now()
-        if self._link is not None:
-            self._reading.enter_context(self._clock.stopped())
+        self._reading.enter_context(self._clock.stopped())
 
 
 class _AfterLoading(ModelHook):  # type: ignore[misc]
