@@ -108,8 +108,8 @@ def _generate(
 ) -> AlternatingMeter:
     system.rehearse(requests)
     ids, limits = [request.id for request in requests], [request.max_new_tokens for request in requests]
-    recording = RecordingMeter(ids, limits, pair.stop_tokens)
-    meter = AlternatingMeter(recording, NullMeter(limits, pair.stop_tokens), turns, swapped)
+    recording = RecordingMeter(ids, limits, pair.stop_tokens, system.now_ns)
+    meter = AlternatingMeter(recording, NullMeter(limits, pair.stop_tokens), turns, swapped, system.now_ns)
     with undisturbed():
         system.generate(requests, meter)
     return meter

@@ -12,6 +12,7 @@ import pytest
 from harness import hardware, schema
 from harness.compose import bench_config, suite_configs
 from harness.config import BenchConfig, Emulated, budget_bytes, parse_budget
+from harness.host import HostShape
 from systems.api import BadInput
 from tests.harness.fake import FakePair
 
@@ -181,16 +182,24 @@ def test_the_profiles_have_the_ratios_that_their_environments_have() -> None:
     assert fine.ratio == pytest.approx(1.06, abs=0.01)
     assert coarse.ratio == pytest.approx(15.7, abs=0.1)
     assert fine.latency_share == pytest.approx(10e-6 / 0.69e-3, rel=0.01)
-    assert fine.remote_token_share == coarse.remote_token_share == 7 / 70  # as Fiddler's placement reckons
+    assert (coarse.host.bandwidth, fine.host.bandwidth) == (197e9, 357e9)
 
 
 def test_pacing_reproduces_ratio_and_latency_share() -> None:
-    emulate = Emulated(expert_bytes=1000, bandwidth=1e6, call_latency=1e-4, layer_seconds=5e-4, remote_token_share=0.25)
+    named = HostShape("host", "", bandwidth=1e7, compute=2e7)
+    emulate = Emulated(expert_bytes=1000, bandwidth=1e6, call_latency=1e-4, layer_seconds=5e-4, host=named)
     link = hardware.pace(emulate, record_bytes=300, layer_seconds=0.02)
     transfer = link.latency + 300 / link.bandwidth
     assert transfer == pytest.approx(0.04)  # two layers, as there
     assert link.latency == pytest.approx(0.004)  # a tenth, as there
-    assert link.remote_token == pytest.approx(0.01)  # a quarter of the transfer
+    # There 1e-4 s to read, 5e-5 per row of products, 2e-4 for two crossings; a layer here takes 40 times as long.
+    there = hardware.host(emulate, layer_seconds=0.02, top_k=2)
+    assert there.at(1) == there.at(2) == pytest.approx(40 * 3e-4)
+    assert there.at(5) == pytest.approx(40 * (2e-4 + 5 * 5e-5))
+    one = hardware.host(emulate, layer_seconds=0.02, top_k=1)
+    assert one.at(1) == one.at(2) == pytest.approx(40 * 3e-4), "half a layer takes 2.5e-4 s there"
+    slow = replace(emulate, layer_seconds=1.6e-3)
+    assert hardware.host(slow, 1.6e-3, top_k=2).at(1) == pytest.approx(4e-4), "never faster than the device"
 
 
 def test_suggestions_take_the_nearest_and_list_all() -> None:

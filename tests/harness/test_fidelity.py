@@ -61,11 +61,6 @@ def test_systems_are_ordered_within_a_budget_only() -> None:
     assert fidelity.report(fidelity.matches(live, replayed))["kendall_tau"] is None
 
 
-def test_what_was_calibrated_on_is_left_out() -> None:
-    calibrated = {"system": "b", "hardware": "fine", "budget_bytes": 2**20}
-    assert [match.system for match in fidelity.matches(LIVE, REPLAYED, calibrated)] == ["a", "c", "a"]
-
-
 def test_other_budgets_are_not_compared() -> None:
     assert fidelity.matches([row("a", 0.01)], [row("a", 0.01, budget_bytes=8)]) == []
 

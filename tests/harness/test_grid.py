@@ -43,7 +43,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(folder: Path, **changes: Any) -> GridConfig:
     values = {
         "replay": str(folder), "systems": SYSTEMS, "budgets": [0.5, 0.9], "ratios": [1, 4], "draft_lengths": [1, 2],
-        "remote_token_share": 0.1, "prompts": None, "warmup": 1, "workers": 1, "output": str(folder / "grid"),
+        "host_share": 0.1, "host_free_rows": 5, "prompts": None, "warmup": 1, "workers": 1,
+        "output": str(folder / "grid"),
     }  # fmt: skip
     return compose.reading(grid.GridConfig)(values | changes, [CONF], [])
 
@@ -54,8 +55,9 @@ def test_a_cell_has_the_values_of_its_records(name: str, recording: Path) -> Non
     point = Point(name, 0 if name in ("offload", "adapmoe") else 2, 0.5, 4.0)
     found = Replayer(made(recording))(point)
     traces = api.load_traces(recording)
-    link = LinkSpec(traces.record_bytes / 4e-3, 0.0, 4e-4, virtual=True)
-    costs = api.Costs(traces.costs.target_layer, traces.costs.draft_layer, 4e-3, 0.0)
+    link = LinkSpec(traces.record_bytes / 4e-3, 0.0, virtual=True)
+    host = api.HostCosts(4e-4, 8e-5, 5)
+    costs = api.Costs(traces.costs.target_layer, traces.costs.draft_layer, 4e-3, 0.0, host)
     system = api.build_replay(made(recording).systems[name], traces, traces.expert_bytes // 2, link, costs)
     *measured, warm_up = traces.requests
     system.calibrate([warm_up])

@@ -23,9 +23,10 @@ SHAPE: dict[str, Any] = {
     "self_draft": {"recall": 0.9, "acceptance": 0.9},
 }  # fmt: skip
 LINK: dict[str, Any] = {"name": "wire", "source": "none", "bandwidth": 1e8, "latency": 1e-5}
+HOST: dict[str, Any] = {"name": "host", "source": "none", "bandwidth": 1e9, "compute": 1e10}
 MACHINE: dict[str, Any] = {
     "name": "Box", "source": "none", "memory": 3e6, "memory_bandwidth": 1e9, "compute": 1e12, "layer_floor": 1e-3,
-    "link": LINK, "remote_token_share": 0.1,
+    "link": LINK, "host": HOST,
 }  # fmt: skip
 
 
@@ -47,6 +48,9 @@ def test_a_layer_reads_its_weights_and_takes_its_launch_time() -> None:
     assert found.target_layer[2] == pytest.approx(1e-3 + (500_000 + 3 * 98_304) / 1e9)
     assert found.draft_layer[1] == pytest.approx(1e-3 + 50_000 / 1e9)
     assert found.transfer == pytest.approx(1e-5 + 98_304 / 1e8)
+    assert found.host is not None
+    assert found.host.at(1) == found.host.at(10) == pytest.approx(2e-5 + 98_304 / 1e9), "a read and two crossings"
+    assert found.host.at(20) == pytest.approx(2e-5 + 2 * 98_304 / 1e9), "from ten rows on products take longer"
 
 
 def test_where_computing_is_slow_a_layer_multiplies_instead() -> None:

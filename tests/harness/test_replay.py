@@ -109,21 +109,3 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     ran = _run("harness", tmp_path)
     assert ran.returncode == 2
     assert "has lost its tokenizer.json; record it again" in ran.stderr
-
-
-def test_a_live_cell_calibrates_the_recording(folder: Path) -> None:
-    """The replay of that cell comes closer to its live time than with the bare times of its layers."""
-    live = [*SHORT[:3], "systems=[sp_moe]", f"runs={folder / 'runs'}", f"output={folder / 'live'}"]
-    bare = _rows(folder, "bare")[2]
-    for module, arguments in (
-        ("harness", live),
-        ("harness.calibrate", [str(folder / "live"), str(folder / "traces"), "--runs", str(folder / "runs")]),
-    ):
-        command = [sys.executable, "-m", module, *arguments]
-        ran = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=200, check=False)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-    facts = json.loads((folder / "traces" / "costs.json").read_text())
-    assert facts["calibrated_on"]["system"] == "sp_moe"
-    assert facts["overheads"]["fetch"] > 0
-    assert facts["fit"]["after"] <= facts["fit"]["before"]
-    assert _rows(folder, "calibrated")[2]["metrics"]["tpot"]["value"] != bare["metrics"]["tpot"]["value"]

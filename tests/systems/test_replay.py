@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from systems.api import BadInput, LinkSpec, Overheads, Request, SystemConfig, build_system, log_likelihood
+from systems.api import BadInput, LinkSpec, Request, SystemConfig, build_system, log_likelihood
 from systems.replay import trace_file
 from systems.replay.pair import RecordedPair
 from systems.replay.record import record
@@ -19,10 +19,8 @@ from tests.systems.test_exactness import Checked, copies
 from tests.systems.tiny import COSTS as PLAIN_COSTS
 from tests.systems.tiny import LOSSLESS, SYSTEMS, requests
 
-COSTS = dataclasses.replace(
-    PLAIN_COSTS, draft_layer={1: 5e-4, 2: 8e-4, 6: 1e-3}, overheads=Overheads(fetch=3e-4, hint=2e-4)
-)
-LINK = LinkSpec(bandwidth=20e6, latency=2e-5, remote_token=2e-4, virtual=True)
+COSTS = dataclasses.replace(PLAIN_COSTS, draft_layer={1: 5e-4, 2: 8e-4, 6: 1e-3})
+LINK = LinkSpec(bandwidth=20e6, latency=2e-5, virtual=True)
 WARM_UP = [dataclasses.replace(request, id=f"warm-{request.id}") for request in requests(2, 8, seed=77)]
 
 

@@ -13,6 +13,7 @@ import torch
 
 from systems.api import BadInput, build_system
 from systems.runtime import split_decoder
+from systems.runtime.clock import WallClock
 from systems.runtime.decoder import Decoder
 from systems.runtime.pair import Pair
 from systems.runtime.split_decoder import Lane, MicroBatches, SplitDecoder, divide
@@ -45,7 +46,7 @@ def test_rows_join_leave_and_are_divided_anew(name: str, at_once: int, pair: Pai
     assert meter.total("moved_bytes") == moved
 
 
-@pytest.mark.parametrize("make", [partial(SplitDecoder, parts=2), partial(MicroBatches, parts=3)])
+@pytest.mark.parametrize("make", [partial(SplitDecoder, parts=2), partial(MicroBatches, parts=3, clock=WallClock())])
 @torch.inference_mode()
 def test_parts_of_ragged_rows_give_the_logits_of_the_whole(make: Any, pair: Pair) -> None:
     pair.port.mixer = lambda layer, hidden, *_: hidden * 0.5

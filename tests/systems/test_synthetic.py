@@ -15,7 +15,7 @@ SHAPE = Header(
     drafter="model", draft_length=3, layers=4, experts=16, top_k=2, decoder_layers=4, draft_ordinals=[0, 1, 2, 3],
     depth=2, record_bytes=1000, draft_bytes=2000, stop_tokens=[],
 )  # fmt: skip
-LINK = LinkSpec(bandwidth=1e6, latency=0.0, remote_token=1e-4, virtual=True)
+LINK = LinkSpec(bandwidth=1e6, latency=0.0, virtual=True)
 COSTS = Costs({1: 1e-3, 4: 2e-3}, {1: 2e-4}, 1e-3, 0.0)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from systems.api import LinkSpec, Overheads, Request, build_system
+from systems.api import LinkSpec, Request, build_system
 from systems.runtime.clock import VirtualClock
 from systems.runtime.pair import Pair
 from tests.systems.test_exactness import Checked, copies, plain, reference  # noqa: F401
 from tests.systems.tiny import COSTS, LOSSLESS, SYSTEMS, requests
 
-VIRTUAL = LinkSpec(bandwidth=20e6, latency=2e-5, remote_token=2e-4, virtual=True)
+VIRTUAL = LinkSpec(bandwidth=20e6, latency=2e-5, virtual=True)
 
 
 def counts(name: str, pair: Pair, batch: Sequence[Request], slots: int = 9) -> tuple[Checked, list[Any], int]:
@@ -53,12 +53,9 @@ def test_time_is_what_the_table_and_the_link_say(pair: Pair) -> None:
     assert (long - short) / 1e9 == pytest.approx(4 * (0.75e-3 + 2 * transfer), rel=1e-3)
 
 
-def test_overheads_slow_the_computation_that_follows() -> None:
-    clock = VirtualClock(Overheads(fetch=0.25, hint=0.125))
-    clock.spend(1.0)
-    clock.carried(3)
-    clock.hinted()
-    assert clock.now() == 1.0
-    clock.spend(1.0)
-    clock.spend(1.0)
-    assert clock.now() == 1.0 + 1.0 + 3 * 0.25 + 0.125 + 1.0
+def test_a_stopped_clock_counts_no_computing() -> None:
+    clock = VirtualClock()
+    with clock.stopped():
+        clock.spend(1.0)
+    clock.spend(2.0)
+    assert clock.now() == 2.0

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from systems.api import Costs, ModelConfig, Request, SystemConfig, load_pair
+from systems.api import Costs, HostCosts, ModelConfig, Request, SystemConfig, load_pair
 from systems.runtime.pair import Pair
 
-COSTS = Costs({1: 1e-3, 3: 1.5e-3}, {1: 5e-4}, 1e-3, 1e-5)
+COSTS = Costs({1: 1e-3, 3: 1.5e-3}, {1: 5e-4}, 1e-3, 1e-5, HostCosts(2e-4))
 VOCABULARY = 16
 """So few tokens that a random draft and target agree now and then: acceptance is ragged."""
 SIZES = {

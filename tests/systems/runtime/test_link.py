@@ -1,4 +1,4 @@
-"""Transfers between threads: pacing, order, lateness, and a worker that dies."""
+"""Transfers by a thread that copies and over an emulated link: order, lateness, and a worker that dies."""
 
 import threading
 import time
@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from systems.api import LinkSpec, WorkerDied
-from systems.policies.orders import Hint
-from systems.policies.residency import Lru, Residency
+from systems.policies.orders import Hint, Shape
+from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.runtime import link
 from systems.runtime.checkpoint import ExpertShape
-from systems.runtime.clock import Clock, VirtualClock, WallClock
+from systems.runtime.clock import Clock, SkippingClock, VirtualClock, WallClock
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
 from systems.runtime.link import Stuck
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slots import Slots
-from systems.runtime.transport import Due, HostTransport
+from systems.runtime.transport import CopyingEmulatedLink, Due, HostTransport
 
 SHAPE = ExpertShape(layers=(0, 1, 2), experts=4, hidden=8, intermediate=8)
 CLOCK = WallClock()
@@ -26,27 +26,30 @@ RECORD = SHAPE.record_bytes(torch.float32)
 
 
 class NumberedStore:
-    """Record i is filled with the number i; can be told to fail or to count calls."""
+    """Record i is filled with the number i, which takes `seconds`; can be told to fail or to count calls."""
 
     shape, dtype = SHAPE, torch.float32
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.calls: list[list[int]] = []
         self.error: Exception | None = None
+        self._seconds = seconds
 
-    def read(self, first: int, into: Sequence[torch.Tensor]) -> None:
+    def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
         if self.error:
             raise self.error
-        self.calls.append(list(range(first, first + len(into))))
-        for offset, buffer in enumerate(into):
-            buffer.view(torch.float32).fill_(first + offset)
+        self.calls.append(list(experts))
+        time.sleep(self._seconds * len(into))
+        for expert, buffer in zip(experts, into, strict=True):
+            buffer.view(torch.float32).fill_(expert)
 
     def close(self) -> None:
         pass
 
 
 class Rig:
-    """A cache with its link over a numbered store; one transfer takes `milliseconds`."""
+    """A cache with its link over a numbered store; one transfer takes `milliseconds`, of this machine's time where the
+    clock is, else of an emulated link's."""
 
     def __init__(
         self,
@@ -57,9 +60,14 @@ class Rig:
         clock: Clock = CLOCK,
         residency: Residency | None = None,
     ) -> None:
-        self.store = NumberedStore()
+        self.store = NumberedStore(0.0 if clock.skips else milliseconds / 1e3)
         self.slots = Slots(SHAPE, torch.float32, slots, torch.device("cpu"))
-        transport = HostTransport(self.store, self.slots, LinkSpec(RECORD / milliseconds * 1e3, 0.0), clock)
+        spec = LinkSpec(RECORD / milliseconds * 1e3, 0.0)
+        transport = (
+            CopyingEmulatedLink(spec, self.store, self.slots, clock)
+            if clock.skips
+            else HostTransport(self.store, self.slots, clock)
+        )
         self.ledger = Ledger(3, RECORD)
         occupancy = Occupancy(self.slots, residency or Lru(), self.ledger)
         self.cache = ExpertCache(occupancy, transport, self.ledger, 4, batch_io, worker)
@@ -119,11 +127,66 @@ def test_needs_are_classified(rigs: type[Rig]) -> None:
     assert report.wasted_bytes + report.cancelled * RECORD == RECORD, "expert 0 of layer 2 was moved or cancelled"
 
 
-def test_paced_transfers_take_the_time_of_the_link(rigs: type[Rig]) -> None:
-    rig = rigs(slots=4, milliseconds=20)
-    start = CLOCK.now()
+def test_emulated_transfers_take_the_time_of_the_link_and_none_of_ours(rigs: type[Rig]) -> None:
+    clock, began = SkippingClock(), time.perf_counter()
+    rig = rigs(slots=4, milliseconds=1000, clock=clock)
+    start = clock.now()
     rig.visit(0, [0, 1, 2, 3])
-    assert 0.080 <= CLOCK.now() - start < 0.160
+    assert 4.0 <= clock.now() - start < 4.1
+    assert time.perf_counter() - began < 1.0
+    assert threading.active_count() == 1 or not any(t.name == "expert-link" for t in threading.enumerate())
+
+
+def test_an_emulated_link_goes_on_while_something_computes(rigs: type[Rig]) -> None:
+    """Of two prefetches of 20 ms each, one has arrived after 30 ms of computing, and 10 ms of the other are left."""
+    clock = SkippingClock()
+    rig = rigs(slots=4, milliseconds=20, clock=clock)
+    rig.cache.prefetch(0, [0, 1])
+    ordered = clock.now()
+    time.sleep(0.03)
+    assert rig.visit(0, [0, 1]) == [0, 1]
+    assert clock.now() - ordered == pytest.approx(0.04, abs=0.004)
+
+
+def test_who_waits_lets_others_compute(rigs: type[Rig]) -> None:
+    """A wait skips nothing of what another processor computes meanwhile: 30 ms are real, the other 20 are skipped."""
+    clock, computing = SkippingClock(), threading.Event()
+
+    def compute() -> None:
+        with clock.beside():
+            computing.set()
+            time.sleep(0.03)
+
+    thread = threading.Thread(target=compute)
+    began, start = time.perf_counter(), clock.now()
+    thread.start()
+    computing.wait()
+    clock.wait(start + 0.05)
+    assert clock.now() - start == pytest.approx(0.05, abs=0.005)
+    assert 0.028 < time.perf_counter() - began < 0.045
+    thread.join()
+
+
+def test_a_stopped_clock_passes_no_time() -> None:
+    clock = SkippingClock()
+    before = clock.now()
+    with clock.stopped():
+        time.sleep(0.01)
+        assert clock.now() - before < 0.005
+        clock.wait(before + 1.0)
+    assert 1.0 <= clock.now() - before < 1.005
+
+
+def test_nobody_computes_from_what_has_not_arrived(rigs: type[Rig]) -> None:
+    """Where nothing is copied only this guard tells a slot that is read too early."""
+    rig = rigs(slots=2, milliseconds=50, clock=SkippingClock())
+    rig.cache.prefetch(0, [0])
+    with pytest.raises(RuntimeError, match="expert 0 is read before it is there"):
+        rig.cache.place(0)
+    with pytest.raises(RuntimeError, match="expert 7 is read before it is there"):
+        rig.cache.place(7)
+    rig.visit(0, [0])
+    assert rig.cache.place(0) == rig.slots.of[0]
 
 
 def test_prefetch_runs_beside_the_computation(rigs: type[Rig]) -> None:
@@ -157,19 +220,34 @@ def test_more_experts_than_slots(rigs: type[Rig]) -> None:
     assert sorted(rig.visit(0, [0, 1, 2, 3])) == [0, 1, 2, 3]
 
 
-def test_adjacent_prefetches_travel_in_one_call(rigs: type[Rig]) -> None:
-    rig = rigs(slots=8, batch_io=4)
+@pytest.mark.parametrize("clock", [WallClock(), VirtualClock()])
+def test_prefetches_of_any_experts_travel_in_one_call(rigs: type[Rig], clock: Clock) -> None:
+    rig = rigs(slots=10, batch_io=4, clock=clock)
     rig.cache.prefetch(2, [3])  # keeps the link busy while the others queue up
-    time.sleep(0.001)
+    clock.wait(clock.now() + 0.001)
     rig.cache.prefetch(0, [0, 1, 2])
     rig.visit(0, [3])
-    time.sleep(0.05)
+    clock.wait(clock.now() + 0.05)
     assert [0, 1, 2] not in rig.store.calls, "the layer had passed: what it did not need was withdrawn"
     rig.cache.prefetch(2, [2])
-    time.sleep(0.001)
-    rig.cache.prefetch(1, [0, 1, 2])
-    time.sleep(0.05)
-    assert [4, 5, 6] in rig.store.calls
+    clock.wait(clock.now() + 0.001)
+    rig.cache.prefetch(1, [3, 0])
+    rig.cache.prefetch(2, [1])
+    clock.wait(clock.now() + 0.05)
+    rig.cache.end_step()
+    assert rig.store.calls[-1] == [4, 7, 9], "three experts of two layers, by urgency"
+
+
+def test_a_prefetch_without_a_slot_lets_others_pass(rigs: type[Rig]) -> None:
+    """Each layer has two slots. A third expert named for layer 0 finds both spared; layer 1 need not wait for it."""
+    rig = rigs(slots=6, milliseconds=1, clock=VirtualClock(), residency=LayeredLru(Shape(3, 4, 6)))
+    for layer in range(3):
+        rig.visit(layer, [0, 1])
+    rig.cache.prefetch(0, [0, 1, 2])
+    rig.cache.prefetch(1, [2, 3])
+    rig.cache.clock.wait(rig.cache.clock.now() + 0.01)
+    rig.cache.end_step()
+    assert {expert for expert in rig.slots.residents if expert < 8} == {0, 1, 6, 7}
 
 
 def test_demands_travel_alone(rigs: type[Rig]) -> None:

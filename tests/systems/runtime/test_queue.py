@@ -17,10 +17,13 @@ def filled(*orders: Order) -> TransferQueue:
 
 def drained(queue: TransferQueue) -> list[int]:
     experts = []
-    while (order := queue.peek()) is not None:
-        experts.append(order.expert)
-        queue.cancel(order.expert)
+    while taken := queue.take(1, anyone):
+        experts.append(taken[0].expert)
     return experts
+
+
+def anyone(order: Order) -> bool:
+    return True
 
 
 def test_demand_overtakes_prefetch_and_prefetch_goes_by_need() -> None:
@@ -32,10 +35,9 @@ def test_an_order_is_upgraded_once_and_never_downgraded() -> None:
     queue = filled(prefetch(1, need=0), prefetch(2, need=4))
     queue.push(Order(DEMAND, 4, 1.0, 2, 4))
     queue.push(prefetch(2, need=0))
-    first = queue.peek()
-    assert first is not None
-    assert (first.expert, first.kind, first.asked) == (2, DEMAND, 1.0)
-    assert drained(queue) == [2, 1]
+    (first,) = queue.take(4, anyone)
+    assert (first.expert, first.kind, first.asked) == (2, DEMAND, 1.0), "a demand travels alone"
+    assert drained(queue) == [1]
 
 
 def test_a_prefetch_that_is_asked_for_again_goes_by_what_was_said_last() -> None:
@@ -67,15 +69,31 @@ def test_of_prefetches_as_urgent_the_older_goes_first_and_then_the_lower() -> No
     assert drained(queue) == [5, 6, 9, 7, 1]
 
 
-def test_adjacent_prefetches_of_a_layer_share_a_call() -> None:
-    queue = filled(
-        prefetch(5, asked=0.0), prefetch(4, asked=1.0), prefetch(6, asked=2.0), prefetch(8), prefetch(7, need=1)
-    )
-    first = queue.peek()
-    assert first is not None
-    assert [order.expert for order in queue.neighbours(first, 8)] == [4, 5, 6]
-    assert [order.expert for order in queue.neighbours(first, 2)] == [5, 6]
-    assert [order.expert for order in queue.neighbours(first, 1)] == [5]
+def test_prefetches_share_a_call_in_the_order_in_which_they_travel() -> None:
+    queue = filled(prefetch(5, asked=0.0), prefetch(4, asked=1.0), prefetch(8, need=2), prefetch(7, need=1))
+    assert [order.expert for order in queue.take(3, anyone)] == [5, 4, 7]
+    assert drained(queue) == [8]
+
+
+def test_what_is_refused_stays_and_lets_other_layers_pass() -> None:
+    asked: list[int] = []
+
+    def no_room_in_layer_0(order: Order) -> bool:
+        asked.append(order.expert)
+        return order.layer > 0
+
+    queue = filled(prefetch(1), prefetch(2), prefetch(5, need=1), prefetch(6, need=1))
+    assert [order.expert for order in queue.take(1, no_room_in_layer_0)] == [5]
+    assert asked == [1, 5], "2 would take the slot that 1 waits for"
+    assert [order.expert for order in queue.take(4, no_room_in_layer_0)] == [6]
+    assert queue.take(4, no_room_in_layer_0) == []
+    assert drained(queue) == [1, 2]
+
+
+def test_a_demand_without_a_slot_holds_everybody_up() -> None:
+    queue = filled(prefetch(1), Order(DEMAND, 5, 0.0, 9, 5))
+    assert queue.take(4, lambda order: order.kind == PREFETCH) == []
+    assert drained(queue) == [9, 1]
 
 
 def test_a_plan_takes_the_place_of_all_prefetches_and_of_no_demand() -> None:

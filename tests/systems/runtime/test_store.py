@@ -16,7 +16,7 @@ from tests.systems.tiny import make_pair, save_draft, save_target, save_tokenize
 
 def records(store: ExpertStore, first: int, count: int) -> list[torch.Tensor]:
     buffers = [torch.empty(store.shape.record_bytes(store.dtype), dtype=torch.uint8) for _ in range(count)]
-    store.read(first, buffers)
+    store.read(range(first, first + count), buffers)
     return [buffer.view(store.dtype).clone() for buffer in buffers]
 
 
