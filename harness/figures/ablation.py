@@ -20,7 +20,7 @@ MEANING = {
     "sp_moe@0": "cutoff at 0: nothing prefetched",
     "sp_moe@all": "no cutoff: all layers",
     "sp_moe@no_worker": "no worker: drafting waits",
-    "sp_moe@single_io": "no batched I/O",
+    "sp_moe@batched_io": "four experts per call",
     "sp_moe": "SP-MoE whole",
     "sd_oracle": "perfect prediction (sd_oracle)",
 }

@@ -11,6 +11,7 @@ import pytest
 
 from harness import compose, grid
 from harness.compose import CONF
+from harness.forecast import with_draft_length
 from harness.grid import GridConfig, Point, Replayer
 from harness.meter import RecordingMeter
 from harness.metrics import acceptance, experts, tpot
@@ -58,7 +59,8 @@ def test_a_cell_has_the_values_of_its_records(name: str, recording: Path) -> Non
     link = LinkSpec(traces.record_bytes / 4e-3, 0.0, virtual=True)
     host = api.HostCosts(4e-4, 8e-5, 5)
     costs = api.Costs(traces.costs.target_layer, traces.costs.draft_layer, 4e-3, 0.0, host)
-    system = api.build_replay(made(recording).systems[name], traces, traces.expert_bytes // 2, link, costs)
+    config = with_draft_length(made(recording).systems[name], point.draft_length)
+    system = api.build_replay(config, traces, traces.expert_bytes // 2, link, costs)
     *measured, warm_up = traces.requests
     system.calibrate([warm_up])
     generations = []

@@ -84,7 +84,7 @@ def test_attention_of_one_micro_batch_runs_beside_the_experts_of_the_other(
     pair.port.mixer = lambda layer, hidden, *_: hidden
     overlapping = dict[int, bool]()
     for parts in (1, 2):
-        decoder = MicroBatches(pair.target, 2, 32, parts=parts)
+        decoder = MicroBatches(pair.target, 2, 32, parts=parts, clock=WallClock())
         pair.port.mixer = lambda layer, hidden, *_: hidden
         for row in range(2):
             decoder.prefill(row, [1, 2, 3])
@@ -101,7 +101,7 @@ def test_attention_of_one_micro_batch_runs_beside_the_experts_of_the_other(
 def test_a_part_that_fails_raises_and_leaves_the_target_as_it_was(pair: Pair) -> None:
     usual = pair.target.config._attn_implementation
     pair.port.mixer = lambda layer, hidden, *_: hidden
-    decoder = MicroBatches(pair.target, 3, 32, parts=3)
+    decoder = MicroBatches(pair.target, 3, 32, parts=3, clock=WallClock())
     for row in range(3):
         decoder.prefill(row, [1, 2, 3])
 

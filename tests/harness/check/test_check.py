@@ -16,6 +16,7 @@ from harness.check import CheckConfig, check, main
 from harness.config import BenchConfig, DatasetConfig, Emulated, HardwareConfig, MeasureConfig
 from harness.generation import Generation
 from harness.hardware import predict
+from harness.host import HostShape
 from harness.meter import RecordingMeter
 from harness.provenance import ROOT
 from systems.api import BadInput, ModelConfig
@@ -24,7 +25,8 @@ from systems.policies.hinting import Hinting
 from systems.runtime import sampling
 from tests.systems.tiny import make_pair, shipped
 
-HARDWARE = HardwareConfig("fine", "test", Emulated(17301504, 25e9, 1e-5, 0.65e-3, 0.1))
+HOST = HostShape("host", "test", 357e9, 2.43e12)
+HARDWARE = HardwareConfig("fine", "test", Emulated(17301504, 25e9, 1e-5, 0.65e-3, HOST))
 Checked = Callable[[], tuple[int, str]]
 
 
