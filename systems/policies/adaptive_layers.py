@@ -29,7 +29,8 @@ class AdaptiveLayers(LayeredLru):
         self._landed: dict[int, None] = {}
         """Experts that were admitted and that no layer has used yet, the oldest first."""
         self._served = -1
-        """The layer that asked last; no layer before it asks again in this forward."""
+        """The layer that asked last: none up to it asks again in this forward. -1 behind the last one, where hints are
+        about the next forward."""
         self.buffer = buffer
         self.divide(evenly(shape.slots - buffer, shape.layers), buffer)
 
@@ -39,7 +40,8 @@ class AdaptiveLayers(LayeredLru):
 
     def needed(self, experts: Mapping[int, int]) -> None:
         """Note which layer asks."""
-        self._served = next(iter(experts)) // self._experts
+        layer = next(iter(experts)) // self._experts
+        self._served = layer if layer + 1 < self._shape.layers else -1
 
     def admitted(self, expert: int) -> None:
         """Land; a demanded expert is used at once."""
@@ -77,9 +79,9 @@ class AdaptiveLayers(LayeredLru):
         return None
 
     def _for_prefetch(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
-        if len(self._landed) < self.buffer and (found := self._beyond_quota(order, evictable, held)) is not None:
+        if (found := self._left_over(evictable, held)) is not None:
             return found
-        return self._left_over(evictable, held)
+        return self._beyond_quota(order, evictable, held) if len(self._landed) < self.buffer else None
 
     def _beyond_quota(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
         for quota, group in zip(self.quotas, self._orders, strict=True):

@@ -164,9 +164,9 @@ class Profile:
 def pays(precision: float, busy: float, hides: float) -> bool:
     """Whether an expert that is ordered one layer ahead saves more waiting than it causes.
 
-    What a layer itself misses crosses the link first; then only what follows, about half of a layer's time, is left to
-    hide something behind. So a prefetch that is right saves h = min(1, hides x (1 - busy / 2)) of a transfer. One that is
-    wrong keeps the next layer's own misses, if it has some, waiting for the rest of it:
+    What a layer itself misses crosses the link first; then only what follows, about half of a layer's time, is left
+    to hide something behind. So a prefetch that is right saves h = min(1, hides x (1 - busy / 2)) of a transfer. One
+    that is wrong keeps the next layer's own misses, if it has some, waiting for the rest of it:
 
         precision x h > (1 - precision) x busy x (1 - h)
 
