@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from systems.policies.adaptive_layers import AdaptiveLayers
@@ -57,7 +58,7 @@ class NextGate(PhaseListener):
     ) -> None:
         super().__init__()
         self._predict, self._hinting, self._shape, self._depth = predict, hinting, shape, depth
-        self._hides, self._always, self._division = hides, always, division
+        self._hides, self._always, self._division = cache(hides), always, division
         self._profile = Profile(shape.layers)
         self._profiling = False
         self.looks = True

@@ -120,6 +120,19 @@ def test_a_demand_takes_its_own_layers_slot_then_the_buffers_and_any_at_last() -
     assert fast.policy.victim(order, (), held) is None
 
 
+def test_the_buffer_does_not_outgrow_its_slots() -> None:
+    """Layer 2 has lost a slot to layer 0, which is beyond its quota; with two waiting in the buffer it stays so."""
+    policy = AdaptiveLayers(SHAPE, 2)
+    for expert in (0, 1, 2, 8, 9, 16):
+        policy.admitted(expert)
+        policy.used(expert)
+    policy.admitted(10)
+    prefetch = Order(PREFETCH, 1, 0.0, 12, 1)
+    assert policy.victim(prefetch, ANYTHING, {10}) == 0
+    policy.admitted(11)
+    assert policy.victim(prefetch, ANYTHING, {10, 11}) is None
+
+
 def test_a_division_without_a_buffer_gives_its_slots_back() -> None:
     fast = Fast()
     fast.use(0)
