@@ -1,8 +1,8 @@
 """What no system can pass: the oracle below, and keeping nothing above. One that does is a bug, and fails the run.
 
 A bound holds for systems that do its work: the same drafter and draft length, the target's own routing, experts
-computed in fast memory after crossing the link. Experts computed where they lie, lossy systems, engines whose
-transfers are not paced and systems with everything resident are outside of it.
+computed in fast memory after crossing the link. Experts computed where they lie, lossy systems, other people's
+engines and systems with everything resident are outside of it.
 """
 
 from __future__ import annotations

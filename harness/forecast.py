@@ -33,9 +33,16 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is predicted of a system: TPOT (s), shares of needs met without waiting and (where that is measured) named by
-    the draft or resident, bytes per token over the link and back, tokens per step, and what it has chosen; or the reason
-    why it does not fit."""
+    """What is predicted of a system, or the reason why it does not fit.
+
+    Attributes:
+        tpot: seconds.
+        hit_rate: share of needs met without waiting; `coverage` of those that the draft has named or that are resident,
+            where that is measured.
+        bytes_per_token: over the link; `written_back_bytes` per token the other way.
+        acceptance_length: tokens per step.
+        slots, cutoff: what it has, and has chosen.
+    """
 
     tpot: float | None = None
     hit_rate: float | None = None

@@ -99,17 +99,14 @@ def as_markdown(drawn: Iterable[Section], texts: Iterable[str]) -> str:
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """Say why a system is not `ok`, what chosen ratios are over, that a link was emulated, for whom it was not, and
-    whether the machine kept its speed."""
+    """Say why a system is not `ok`, what chosen ratios are over, that a link was emulated, and whether the machine
+    kept its speed."""
     texts = [f"{row['system']}: {row['status']}: {row['reason']}" for row in rows if row["status"] != "ok"]
     if any(row["status"] == "diverged" for row in rows):
         texts.append("diverged: `python -m harness.losslessness results/runs/KEY` tells ties of rounding from bugs")
     texts += [text for id in CHOSEN if (text := _over(id, rows))]
     if any(row["emulated"] for row in rows):
         texts.append(f"emulated: transfers are paced to the ratio of {rows[0]['hardware']}, not its speed")
-        # A peer whose transfers nobody can pace says so of itself.
-        unpaced = [row["system"] for row in rows if not row.get("description", {}).get("paced", True)]
-        texts += [f"not paced, on this machine's own link: {', '.join(unpaced)}"] if unpaced else []
     return [*texts, *_drifted(rows), *report.remarks(rows)]
 
 

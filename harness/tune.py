@@ -97,7 +97,26 @@ def predictions(config: BenchConfig, outcome: Outcome, found: Mapping[int, str])
         "overheads": asdict(overheads),
         "profiled_steps": {length: seen.steps for length, seen in profile.items()},
     }
-    return {"facts": facts, "rows": rows, "lengths": tuner.lengths(pair.context_length), "chosen": _chosen(rows)}
+    lengths, chosen = tuner.lengths(pair.context_length), _chosen(rows)
+    names = config.systems[found[0]].name, system.name
+    taking = overrides(*names, lengths) if chosen["draft_length"] else overrides(*names, {})
+    return {"facts": facts, "rows": rows, "lengths": lengths, "chosen": chosen, "overrides": taking}
+
+
+def overrides(plain: str, drafting: str, lengths: Mapping[int, int]) -> list[str]:
+    """Return what a command line needs to run as the tuner says.
+
+    Args:
+        plain, drafting: the system that does not draft, and the one that does.
+        lengths: tokens to draft by positions of all rows; empty where not drafting is best.
+    """
+    if not lengths:
+        return [f"system={plain}"]
+    found = [f"system={drafting}", f"system.drafter.draft_length={max(lengths.values())}"]
+    if len(lengths) > 1:
+        table = ", ".join(f"{positions}: {length}" for positions, length in lengths.items())
+        found.append(f"system.drafter.by_positions={{{table}}}")
+    return found
 
 
 def _setting(seen: Sequence[Iterations], parts: int, length: int = 0) -> api.Setting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,4 +67,5 @@ def conclusions(tuned: Mapping[str, Any]) -> list[str]:
         f"spread of the measured iteration between batches of one draft length: {spread} (median of the lengths)",
         f"speculation gains {chosen['gain_of_speculation']:.2f}x over the same without",
         f"draft length at run time, by positions of all rows: {at}",
+        f"to run so: {shlex.join(tuned['overrides'])}",
     ]

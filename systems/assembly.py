@@ -26,16 +26,18 @@ from systems.options.residency import ActivationAwareOptions, AllResidentOptions
 from systems.options.transfer import InLineOptions
 from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices
+from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
 from systems.policies.belady import Belady, Future
 from systems.policies.governor import CycleCosts, Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.lookahead import LookaheadScheduler, ThreePhases
+from systems.policies.next_gate import Division, NextGate
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
-from systems.policies.predicting import ActivationMatching, Foresight, NextGate, Predict
+from systems.policies.predicting import ActivationMatching, Foresight, Predict
 from systems.policies.pregated import NextNeeds
-from systems.policies.residency import AdaptiveLayersOptions, LayeredLru, Lru, Residency
+from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
@@ -169,6 +171,8 @@ class Assembly(ABC):
             return Lru()
         if isinstance(options, StreamingOptions):
             return options.build(self.shape, self.micro_batches)
+        if isinstance(options, AdaptiveLayersOptions):
+            return options.build(self.shape, self.model.top_k)
         residency: Residency = options.build(self.shape)
         return residency
 
@@ -198,12 +202,24 @@ class Assembly(ABC):
             return self.shape.slots
         return math.ceil(self.costs.at(self.costs.target_layer, tokens) / self.costs.transfer) + 1
 
+    def hides(self, tokens: int) -> float:
+        """Transfers that fit into the time of a layer over so many tokens."""
+        layer = self.costs.at(self.costs.target_layer, tokens)
+        return layer / self.costs.transfer if self.costs.transfer else math.inf
+
+    def _division(self, residency: Residency) -> Division | None:
+        options = self.options.residency
+        if not (isinstance(options, AdaptiveLayersOptions) and isinstance(residency, AdaptiveLayers)):
+            return None
+        return Division(residency, self.model.top_k, options.room(self.shape, self.model.top_k))
+
     def _listener(self, hinting: Hinting, residency: Residency, slots: SlotTable, absent: Absent) -> Listener | None:
         options, prefetch = self.options.predictor, self.options.prefetch
         if isinstance(options, NextGateOptions):
-            adaptive = isinstance(self.options.residency, AdaptiveLayersOptions)
-            quotas = residency if adaptive and isinstance(residency, LayeredLru) else None
-            return NextGate(self.predict(), hinting, self.shape, prefetch.depth, quotas)
+            always = options.when == "always"
+            return NextGate(
+                self.predict(), hinting, self.shape, prefetch.depth, self.hides, always, self._division(residency)
+            )
         if isinstance(options, LayerStreamOptions):
             between = 0 if isinstance(self.options.drafter, NoPart) else self.shape.slots
             return LayerStream(
@@ -225,5 +241,9 @@ class Assembly(ABC):
             parts.notes.append(lambda: {"cutoff": depth.layers, "cutoff_auto": depth.auto})
         if isinstance(residency := parts.residency, LayeredLru):
             parts.notes.append(lambda: {"slots_by_layer": list(residency.quotas)})
+        if isinstance(buffered := parts.residency, AdaptiveLayers):
+            parts.notes.append(lambda: {"prefetch_buffer": buffered.buffer})
+        if isinstance(gate := parts.listener, NextGate):
+            parts.notes.append(gate.describe)
         if isinstance(parts.listener, ActivationMatching):
             parts.notes.append(lambda: {"traces": len(self._matrices.traces)})

@@ -29,7 +29,7 @@ def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSp
     if not isinstance(engine, NoPart):
         from systems.peers.build import build_peer
 
-        return build_peer(engine, config, cast("Pair", pair), budget_bytes)
+        return build_peer(engine, config, cast("Pair", pair), budget_bytes, link)
     options = Options.of(config)
     check_combination(config, options)
     return _compose(options, cast("Pair", pair), budget_bytes, link, costs)

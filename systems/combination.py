@@ -27,6 +27,7 @@ from systems.options.prefetching import (
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.parts import PARTS, Options
+from systems.policies.adaptive_layers import AdaptiveLayersOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.visit_count import VisitCountOptions
 
@@ -70,6 +71,11 @@ def check_combination(config: SystemConfig, options: Options) -> None:
         )
     if isinstance(options.residency, BeladyOptions) != isinstance(options.predictor, RehearsalOptions):
         raise BadInput("residency.part=belady and predictor.part=rehearsal go together: set both, or neither")
+    if isinstance(options.residency, AdaptiveLayersOptions) and not isinstance(options.predictor, NextGateOptions):
+        raise BadInput(
+            f"residency.part=adaptive_layers divides the slots by what next_gate has foretold, and predictor.part="
+            f"{predictor} foretells nothing of that; set predictor.part=next_gate, or residency.part=lru"
+        )
     if isinstance(options.drafter, ResidentSelfOptions):
         _check_self(config, options)
     if isinstance(options.residency, Int4Options) and not isinstance(options.predictor, NoPart):

@@ -35,10 +35,11 @@ from systems.options.prefetching import (
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
+from systems.policies.adaptive_layers import AdaptiveLayersOptions
 from systems.policies.lookahead import LookaheadOptions
 from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
-from systems.policies.residency import AdaptiveLayersOptions, LruOptions, StaticHotOptions
+from systems.policies.residency import LruOptions, StaticHotOptions
 from systems.policies.streaming import StreamingOptions
 from systems.policies.visit_count import VisitCountOptions
 

@@ -62,7 +62,7 @@ class RunningSystem(ComposedSystem):
         self._pair.port.mixer = gating
         self.cache.enter("prefill")
         self._parts.listener.begin(1)
-        self._parts.listener.reading(0)  # nothing is to be predicted: prompts stream past the slots
+        self._parts.listener.reading(0, [])  # nothing is to be predicted: prompts stream past the slots
         longest = max(len(request.prompt) for request in requests)
         gating.profile(Decoder(self._pair.target, 1, longest), [request.prompt for request in requests])
         self._parts.listener.end()

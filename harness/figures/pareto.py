@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure as Canvas
 
-OUT = ("resident", "sd_resident", "accelerate_offload")
-"""Not within the budget, or not over the paced link."""
+OUT = ("resident", "sd_resident")
+"""Not within the budget."""
 
 
 def collect(summaries: Sequence[Summary]) -> Data:

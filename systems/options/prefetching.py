@@ -23,7 +23,10 @@ class DraftAttentionOptions(PredictorOptions):
 
 @dataclass(frozen=True, slots=True)
 class NextGateOptions(PredictorOptions):
-    """`predictor.part: next_gate`: AdapMoE's predictor."""
+    """`predictor.part: next_gate`: AdapMoE's predictor. It orders experts `when` that `pays` by what the warm-up has
+    shown, or `always`, as the released code does."""
+
+    when: Literal["pays", "always"] = "pays"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ are one module in transformers 5, so every token loads all experts of every offl
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -18,11 +17,13 @@ from accelerate import dispatch_model
 from accelerate.hooks import ModelHook, add_hook_to_module
 from torch import nn
 
-from systems.contract.errors import DidNotFit
+from systems.contract.costs import LinkSpec
+from systems.contract.errors import BadInput, DidNotFit
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
 from systems.contract.traffic import LayerNeeds, Phase, Traffic
 from systems.peers.generate import TransformersGenerate
+from systems.runtime.clock import Clock, SkippingClock, WallClock
 from systems.runtime.pair import Pair
 
 
@@ -31,14 +32,18 @@ class AccelerateOffload(TransformersGenerate):
 
     The budget is filled as `device_map="auto"` would: the experts of the first layers stay, and room is left for
     those of one more layer, which the others are loaded into in turn. All other weights stay. On CUDA the slow tier
-    is host memory; on a CPU, where that is the fast one, it is a folder in the system's temporary directory. Its
-    transfers take the time they take: no emulated link paces them.
+    is host memory; on a CPU, where that is the fast one, it is a folder in the system's temporary directory. On an
+    emulated link a layer's experts are there when that link would have brought them, one call for each of their
+    tensors, however long this machine reads its files.
 
     Raises:
+        BadInput: an emulated link beside a device.
         DidNotFit: the budget is smaller than the experts of one layer.
     """
 
-    def __init__(self, pair: Pair, budget_bytes: int) -> None:
+    def __init__(self, pair: Pair, budget_bytes: int, link: LinkSpec | None) -> None:
+        if link is not None and pair.device != "cpu":
+            raise BadInput("an emulated link stands for a device; use hardware=local with a CUDA device")
         self._layer_bytes = pair.expert_bytes // pair.num_layers
         self._resident = _resident_layers(pair, budget_bytes, self._layer_bytes)
         super().__init__(pair)
@@ -48,7 +53,10 @@ class AccelerateOffload(TransformersGenerate):
         experts = {name: module for name, module in self._model.named_modules() if _is_experts(module)}
         places = {"": pair.device} | dict.fromkeys(list(experts)[self._resident :], self._slow)
         _dispatch(self._model, places, self._folder.name)
-        self._watch = _Watch(list(experts.values()), self._resident, self._layer_bytes)
+        self._clock: Clock = WallClock() if link is None else SkippingClock()
+        calls = len(list(next(iter(experts.values())).parameters()))
+        takes = 0.0 if link is None else calls * link.latency + self._layer_bytes / link.bandwidth
+        self._watch = _Watch(list(experts.values()), self._resident, self._layer_bytes, self._clock, takes)
 
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         """Generate, and report what the hooks moved meanwhile."""
@@ -57,10 +65,13 @@ class AccelerateOffload(TransformersGenerate):
         for traffic in self._watch.reports.values():
             meter.traffic(traffic)
 
+    def now_ns(self) -> int:
+        """The time on the clock of the link (ns)."""
+        return int(self._clock.now() * 1e9)
+
     def describe(self) -> dict[str, Any]:
-        """Where the experts are, and that no emulated link applies."""
+        """Where the experts are."""
         return super().describe() | {
-            "paced": False,
             "offloaded_to": self._slow,
             "resident_layers": self._resident,
             "layer_bytes": self._layer_bytes,
@@ -79,11 +90,18 @@ class _Watch:
     """Counts what each layer's experts are asked for and what accelerate moves for it, and times the loading.
 
     All bytes of a layer are demand: they are loaded when its experts are called, and nothing is ahead of time.
+
+    Args:
+        clock: stands still, if it is one that skips waits, while accelerate reads.
+        takes: seconds that an emulated link takes for the experts of a layer; 0 without one.
     """
 
-    def __init__(self, experts: Sequence[nn.Module], resident: int, layer_bytes: int) -> None:
+    def __init__(
+        self, experts: Sequence[nn.Module], resident: int, layer_bytes: int, clock: Clock, takes: float
+    ) -> None:
         self._layers, self._resident, self._layer_bytes = len(experts), resident, layer_bytes
-        self._loading = ExitStack()
+        self._clock, self._takes = clock, takes
+        self._loading, self._reading = ExitStack(), ExitStack()
         self.open(NullMeter([]))
         for layer, module in enumerate(experts):
             module.register_forward_pre_hook(partial(self._called, layer))
@@ -102,8 +120,10 @@ class _Watch:
         self._forwards = 0
 
     def loaded(self) -> None:
-        """The experts of the layer called last have arrived."""
-        self._traffic.link_busy += time.perf_counter() - self._started
+        """The experts of the layer called last have been read: they arrive."""
+        self._reading.close()
+        self._clock.wait(self._started + self._takes)
+        self._traffic.link_busy += self._clock.now() - self._started
         self._traffic.moved_bytes += self._layer_bytes
         self._traffic.demand_bytes += self._layer_bytes
         self._loading.close()
@@ -119,7 +139,8 @@ class _Watch:
             return
         needs.demand += needed
         self._loading.enter_context(self._meter.span("transfer"))
-        self._started = time.perf_counter()
+        self._started = self._clock.now()
+        self._reading.enter_context(self._clock.stopped())
 
 
 class _AfterLoading(ModelHook):  # type: ignore[misc]
@@ -129,7 +150,7 @@ class _AfterLoading(ModelHook):  # type: ignore[misc]
         self._watch = watch
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Note the arrival; arguments pass unchanged."""
+        """Let them arrive; arguments pass unchanged."""
         self._watch.loaded()
         return args, kwargs
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from systems.contract.config import SystemConfig
+from systems.contract.costs import LinkSpec
 from systems.contract.errors import BadInput
 from systems.contract.system import System
 from systems.options.base import NoPart
@@ -15,8 +16,11 @@ from systems.parts import Options
 from systems.runtime.pair import Pair
 
 
-def build_peer(engine: Any, config: SystemConfig, pair: Pair, budget_bytes: int) -> System:
+def build_peer(engine: Any, config: SystemConfig, pair: Pair, budget_bytes: int, link: LinkSpec | None) -> System:
     """Make the peer that the options `engine` stand for.
+
+    Args:
+        link: what those who move experts move them over.
 
     Raises:
         BadInput: parts beside the engine, a package that is not installed, or a draft that is missing.
@@ -24,7 +28,7 @@ def build_peer(engine: Any, config: SystemConfig, pair: Pair, budget_bytes: int)
     """
     _check_parts(engine, config)
     if isinstance(engine, AccelerateOffloadOptions):
-        return _accelerate_offload(pair, budget_bytes)
+        return _accelerate_offload(pair, budget_bytes, link)
     if isinstance(engine, TransformersAssistedOptions):
         from systems.peers.assisted import TransformersAssisted
 
@@ -34,14 +38,14 @@ def build_peer(engine: Any, config: SystemConfig, pair: Pair, budget_bytes: int)
     return TransformersGenerate(pair)
 
 
-def _accelerate_offload(pair: Pair, budget_bytes: int) -> System:
+def _accelerate_offload(pair: Pair, budget_bytes: int, link: LinkSpec | None) -> System:
     try:
         from systems.peers.accelerate_offload import AccelerateOffload
     except ModuleNotFoundError as error:
         if error.name != "accelerate":
             raise
         raise BadInput("engine.part=accelerate_offload needs accelerate: pip install 'spmoe-bench[peers]'") from error
-    return AccelerateOffload(pair, budget_bytes)
+    return AccelerateOffload(pair, budget_bytes, link)
 
 
 def _check_parts(engine: Any, config: SystemConfig) -> None:

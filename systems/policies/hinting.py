@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from systems.policies.orders import Hint, Shape
 
@@ -13,6 +13,10 @@ class Prefetcher:
 
     def prefetch(self, layer: int, experts: Sequence[int]) -> int:
         """Order experts for a layer, besides what was ordered before; return how many were ordered anew."""
+        raise NotImplementedError
+
+    def absent(self, experts: Iterable[int]) -> list[int]:
+        """Those of the expert ids that have no slot, in their order."""
         raise NotImplementedError
 
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> int:
@@ -30,17 +34,30 @@ class Hinting:
     """
 
     def __init__(self, cache: Prefetcher, shape: Shape, shuffled: bool = False) -> None:
-        self._cache = cache
+        self._cache, self._experts = cache, shape.experts
         self._names = _derangements(shape) if shuffled else None
         self.on_order: Callable[[int, int], None] | None = None
         """Told the layer of a prefetch and how many experts it ordered."""
 
-    def prefetch(self, layer: int, experts: Sequence[int]) -> int:
-        """Order experts for a layer, besides what was ordered before; return how many were ordered anew."""
-        ordered = self._cache.prefetch(layer, self._renamed(layer, experts))
+    def prefetch(self, layer: int, experts: Sequence[int], most: int | None = None) -> int:
+        """Order experts for a layer, besides what was ordered before; return how many were ordered anew.
+
+        Args:
+            most: of those that have no slot, order so many, the first ones; None: all.
+        """
+        named = self._renamed(layer, experts)
+        if most is not None:
+            surplus = self.absent(layer, named)[most:]
+            named = [expert for expert in named if expert not in surplus]
+        ordered = self._cache.prefetch(layer, named)
         if self.on_order is not None:
             self.on_order(layer, ordered)
         return ordered
+
+    def absent(self, layer: int, experts: Iterable[int]) -> list[int]:
+        """Those of a layer's experts that have no slot, in their order."""
+        base = layer * self._experts
+        return [expert - base for expert in self._cache.absent(base + expert for expert in experts)]
 
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> None:
         """Order what `fetch` names, in place of all hints before; let residency policies spare `hold` besides."""

@@ -29,8 +29,9 @@ class Listener:
     def join(self, rows: int) -> None:
         """So many rows come behind the present ones; `reading`, `routed` and `decoding` follow as for the first."""
 
-    def reading(self, row: int) -> None:
-        """The prompt of a row is about to be read; `routed` is about it until `decoding`."""
+    def reading(self, first: int, lengths: Sequence[int]) -> None:
+        """The prompts of the rows from `first` on, of so many tokens, are about to be read together; `routed` is about
+        them, one behind the other, until the next ones are or `decoding`."""
 
     def decoding(self) -> None:
         """All prompts are read and all hints forgotten; `routed` is about all rows from now on."""
@@ -57,13 +58,13 @@ class Listener:
 
 
 class PhaseListener(Listener):
-    """Knows whether a prompt is being read, which streams past the slots and is none of most predictors' business."""
+    """Knows whether prompts are being read, which stream past the slots: most predictors have no business with them."""
 
     def __init__(self) -> None:
         self._prefill = True
 
-    def reading(self, row: int) -> None:
-        """A prompt."""
+    def reading(self, first: int, lengths: Sequence[int]) -> None:
+        """Prompts."""
         self._prefill = True
 
     def decoding(self) -> None:

@@ -95,9 +95,8 @@ class Lru(Roster):
 class LayeredLru(Residency):
     """Least recently used within a layer, each layer with its own number of slots.
 
-    Mixtral-Offloading's cache (arXiv 2312.17238) with the same number for every layer; AdapMoE
-    (arXiv 2408.10284) sets `quotas` from a profile. A layer may go beyond its quota while others do not use
-    theirs; it is the first to give way then.
+    Mixtral-Offloading's cache (arXiv 2312.17238), with the same number for every layer. A layer may go beyond its
+    quota while others do not use theirs; it is the first to give way then.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -207,15 +206,6 @@ class LruOptions:
     def build(self, shape: Shape) -> Residency:
         """Make the policy."""
         return LayeredLru(shape) if self.scope == "layer" else Lru()
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptiveLayersOptions:
-    """`residency.part: adaptive_layers`: LRU per layer, slots divided by AdapMoE's dynamic programme."""
-
-    def build(self, shape: Shape) -> Residency:
-        """Make the policy, with an even division until the warm-up has been profiled."""
-        return LayeredLru(shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ batches all are used. Where batches leave some out, a transfer in vain costs as 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class LayerStream(Listener):
         for past in self._past:
             past.clear()
 
-    def reading(self, row: int) -> None:
+    def reading(self, first: int, lengths: Sequence[int]) -> None:
         """Prompts stream past the slots."""
         self._reading = True
 

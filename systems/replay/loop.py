@@ -10,10 +10,11 @@ from systems.composed import Parts
 from systems.contract.meter import Meter
 from systems.policies.listening import distinct
 from systems.replay.assembly import ReplayedDrafter
-from systems.replay.routing import Forward, Verifications, forward
+from systems.replay.routing import Forward, Verifications, forward, joined
 from systems.replay.trace import NOTHING, Header, Record
 from systems.runtime.clock import Pace
 from systems.runtime.seats import seated
+from systems.runtime.together import together
 
 
 class _Row:
@@ -98,9 +99,10 @@ class Replay:
             self._cache.end_step()
             self._cache.enter("prefill")
             self._listener.join(len(joining)) if self._begun else self._listener.begin(len(joining))
-            for place, row in enumerate(joining, start=present):
-                self._listener.reading(place)
-                self._forward(row.record.reading)
+            lengths = [len(row.record.prompt) for row in joining]
+            for some in together(lengths):
+                self._listener.reading(present + some.start, lengths[some])
+                self._forward(joined([row.record.reading for row in joining[some]]))
             self._meter.traffic(self._cache.take_traffic())
             self._cache.enter("decode")
             self._listener.decoding()

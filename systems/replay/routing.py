@@ -60,6 +60,15 @@ def forward(tokens: Sequence[Any], ahead: Sequence[Any] | None) -> Forward:
     ]
 
 
+def joined(forwards: Sequence[Forward]) -> Forward:
+    """Return prompts that are read together, one behind the other, as one forward."""
+    if len(forwards) == 1:
+        return forwards[0]
+    return [
+        Routing([token for layer in layers for token in layer.chosen], None) for layers in zip(*forwards, strict=True)
+    ]
+
+
 class Verifications:
     """The forwards that may verify a request's drafts, each worked out when it is first asked for.
 

@@ -21,15 +21,15 @@ class Decoder:
     """
 
     def __init__(self, model: Any, rows: int, capacity: int) -> None:
-        self._model = model
+        self.model = model
         self.rows, self.capacity = rows, capacity
         self._cache = PositionalCache(rows, capacity)
         self.device: torch.device = model.device
 
     def prefill(self, row: int, prompt: Sequence[int]) -> Tensor:
-        """Read a prompt into a row; return the logits `(V,)` after its last token."""
+        """Read a prompt into a row, maybe beside others; return the logits `(V,)` after its last token."""
         tokens = torch.tensor([prompt], device=self.device)
-        return self._forward(self._cache, tokens, [0], row, logits_to_keep=1)[0, -1]
+        return self._forward(self._cache.beside(), tokens, [0], row, logits_to_keep=1)[0, -1]
 
     def forward(self, tokens: Tensor, starts: Sequence[int]) -> Tensor:
         """Read `tokens` `(B, T)`, row b at positions `starts[b]...`; return the logits `(B, T, V)`."""
@@ -55,7 +55,7 @@ class Decoder:
     ) -> Tensor:
         """Compute the rows from `first` on; `masked` is for kernels that are told what a query may read."""
         positions = cache.begin(starts, tokens.shape[1], self.device, first)
-        output = self._model(
+        output = self.model(
             input_ids=tokens,
             attention_mask=cache.mask() if masked else None,
             position_ids=positions,

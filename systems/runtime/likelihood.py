@@ -24,7 +24,7 @@ def log_likelihood(
     decoder = Decoder(target, 1, len(tokens) + width)
     cache.enter("prefill")
     listener.begin(1)
-    listener.reading(0)
+    listener.reading(0, [1])
     logits = [decoder.prefill(0, tokens[:1])[None]]
     cache.enter("decode")
     listener.decoding()

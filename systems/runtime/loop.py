@@ -21,8 +21,10 @@ from systems.drafters.base import Drafter
 from systems.policies.listening import Listener
 from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.reading import read
 from systems.runtime.sampling import Chooser
 from systems.runtime.seats import seated
+from systems.runtime.together import together
 
 
 @dataclass(slots=True)
@@ -110,7 +112,7 @@ class _Generation:
             self.cache.end_step()  # what is hinted and still queued must not stream with the prompts
             self.cache.enter("prefill")
             self.listener.join(len(joining)) if self.begun else self.listener.begin(len(joining))
-            logits = torch.stack([self._read(len(self.rows) + i, prompt) for i, prompt in enumerate(prompts)])
+            logits = self._read(len(self.rows), prompts)
             newcomers = self.make_chooser([request.sampling for _, request in joining], self.target.device)
             firsts = newcomers.choose(logits).tokens.tolist()
             if self.begun:
@@ -149,9 +151,13 @@ class _Generation:
                 row.length += len(tokens_of_row)
             self._settle(committed)
 
-    def _read(self, row: int, prompt: Sequence[int]) -> Tensor:
-        self.listener.reading(row)
-        return self.target.prefill(row, prompt)
+    def _read(self, first: int, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Read prompts into the rows from `first` on; return the logits `(rows, V)` behind them."""
+        lengths, logits = [len(prompt) for prompt in prompts], list[Tensor]()
+        for some in together(lengths):
+            self.listener.reading(first + some.start, lengths[some])
+            logits += read(self.target, first + some.start, prompts[some])
+        return torch.stack(logits)
 
     def _settle(self, committed: Sequence[Sequence[int]]) -> None:
         """Hand tokens over, where a row has some, and drop the rows that are done."""

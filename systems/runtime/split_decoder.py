@@ -92,7 +92,7 @@ class MicroBatches(SplitDecoder):
 
     def forward(self, tokens: Tensor, starts: Sequence[int]) -> Tensor:
         """As `SplitDecoder.forward`."""
-        with _attention(self._model):
+        with _attention(self.model):
             return super().forward(tokens, starts)
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:

@@ -231,13 +231,13 @@ def test_options_reach_every_listed_system_that_has_them(app: App) -> None:
 
 def test_one_system_under_several_labels(app: App) -> None:
     ran = app(
-        "systems=[sd_offload,{base:sp_moe,label:sp_moe@1,override:{drafter:{draft_length:1}}},sp_moe]",
+        "systems=[sd_offload,{base:sp_moe,label:sp_moe@3,override:{drafter:{draft_length:3}}},sp_moe]",
         "output=out",
     )
     assert ran.code == 0, ran.err
     found = rows(OUT)
-    assert found["sp_moe@1"]["description"]["drafter"] == {"part": "model", "draft_length": 1}
-    assert found["sp_moe"]["description"]["drafter"]["draft_length"] == 2
+    assert found["sp_moe@3"]["description"]["drafter"] == {"part": "model", "draft_length": 3}
+    assert found["sp_moe"]["description"]["drafter"]["draft_length"] == 1
 
 
 def test_sampling_has_no_reference(app: App) -> None:
@@ -258,7 +258,7 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
 
 
 SIZES = {
-    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 22, "ablation": 7, "budget": 8, "draft_length": 4,
+    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 28, "ablation": 7, "budget": 8, "draft_length": 4,
     "hit_rate": 5,
 }  # fmt: skip
 

@@ -71,13 +71,6 @@ def test_what_a_median_leaves_of_noise_is_no_change_of_speed(drift: float | None
     assert not any("speed:" in text for text in table.remarks([ROWS[0] | {"layer_drift": drift}]))
 
 
-def test_who_does_not_use_the_emulated_link_is_named() -> None:
-    peer = _row("accelerate_offload") | {"description": {"paced": False}}
-    assert table.remarks([ROWS[0], peer])[-1] == "not paced, on this machine's own link: accelerate_offload"
-    assert not any("not paced" in text for text in table.remarks(ROWS))
-    assert not any("not paced" in text for text in table.remarks([peer | {"emulated": False}]))
-
-
 def test_markdown_has_a_cell_for_every_column() -> None:
     text = table.markdown(ROWS)
     tables = [block for block in text.split("\n\n") if block.startswith("|")]

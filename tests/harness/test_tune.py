@@ -1,6 +1,7 @@
 """The tuner's command: what it reads from records, what it refuses, and, nightly, the whole of it."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from statistics import stdev
@@ -12,6 +13,8 @@ from harness import tune
 from harness.config import BenchConfig, DatasetConfig, HardwareConfig, MeasureConfig
 from harness.iterations import read_iterations
 from systems.api import BadInput, ModelConfig, SystemConfig
+from systems.parts import Options
+from tests.harness.test_config import CONF, compose
 
 
 def step(batch: int, index: int, rows: list[int], accepted: list[int], seconds: float) -> dict[str, Any]:
@@ -97,6 +100,32 @@ def test_a_single_batch_cannot_be_profile_and_test() -> None:
         tune.draft_lengths(config([0, 1, 2], dataset=DatasetConfig("x", limit=7)))
 
 
+@pytest.mark.parametrize(
+    ("lengths", "name", "drafter"),
+    [
+        ({0: 8}, "spec_moe_off", {"draft_length": 8, "by_positions": None}),
+        ({0: 5, 900: 6, 6000: 2}, "spec_moe_off", {"draft_length": 6, "by_positions": {0: 5, 900: 6, 6000: 2}}),
+        ({}, "spec_moe_off_plain", {}),
+    ],
+)
+def test_what_the_tuner_says_is_what_a_command_line_takes(
+    lengths: dict[int, int], name: str, drafter: dict[str, Any]
+) -> None:
+    line = tune.overrides("spec_moe_off_plain", "spec_moe_off", lengths)
+    (system,) = compose(*line).systems.values()
+    assert system.name == name
+    assert all(system.drafter[option] == value for option, value in drafter.items())
+    Options.of(system)  # raises what a run would
+
+
+def test_the_preset_drafts_as_the_published_tuner_says() -> None:
+    published = json.loads((CONF.parent / "results" / "tune" / "tune.json").read_text())
+    lengths = {int(positions): length for positions, length in published["lengths"].items()}
+    (tuned,) = compose(*tune.overrides("spec_moe_off_plain", "spec_moe_off", lengths)).systems.values()
+    (preset,) = compose("system=spec_moe_off").systems.values()
+    assert preset == tuned, "conf/system/spec_moe_off.yaml says otherwise"
+
+
 @pytest.mark.nightly
 def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra.core.global_hydra import GlobalHydra
@@ -112,6 +141,8 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [row["draft_length"] for row in found["rows"]] == [0, 1, 2]
     assert [row["profiled"] for row in found["rows"]] == [True, False, True]
     assert found["chosen"]["draft_length"] in (0, 1, 2)
+    assert found["overrides"][0].startswith("system=spec_moe_off")
+    assert f"to run so: {shlex.join(found['overrides'])}" in (tmp_path / "out" / "tune.md").read_text()
     assert found["chosen"]["lost"] >= 0
     for row in found["rows"]:
         parts = row["predicted"]

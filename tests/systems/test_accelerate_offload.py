@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from systems.api import BadInput, DidNotFit, NullMeter, build_system
+from harness.identities import violations
+from harness.meter import RecordingMeter
+from systems.api import BadInput, DidNotFit, LinkSpec, NullMeter, Traffic, build_system
 from systems.runtime.pair import Pair
 from tests.systems.test_peers import PEERS, Recorder, layer_bytes
 from tests.systems.tiny import COSTS, requests
@@ -28,7 +31,6 @@ def test_accelerate_fills_the_budget_and_reports_what_it_moves(rooms: float, res
     described = system.describe()
     system.close()
     assert (described["resident_layers"], described["offloaded_to"]) == (resident, "disk")
-    assert described["paced"] is False
     for phase, forwards in (("prefill", 1), ("decode", 5)):
         traffic = meter.reports[phase]
         assert traffic.moved_bytes == traffic.demand_bytes == forwards * (4 - resident) * size
@@ -39,6 +41,63 @@ def test_accelerate_fills_the_budget_and_reports_what_it_moves(rooms: float, res
     for needs in meter.reports["decode"].layers:
         assert 5 * pair.top_k <= needs.needed <= 5 * 2 * pair.top_k
     assert meter.spans.count("transfer") == 6 * (4 - resident)
+
+
+SLOW = LinkSpec(bandwidth=1e5, latency=0.5)
+"""On which a tiny layer takes seconds."""
+
+
+def decoded(pair: Pair, link: LinkSpec | None) -> tuple[list[list[int]], RecordingMeter, dict[str, Traffic], float]:
+    """Generate for two requests with two of four layers offloaded; tokens, meter, traffic and seconds on the clock."""
+    system = build_system(PEERS["accelerate_offload"], pair, 3 * layer_bytes(pair), link, COSTS)
+    meter = RecordingMeter(["0", "1"], [6, 6], clock=system.now_ns)
+    began = system.now_ns()
+    system.generate(requests(2, 6), meter)
+    took = (system.now_ns() - began) / 1e9
+    system.close()
+    generation = meter.finish()
+    assert violations([generation]) == []
+    tokens = [list(row.tokens) for row in generation.rows]
+    return tokens, meter, {report.traffic.phase: report.traffic for report in meter.reports}, took
+
+
+def test_layers_arrive_as_the_emulated_link_would_bring_them(pair: Pair) -> None:
+    """Two tensors a layer, each with a call of its own; and nobody sleeps meanwhile."""
+    start = time.perf_counter()
+    tokens, meter, traffic, took = decoded(pair, SLOW)
+    real = time.perf_counter() - start
+    layer = 2 * SLOW.latency + layer_bytes(pair) / SLOW.bandwidth
+    assert traffic["prefill"].link_busy == pytest.approx(2 * layer, rel=1e-3)
+    assert traffic["decode"].link_busy == pytest.approx(10 * layer, rel=1e-3)
+    assert took > 12 * layer > 2 * real
+    spans = meter.finish().window
+    assert spans["transfer"] / 1e9 == pytest.approx(10 * layer, rel=1e-3)
+    assert (tokens, traffic["decode"].layers) == (decoded(pair, None)[0], decoded(pair, None)[2]["decode"].layers)
+
+
+@pytest.mark.parametrize("link", [None, LinkSpec(bandwidth=1e12, latency=0.0)])
+def test_reading_files_takes_time_only_where_no_link_is_emulated(
+    link: LinkSpec | None, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.hooks import AlignDevicesHook
+
+    load = AlignDevicesHook.pre_forward
+
+    def slow(self: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.1 if self.offload else 0)
+        return load(self, module, *args, **kwargs)
+
+    monkeypatch.setattr(AlignDevicesHook, "pre_forward", slow)
+    _, meter, traffic, took = decoded(pair, link)
+    assert (took > 12 * 0.1) == (link is None)
+    assert (traffic["decode"].link_busy >= 10 * 0.1) == (link is None)
+    assert (meter.finish().window["transfer"] / 1e9 >= 10 * 0.1) == (link is None)
+
+
+def test_a_device_has_a_link_of_its_own(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair, "device", "cuda")
+    with pytest.raises(BadInput, match="use hardware=local with a CUDA device"):
+        build_system(PEERS["accelerate_offload"], pair, layer_bytes(pair), SLOW, COSTS)
 
 
 def test_one_layer_of_experts_is_loaded_at_a_time(pair: Pair) -> None:

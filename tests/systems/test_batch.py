@@ -123,3 +123,40 @@ def test_a_replay_lets_requests_join_at_the_same_moments(name: str, pair: Pair) 
         found.append((meter.tokens, meter.steps, [dataclasses.asdict(report) for report in meter.reports]))
         system.close()
     assert found[0] == found[1]
+
+
+def prefill_of(name: str, pair: Pair, batch: Sequence[Request], at_once: int | None = None) -> list[Any]:
+    """Reports of prompts."""
+    config = SYSTEMS[name]
+    system = build_system(config, pair, copies(config, pair) + 10 * pair.record_bytes, LINK, COSTS)
+    meter = Watched([request.max_new_tokens for request in batch])
+    system.generate(batch, meter, at_once)
+    system.close()
+    return [report for report in meter.reports if report.phase == "prefill"]
+
+
+@pytest.mark.parametrize("name", ["no_cache", "offload", "spec_moe_off", "moe_infinity"])
+def test_an_expert_crosses_the_link_once_for_all_prompts(name: str, pair: Pair) -> None:
+    """Per layer as many as all of them together need, which is fewer than they need one by one."""
+    batch = requests(4, 2, seed=6)
+    alone = [set[tuple[int, int]]() for _ in batch]
+    for needed, request in zip(alone, batch, strict=True):
+        routed = record(pair, {"part": "none"}, [request]).of(request).prompt_routed  # tokens, layers, k
+        needed.update((layer, int(expert)) for token in routed for layer, row in enumerate(token) for expert in row)
+    (report,) = prefill_of(name, pair, batch)
+    together = set().union(*alone)
+    assert report.needed == len(together) < sum(map(len, alone))
+    assert report.moved_bytes == len(together) * pair.record_bytes, "nothing was there before"
+
+
+def test_those_who_join_together_are_read_together(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two begin, and two take their seats at the same time; fewer tokens at once cut them apart."""
+    batch = requests(4, 2, seed=6)
+    two_by_two = prefill_of("no_cache", pair, batch, 2)
+    assert len(two_by_two) == 2
+    from systems.runtime import loop, together
+
+    monkeypatch.setattr(loop, "together", lambda lengths: together.together(lengths, 1))
+    one_by_one = prefill_of("no_cache", pair, batch, 2)
+    assert len(one_by_one) == 2
+    assert sum(r.moved_bytes for r in two_by_two) < sum(r.moved_bytes for r in one_by_one)

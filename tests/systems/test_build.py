@@ -26,6 +26,11 @@ from tests.systems.tiny import COSTS, SYSTEMS, save_draft, save_target, save_tok
         ({"prefetch": {"part": "none"}}, "needs prefetch.part=cutoff"),
         ({"residency": {"part": "belady"}}, "go together"),
         ({"residency": {"part": "none"}}, r"residency.part=none keeps nothing, so predictor.part=draft_attention"),
+        (
+            {"residency": {"part": "adaptive_layers"}},
+            "residency.part=adaptive_layers divides the slots by what next_gate",
+        ),
+        ({"residency": {"part": "adaptive_layers", "buffer": 0}}, r"residency\.buffer=0 must be at least 1"),
     ],
 )
 def test_wrong_parts_are_named(changes: dict[str, Any], message: str, pair: Pair) -> None:

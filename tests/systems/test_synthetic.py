@@ -48,8 +48,9 @@ def made(statistics: Statistics, new_tokens: int = 300, requests: int = 2) -> Tr
 def replayed(
     config: SystemConfig, trace: Trace, slots: int, new_tokens: int = 300, link: LinkSpec = LINK, warm: bool = True
 ) -> tuple[Sums, float]:
+    costs = replace(COSTS, transfer=SHAPE.record_bytes / link.bandwidth + link.latency)
     drafting = SHAPE.draft_bytes if config.drafter["part"] != "none" else 0
-    system = ReplayedSystem(config, trace, drafting + slots * SHAPE.record_bytes, link, COSTS)
+    system = ReplayedSystem(config, trace, drafting + slots * SHAPE.record_bytes, link, costs)
     other, request = (
         Request(name, tuple(trace.records[name].prompt.tolist()), new_tokens) for name in ("synthetic/1", "synthetic/0")
     )
@@ -122,12 +123,32 @@ def test_a_link_at_no_cost_is_as_fast_as_having_everything(name: str, resident: 
 
 
 def test_a_fresh_gate_is_always_right() -> None:
-    """Behind the first layer, which no gate foretells, nothing is demanded: all was hinted at, one layer before."""
-    perfect, _ = replayed(SYSTEMS["adapmoe"], made(Statistics(ahead=(1.0, 1.0))), 12)
+    """Behind the first layer, which no gate foretells, nothing is demanded where the link carries both of a token's
+    experts in the time of a layer: all was hinted at, one layer before."""
+    fast = LinkSpec(bandwidth=2e6, latency=0.0, virtual=True)
+    perfect, _ = replayed(SYSTEMS["adapmoe"], made(Statistics(ahead=(1.0, 1.0))), 12, link=fast)
     assert perfect.layers[0].demand > 0
     assert [layer.demand for layer in perfect.layers[1:]] == [0, 0, 0]
-    useless, _ = replayed(SYSTEMS["adapmoe"], made(Statistics(ahead=(0.0, 0.0))), 12)
+    useless, _ = replayed(SYSTEMS["adapmoe"], made(Statistics(ahead=(0.0, 0.0))), 12, link=fast)
     assert useless.total("demand") > 2 * perfect.total("demand")
+
+
+@pytest.mark.parametrize(("name", "plain"), [("adapmoe", "offload"), ("sd_adapmoe", "sd_offload")])
+def test_adapmoe_gains_where_layers_hide_transfers_and_does_no_harm_where_they_cannot(name: str, plain: str) -> None:
+    """A transfer takes one layer, then sixteen, where to look ahead is worse: what is fetched wrongly costs bytes."""
+    trace = made(Statistics(skew=0.5, reuse=0.3, ahead=(0.7, 0.5), recall=0.8, acceptance=0.75))
+    _, base = replayed(SYSTEMS[plain], trace, 24)
+    _, took = replayed(SYSTEMS[name], trace, 24)
+    assert took < 0.97 * base
+    slow = LinkSpec(bandwidth=1e6 / 16, latency=0.0, virtual=True)
+    lru, base = replayed(SYSTEMS[plain], trace, 24, link=slow)
+    meter, took = replayed(SYSTEMS[name], trace, 24, link=slow)
+    assert meter.moved < 1.03 * lru.moved
+    assert took < 1.03 * base
+    always = replace(SYSTEMS[name], predictor={**SYSTEMS[name].predictor, "when": "always"})
+    meter, took = replayed(always, trace, 24, link=slow)
+    assert meter.moved > 1.05 * lru.moved
+    assert took > 1.05 * base
 
 
 @pytest.mark.parametrize("name", ["adapmoe", "sp_moe"])

@@ -74,7 +74,7 @@ def test_what_is_published_passes(capsys: pytest.CaptureFixture[str], monkeypatc
 
 
 def test_a_prefetcher_turned_off_is_found(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Hinting, "prefetch", lambda self, layer, experts: 0)
+    monkeypatch.setattr(Hinting, "prefetch", lambda self, layer, experts, most=None: 0)
     code, said = checked()
     assert code == 1
     for how in ("replay", "live"):

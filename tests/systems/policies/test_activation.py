@@ -7,6 +7,7 @@ import pytest
 
 from systems.policies.activation import CAPACITY, EPSILON, ActivationAware, ActivationMatrices, Traces
 from systems.policies.orders import DEMAND, PREFETCH, Order, Shape
+from systems.policies.predicting import ActivationMatching
 
 SHAPE = Shape(layers=3, experts=3, slots=4)
 
@@ -58,6 +59,19 @@ def test_rows_of_a_batch_are_matched_apart() -> None:
     assert {(hint.layer, hint.expert) for hint in matrices.hints(1, most=9)} == {(2, 0), (2, 2)}
     matrices.keep([1])
     assert {(hint.layer, hint.expert) for hint in matrices.hints(1, most=9)} == {(2, 0)}
+
+
+def test_prompts_that_are_read_together_count_for_their_rows() -> None:
+    """Of the second and third row, two tokens and one; then all three rows decode a token each."""
+    matrices = ActivationMatrices(SHAPE)
+    listener = ActivationMatching(matrices, None, most=0)
+    listener.begin(3)
+    listener.reading(1, [2, 1])
+    listener.routed(0, None, [[0], [2], [1]])
+    assert [m[0].tolist() for m in matrices.matrices] == [[0, 0, 0], [1, 0, 1], [0, 1, 0]]
+    listener.decoding()
+    listener.routed(0, None, [[0], [0], [2]])
+    assert [m[0].tolist() for m in matrices.matrices] == [[1, 0, 0], [2, 0, 1], [0, 1, 1]]
 
 
 def test_only_a_warm_up_leaves_traces() -> None:

@@ -34,7 +34,7 @@ def stream(
     cache = Cache()
     listener = LayerStream(Hinting(cache, SHAPE), SHAPE, depth, recent, cache.absent, lambda tokens: carried, between)
     listener.begin(2)
-    listener.reading(0)
+    listener.reading(0, [3])
     return listener, cache
 
 
