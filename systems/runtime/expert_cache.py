@@ -67,7 +67,7 @@ class ExpertCache(Prefetcher):
                 self._link.wake()
             if self._occupancy.counts_needs:
                 self._occupancy.needed({base + expert: rows for expert, rows in needed.items()})
-            self._ledger.needed(layer, len(needed))
+            self._ledger.needed(layer, len(needed), self._desk.covered(base, needed))
             if self.on_visit is not None and not self._occupancy.streaming:
                 self.on_visit(layer, needed)
             if self._elsewhere is not None:
