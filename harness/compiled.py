@@ -25,8 +25,8 @@ MODULES = {
     "policies": ("*",),
     "replay": ("loop", "routing"),
     "runtime": (
-        "clock", "desk", "elsewhere", "expert_cache", "ledger", "link", "occupancy", "queue", "seats", "slot_table",
-        "slots", "statistics", "transport", "visit",
+        "clock", "cutoff", "desk", "elsewhere", "expert_cache", "ledger", "link", "occupancy", "queue", "seats",
+        "slot_table", "slots", "transport", "visit",
     ),
 }  # fmt: skip
 CONFIG = """\

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from harness import machine as machines
 from harness.machine import MachineConfig
 from harness.meter import RecordingMeter
-from harness.metrics import acceptance, experts, tpot
+from harness.metrics import acceptance, coverage, experts, tpot
 from harness.metrics.base import Cell
 from systems import api
 from systems.api import BadInput, ModelShape, SystemConfig
@@ -37,8 +37,7 @@ class Forecast:
 
     Attributes:
         tpot: seconds.
-        hit_rate: share of needs met without waiting; `coverage` of those that the draft has named or that are resident,
-            where that is measured.
+        hit_rate: share of needs met without waiting; `coverage` of those that a hint has named or that have a slot.
         bytes_per_token: over the link; `written_back_bytes` per token the other way.
         acceptance_length: tokens per step.
         slots, cutoff: what it has, and has chosen.
@@ -117,11 +116,11 @@ class Forecaster:
         facts = built.describe()
         built.close()
         cell = Cell(generations, no_reference="a generated trace", fast_bytes=built.fast_bytes)
-        values = tpot.measure(cell) | experts.measure(cell) | acceptance.measure(cell)
+        values = tpot.measure(cell) | experts.measure(cell) | coverage.measure(cell) | acceptance.measure(cell)
         return Forecast(
             tpot=values["tpot"].value,
             hit_rate=values["hit_rate"].value,
-            coverage=values["coverage"].value if "coverage" in values else None,
+            coverage=values["coverage"].value,
             bytes_per_token=values["bytes_per_token"].value,
             written_back_bytes=values["written_back_bytes"].value,
             acceptance_length=values["acceptance_length"].value,

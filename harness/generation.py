@@ -105,7 +105,7 @@ class Generation:
             yield from zip(step.rows, step.drafted, step.accepted, strict=True)
 
 
-NEEDS = ("needed", "resident", "on_time", "late", "demand", "elsewhere")
+NEEDS = ("needed", "resident", "on_time", "late", "demand", "elsewhere", "covered")
 BYTES = ("moved_bytes", "demand_bytes", "useful_bytes", "late_bytes", "wasted_bytes", "written_back_bytes")
 COUNTS = ("prefetched", "cancelled", "evictions")
 

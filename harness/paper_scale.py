@@ -20,8 +20,8 @@ from rich.progress import track
 from harness import compose, papers, schema
 from harness.config import size_bytes
 from harness.files import ensure_writable
-from harness.forecast import Forecast, Forecaster, room
-from harness.paper_scale_data import Comparison, Metric, PaperScaleConfig, Prediction
+from harness.forecast import Forecaster, room
+from harness.paper_scale_data import Comparison, PaperScaleConfig, Prediction
 from harness.papers import Reported
 from harness.run import launch
 from systems.api import BadInput
@@ -49,14 +49,8 @@ def predict(config: PaperScaleConfig) -> Iterator[Prediction]:
             budget = _budget(config, comparison, one, forecaster.draft_bytes(system))
             forecast = forecaster(system, budget)
             cause = next((cause.text for cause in comparison.causes if cause.explains(one)), "")
-            metric = _metric(comparison, forecast)
+            metric = comparison.ours or comparison.metric
             yield Prediction(name, one, system.name, forecast, one.system in comparison.fitted, cause, metric)
-
-
-def _metric(comparison: Comparison, forecast: Forecast) -> Metric:
-    """What of ours stands for the paper's metric: `ours`, where that is measured."""
-    wanted = comparison.ours or comparison.metric
-    return wanted if getattr(forecast, wanted) is not None else comparison.metric
 
 
 def _forecaster(config: PaperScaleConfig, name: str, one: Reported) -> Forecaster:

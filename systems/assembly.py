@@ -41,12 +41,13 @@ from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
+from systems.runtime.cutoff import CutoffSearch, WarmUp
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slot_table import SlotTable
-from systems.runtime.transport import Transport
+from systems.runtime.transport import EmulatedLink, Transport
 
 if TYPE_CHECKING:
     from systems.runtime.experts import Mixer
@@ -99,9 +100,20 @@ class Assembly(ABC):
             cache.install(favourites)
         if isinstance(self.options.prefetch, CutoffPrefetchOptions):
             parts.depth = Depth(self.options.prefetch.cutoff, self.shape.layers)
+            if parts.depth.auto:
+                warm_up = WarmUp(self.shape.layers, self.model.top_k)
+                parts.search = CutoffSearch(self.imagined_cache, self.costs, warm_up)
         self._note(parts)
         self.finish(parts)
         return parts
+
+    def imagined_cache(self) -> ExpertCache:
+        """An empty cache like that of the system, on a virtual clock of its own, over a link as its costs say."""
+        carrying = self.costs.transfer - self.costs.call
+        bandwidth = self.model.record_bytes / carrying if carrying else math.inf
+        link = EmulatedLink(LinkSpec(bandwidth, self.costs.call), self.model.record_bytes, VirtualClock())
+        slots = SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
+        return self._cache(slots, link, self._residency())
 
     @abstractmethod
     def slots(self) -> SlotTable:
@@ -182,19 +194,19 @@ class Assembly(ABC):
         prefetch = self.options.prefetch
         how = prefetch if isinstance(prefetch, PrefetchOptions) else PrefetchOptions()
         in_line = self.options.transfer if isinstance(self.options.transfer, InLineOptions) else None
-        occupancy, elsewhere = Occupancy(slots, residency, ledger, keeps), self._elsewhere(slots)
+        occupancy, elsewhere = Occupancy(slots, residency, ledger, keeps), self._elsewhere(slots, transport.clock)
         return ExpertCache(
             occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
         )
 
-    def _elsewhere(self, slots: SlotTable) -> Elsewhere | None:
+    def _elsewhere(self, slots: SlotTable, clock: Clock) -> Elsewhere | None:
         if not isinstance(self.options.placement, CpuOptions):
             return None
         if self.costs.host is None:
             raise BadInput("placement.part=cpu needs what the host takes, which these costs do not say; record again")
         self.open_home(slots)
         host = self.options.placement.costs(self.costs.host, self.costs.transfer)
-        return Elsewhere(Placement(host, self.costs.transfer), host, self.clock)
+        return Elsewhere(Placement(host, self.costs.transfer), host, clock)
 
     def carried(self, tokens: int) -> int:
         """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""
@@ -239,6 +251,8 @@ class Assembly(ABC):
         """Let the record say what the parts have chosen."""
         if (depth := parts.depth) is not None:
             parts.notes.append(lambda: {"cutoff": depth.layers, "cutoff_auto": depth.auto})
+        if (search := parts.search) is not None:
+            parts.notes.append(search.describe)
         if isinstance(residency := parts.residency, LayeredLru):
             parts.notes.append(lambda: {"slots_by_layer": list(residency.quotas)})
         if isinstance(buffered := parts.residency, AdaptiveLayers):

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
-from systems.policies.cutoff import choose_cutoff
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.predicting import Foresight
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import Residency
+from systems.runtime.cutoff import CutoffSearch
 from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.statistics import StepStatistics
 
 if TYPE_CHECKING:  # a replay needs no tensors, and none of what computes with them
     from systems.drafters.base import Drafter
@@ -53,6 +52,8 @@ class Parts:
     gating: AdaptiveGating | None = None
     foresight: Foresight | NextNeeds | None = None
     depth: Depth | None = None
+    search: CutoffSearch | None = None
+    """What sets an `auto` depth when the warm-up has been seen."""
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     """What parts have chosen, for the record."""
 
@@ -67,7 +68,6 @@ class ComposedSystem(ABC):
     def __init__(self, parts: Parts, costs: Costs, fast_bytes: int, layers: int, stop_tokens: frozenset[int]) -> None:
         self._parts, self._costs = parts, costs
         self._layers, self._stop_tokens = layers, stop_tokens
-        self._statistics: StepStatistics | None = None
         self.fast_bytes = fast_bytes
         self.cache, self.drafter = parts.cache, parts.drafter
 
@@ -123,18 +123,17 @@ class ComposedSystem(ABC):
         self.cache.close()
 
     def _warm_up(self, requests: Sequence[Request]) -> None:
-        """Generate unmeasured; with an `auto` cutoff let the latency model choose it."""
-        depth = self._parts.depth
-        if depth is None or not depth.auto:
+        """Generate unmeasured; with an `auto` cutoff prefetch at every layer meanwhile, and choose it then."""
+        depth, search, hinting = self._parts.depth, self._parts.search, self._parts.hinting
+        if depth is None or search is None:
             self.generate(requests, self._unmeasured(requests))
             return
-        if self._statistics is None:
-            self._statistics = StepStatistics(self._layers, self.drafter.draft_length, self._stop_tokens)
-        self._statistics.begin(requests)
-        depth.layers, self._parts.hinting.on_order = self._layers, self._statistics.hint
-        self.generate(requests, self._statistics)
-        self._parts.hinting.on_order = None
-        depth.layers = choose_cutoff(self._statistics.profile(self._costs, len(self.cache.slots)))
+        warm_up = search.warm_up
+        warm_up.begin(requests, self._stop_tokens)
+        depth.layers, hinting.on_hint, self.cache.on_visit = self._layers, warm_up.hint, warm_up.visit
+        self.generate(requests, warm_up)
+        hinting.on_hint = self.cache.on_visit = None
+        depth.layers = search.choose()
 
     def _unmeasured(self, requests: Sequence[Request]) -> NullMeter:
         return NullMeter([request.max_new_tokens for request in requests], self._stop_tokens)

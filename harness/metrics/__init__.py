@@ -6,6 +6,7 @@ from harness.metrics import (
     acceptance,
     breakdown,
     correctness,
+    coverage,
     experts,
     memory,
     stall,
@@ -19,7 +20,7 @@ from harness.metrics import (
 from harness.metrics.base import Cell, Value
 
 FAMILIES = (
-    ttft, tpot, step_time, throughput, acceptance, experts, stall, breakdown, correctness, memory,
+    ttft, tpot, step_time, throughput, acceptance, experts, coverage, stall, breakdown, correctness, memory,
     target_efficiency, theta,
 )  # fmt: skip
 

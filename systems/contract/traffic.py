@@ -13,7 +13,8 @@ class LayerNeeds:
     """Unique experts one layer needed in one forward, classified when the expert kernel would start.
 
     `needed` is counted by the router and the others as each need is met, so that
-    `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology.
+    `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology. `covered` of them were
+    named by a hint of the step, or had a slot when the router named them.
     """
 
     needed: int = 0
@@ -22,13 +23,21 @@ class LayerNeeds:
     late: int = 0
     demand: int = 0
     elsewhere: int = 0
+    covered: int = 0
 
     # One is made per layer and step; the one that `dataclass` makes is slow where this module is compiled.
     def __init__(
-        self, needed: int = 0, resident: int = 0, on_time: int = 0, late: int = 0, demand: int = 0, elsewhere: int = 0
+        self,
+        needed: int = 0,
+        resident: int = 0,
+        on_time: int = 0,
+        late: int = 0,
+        demand: int = 0,
+        elsewhere: int = 0,
+        covered: int = 0,
     ) -> None:
         self.needed, self.resident, self.on_time = needed, resident, on_time
-        self.late, self.demand, self.elsewhere = late, demand, elsewhere
+        self.late, self.demand, self.elsewhere, self.covered = late, demand, elsewhere, covered
 
 
 @dataclass(slots=True)
@@ -58,6 +67,11 @@ class Traffic:
     def needed(self) -> int:
         """Needs of all layers."""
         return sum([layer.needed for layer in self.layers])
+
+    @property
+    def covered(self) -> int:
+        """Needs that a hint of the step had named, or that had a slot."""
+        return sum([layer.covered for layer in self.layers])
 
     @property
     def hits(self) -> int:

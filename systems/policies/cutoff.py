@@ -1,99 +1,54 @@
-"""How deep to prefetch: SP-MoE's cutoff layer from a latency model (arXiv 2510.10302, section 3.2).
+"""How deep to prefetch: SP-MoE's cutoff layer (arXiv 2510.10302, section 3.2).
 
-The paper chooses the cutoff from a profile and an analytical model, such that prefetched experts fit and
-arrive in time; its own equation is not published in a form we could read. Ours follows one step in expected
-values: hints queue up while drafting, the link drains the queue in order of layers, verification takes what
-has arrived and waits for the rest. The cutoff is the depth with the shortest step.
+The paper chooses the cutoff from a profile and an analytical model, such that prefetched experts fit and arrive in
+time; its own equation is not published in a form we could read. A model of expected values cannot say what a prefetch
+costs that evicts an expert which is needed again. So the warm-up's steps are played over at every depth, through a
+cache like the one that runs, and the depth with the shortest step is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+FEW = 16
+"""Up to so many layers every depth is played; of more every eighth of them, and then those around the best."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepProfile:
-    """One draft-verify step in expected values; times in seconds, layers in order of execution.
+@dataclass(slots=True)
+class DraftedStep:
+    """What a draft-verify step asked for, whatever was there.
 
     Attributes:
-        draft_layer: time of one draft layer at one token.
-        verify_layer: time of one target layer at draft length + 1 tokens, experts resident.
-        transfer: time of one expert over the link.
-        hinted: `[drafts][layer]` experts that this draft forward is the first to name and that are missing.
-        useful: per layer, the share of hinted experts that verification needs.
-        missed: per layer, experts needed though never hinted, and missing.
-        union: per layer, distinct experts that verification needs.
-        slots: experts that fast memory holds.
+        rows: rows of the batch.
+        unread: tokens that the first draft forward reads, of all rows together.
+        hints: per draft forward the experts that it names, by layer.
+        needs: per layer of the verification its experts, and how many rows each computes.
     """
 
-    draft_layer: float
-    verify_layer: float
-    transfer: float
-    hinted: Sequence[Sequence[float]]
-    useful: Sequence[float]
-    missed: Sequence[float]
-    union: Sequence[float]
-    slots: int
-
-    @property
-    def layers(self) -> int:
-        """Number of MoE layers."""
-        return len(self.missed)
+    rows: int = 1
+    unread: int = 1
+    hints: list[dict[int, list[int]]] = field(default_factory=list)
+    needs: list[dict[int, int]] = field(default_factory=list)
 
 
-def choose_cutoff(profile: StepProfile) -> int:
-    """Return the number of leading layers to prefetch; of equally fast ones the smallest, which moves least."""
-    return min(range(profile.layers + 1), key=lambda depth: (round(step_time(profile, depth), 9), depth))
+def times_by_depth(play: Callable[[int], float], layers: int) -> dict[int, float]:
+    """Return the step time (s) by number of leading layers that are prefetched, as far as it was played.
+
+    Args:
+        play: returns it for one depth.
+    """
+    if layers <= FEW:
+        return {depth: play(depth) for depth in range(layers + 1)}
+    stride = layers // 8
+    times = {depth: play(depth) for depth in [*range(0, layers, stride), layers]}
+    around = shortest(times)
+    for depth in range(max(around - stride + 1, 0), min(around + stride, layers + 1)):
+        if depth not in times:
+            times[depth] = play(depth)
+    return dict(sorted(times.items()))
 
 
-def step_time(profile: StepProfile, depth: int) -> float:
-    """Return the expected time (s) of a step that prefetches for the first `depth` layers."""
-    link = _Link(profile)
-    for hinted in profile.hinted:
-        for layer in range(profile.layers):
-            if layer < depth:
-                link.order(layer, hinted[layer])
-            link.run(profile.draft_layer)
-    waited = 0.0
-    for layer in range(profile.layers):
-        waited += link.fetch(layer) * profile.transfer
-        link.run(profile.verify_layer)
-    return waited + profile.layers * (len(profile.hinted) * profile.draft_layer + profile.verify_layer)
-
-
-class _Link:
-    """Prefetches of one step: queued and landed experts per layer, as expected numbers."""
-
-    def __init__(self, profile: StepProfile) -> None:
-        self._profile = profile
-        self._ordered = [0.0] * profile.layers
-        self._landed = [0.0] * profile.layers
-        # What is being computed is pinned, so prefetches have the other slots; they wait when those are full.
-        self._room = max(profile.slots - max(profile.union), 0.0)
-
-    def order(self, layer: int, experts: float) -> None:
-        """Queue prefetches for a layer."""
-        self._ordered[layer] += experts
-
-    def run(self, seconds: float) -> None:
-        """Let the link carry what is queued, shallow layers first, for as long as slots allow."""
-        budget = seconds / self._profile.transfer if self._profile.transfer else float("inf")
-        for layer, ordered in enumerate(self._ordered):
-            allowed = min(budget, self._room)
-            carried = min(ordered - self._landed[layer], allowed)
-            self._landed[layer] += carried
-            self._room -= carried
-            budget -= carried
-
-    def fetch(self, layer: int) -> float:
-        """Verify a layer: return the experts it waits for, and free the slots of those prefetched for it.
-
-        What is needed of the layer's hints but has not landed is fetched now, on demand or upgraded; queued
-        hints that turn out wrong are withdrawn.
-        """
-        hinted = sum(forward[layer] for forward in self._profile.hinted)
-        absent = (hinted - self._landed[layer]) * self._profile.useful[layer]
-        self._room += self._landed[layer]
-        self._ordered[layer] = self._landed[layer] = 0.0
-        return self._profile.missed[layer] + absent
+def shortest(times: Mapping[int, float]) -> int:
+    """Return the depth with the shortest step; of equally fast ones the smallest, which moves least."""
+    return min(times, key=lambda depth: (round(times[depth], 9), depth))

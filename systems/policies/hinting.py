@@ -36,8 +36,8 @@ class Hinting:
     def __init__(self, cache: Prefetcher, shape: Shape, shuffled: bool = False) -> None:
         self._cache, self._experts = cache, shape.experts
         self._names = _derangements(shape) if shuffled else None
-        self.on_order: Callable[[int, int], None] | None = None
-        """Told the layer of a prefetch and how many experts it ordered."""
+        self.on_hint: Callable[[int, Sequence[int]], None] | None = None
+        """Told the layer of a hint and the experts that it names, there or not."""
 
     def prefetch(self, layer: int, experts: Sequence[int], most: int | None = None) -> int:
         """Order experts for a layer, besides what was ordered before; return how many were ordered anew.
@@ -49,10 +49,9 @@ class Hinting:
         if most is not None:
             surplus = self.absent(layer, named)[most:]
             named = [expert for expert in named if expert not in surplus]
-        ordered = self._cache.prefetch(layer, named)
-        if self.on_order is not None:
-            self.on_order(layer, ordered)
-        return ordered
+        if self.on_hint is not None:
+            self.on_hint(layer, named)
+        return self._cache.prefetch(layer, named)
 
     def absent(self, layer: int, experts: Iterable[int]) -> list[int]:
         """Those of a layer's experts that have no slot, in their order."""

@@ -36,8 +36,19 @@ class TransferDesk:
         self.queue = TransferQueue()
         self._occupancy, self._ledger, self._experts, self._batch_io = occupancy, ledger, experts, batch_io
         self._waits, self._clock, self._write_back = waits, clock, write_back
+        self.named: set[int] = set()
+        """Experts that the hints of this step name, read and evicted ones too."""
         self.hear: Callable[[Order, Arrival], None] | None = None
         """Hears of every transfer that has started."""
+
+    def covered(self, base: int, needed: dict[int, int]) -> int:
+        """How many of a layer's experts have been named by a hint of this step, or have a slot."""
+        slots, named, count = self._occupancy.slots.of, self.named, 0
+        for local in needed:
+            expert = base + local
+            if slots[expert] >= 0 or expert in named:
+                count += 1
+        return count
 
     def send_elsewhere(self, elsewhere: Elsewhere, layer: int, needed: dict[int, int], link_free: float) -> list[int]:
         """Choose which of the experts that are not there are computed where they lie.
@@ -104,6 +115,7 @@ class TransferDesk:
         for local in experts:
             expert = base + local
             occupancy.held.add(expert)
+            self.named.add(expert)
             if occupancy.slots.of[expert] < 0 and expert not in queue.pending:
                 missing.append(expert)
                 queue.push(Order(PREFETCH, layer, now, expert, layer))
@@ -120,6 +132,7 @@ class TransferDesk:
             if slots[expert] < 0:
                 orders[expert] = Order(PREFETCH, urgency, now, expert, layer)
         held.update(hint.layer * self._experts + hint.expert for hint in hold)
+        self.named = set(held)
         missing, withdrawn = self.queue.replan(orders)
         self._ledger.cancelled(withdrawn)
         return missing
@@ -128,6 +141,7 @@ class TransferDesk:
         """Withdraw all that is hinted, and hold nothing."""
         self.cancel(self.queue.prefetches())
         self._occupancy.held.clear()
+        self.named.clear()
 
     def admit(self) -> list[Order]:
         """Give slots to what travels next, and return it; nothing where nobody gets one."""

@@ -28,9 +28,11 @@ class Ledger:
         report.link_busy, self._busy_seen = link_busy - self._busy_seen, link_busy
         return report
 
-    def needed(self, layer: int, count: int) -> None:
-        """The router of `layer` named `count` distinct experts."""
-        self.now.layers[layer].needed += count
+    def needed(self, layer: int, count: int, covered: int) -> None:
+        """The router of `layer` named `count` distinct experts, `covered` of which had been named or had a slot."""
+        needs = self.now.layers[layer]
+        needs.needed += count
+        needs.covered += covered
 
     def met(self, layer: int, resident: int, on_time: int, late: int, demand: int) -> None:
         """How needs were met: by experts that had been used before, by prefetches that had arrived, by ones that were

@@ -30,6 +30,7 @@ class Checked(NullMeter):
 
     def traffic(self, traffic: Traffic) -> None:
         for needs in traffic.layers:
+            assert needs.resident + needs.on_time <= needs.covered <= needs.needed
             assert needs.needed == needs.resident + needs.on_time + needs.late + needs.demand + needs.elsewhere
         self.reports.append(traffic)
 

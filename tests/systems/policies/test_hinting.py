@@ -36,7 +36,7 @@ def test_the_control_renames_every_expert_of_every_layer_and_keeps_the_number() 
 def test_without_it_hints_pass_and_orders_are_told() -> None:
     cache, told = Cache(), []
     hinting = Hinting(cache, Shape(3, 8, 4))
-    hinting.on_order = lambda layer, count: told.append((layer, count))
+    hinting.on_hint = lambda layer, named: told.append((layer, len(named)))
     assert hinting.prefetch(2, [1, 4]) == 2
     assert cache.ordered == [(2, [1, 4])]
     assert told == [(2, 2)]

@@ -127,6 +127,28 @@ def test_needs_are_classified(rigs: type[Rig]) -> None:
     assert report.wasted_bytes + report.cancelled * RECORD == RECORD, "expert 0 of layer 2 was moved or cancelled"
 
 
+def test_what_was_named_is_covered_even_if_it_has_not_come(rigs: type[Rig]) -> None:
+    """Of three needs one is named and on its way, one was named and has been evicted again, and one nobody has named.
+    A step later nothing is named any more."""
+    rig = rigs(slots=2, milliseconds=10, clock=VirtualClock())
+    clock = rig.cache.clock
+    rig.cache.prefetch(1, [1])
+    clock.wait(clock.now() + 0.02)
+    rig.visit(0, [0, 1])
+    rig.visit(0, [2, 3])
+    assert 5 not in rig.slots.residents, "demands have taken both slots"
+    rig.cache.take_traffic()
+    rig.cache.prefetch(1, [0])
+    clock.wait(clock.now() + 0.005)
+    rig.visit(1, [0, 1, 2])
+    layer = rig.cache.take_traffic().layers[1]
+    assert (layer.needed, layer.covered, layer.resident + layer.on_time) == (3, 2, 0)
+    rig.cache.end_step()
+    rig.visit(0, [0, 1])
+    rig.visit(1, [1])
+    assert rig.cache.take_traffic().layers[1].covered == 0
+
+
 def test_emulated_transfers_take_the_time_of_the_link_and_none_of_ours(rigs: type[Rig]) -> None:
     clock, began = SkippingClock(), time.perf_counter()
     rig = rigs(slots=4, milliseconds=1000, clock=clock)

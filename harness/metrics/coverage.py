@@ -1,0 +1,24 @@
+"""Share of what a verification needs that was foretold or there, whether or not it had come.
+
+MoE-SpeQ's Table 3 (arXiv 2511.14102) counts so. It is no hit rate: what is named but still on its way, or has been
+evicted again, makes the layer wait all the same. The two side by side tell a wrong prediction from a late transfer.
+"""
+
+from __future__ import annotations
+
+from harness.generation import Generation, needs
+from harness.metrics.base import Cell, Definition, Value
+
+COVERAGE = Definition(
+    "coverage@1", "-", "higher", "(named by a hint of the step, or in a slot) / needed, when the router speaks, decode"
+)
+
+
+def measure(cell: Cell) -> dict[str, Value]:
+    """Coverage per forward of the target."""
+    return {"coverage": COVERAGE.ratio(cell, _parts, "the system reports no expert needs")}
+
+
+def _parts(generation: Generation) -> tuple[float, float]:
+    counts = needs(generation.traffic("decode"))
+    return counts["covered"], counts["needed"]
