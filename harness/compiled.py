@@ -23,9 +23,9 @@ TARGET = ROOT / "build" / "compiled"
 MODULES = {
     "contract": ("meter", "traffic"),
     "policies": ("*",),
-    "replay": ("loop", "routing"),
+    "replay": ("cutoff", "loop", "routing", "warm_up"),
     "runtime": (
-        "clock", "cutoff", "desk", "elsewhere", "expert_cache", "ledger", "link", "occupancy", "queue", "seats",
+        "clock", "desk", "elsewhere", "expert_cache", "ledger", "link", "occupancy", "queue", "seats",
         "slot_table", "slots", "transport", "visit",
     ),
 }  # fmt: skip

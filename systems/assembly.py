@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 from systems.composed import Depth, Parts
@@ -40,8 +42,9 @@ from systems.policies.pregated import NextNeeds
 from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.policies.visit_count import VisitCount, VisitCountOptions
+from systems.replay.cutoff import CutoffSearch, Twin
+from systems.replay.warm_up import WarmUp
 from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
-from systems.runtime.cutoff import CutoffSearch, WarmUp
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
@@ -91,29 +94,37 @@ class Assembly(ABC):
         cache = self._cache(slots, self.transport(slots), residency)
         hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
         listener = self._listener(hinting, residency, slots, cache.absent)
-        parts = Parts(cache, hinting, self.mixer(cache, listener), residency, listener or Listener())
+        heard, depth = listener, self._depth()
+        if depth is not None and depth.auto:
+            heard = WarmUp(listener)
+        parts = Parts(cache, hinting, self.mixer(cache, heard), residency, heard or Listener(), depth=depth)
         if isinstance(listener, Foresight | NextNeeds):
             parts.foresight = listener
-        if isinstance(self.options.residency, AllResidentOptions):
-            cache.install(range(self.shape.slots))
-        elif favourites := residency.favourites():
-            cache.install(favourites)
-        if isinstance(self.options.prefetch, CutoffPrefetchOptions):
-            parts.depth = Depth(self.options.prefetch.cutoff, self.shape.layers)
-            if parts.depth.auto:
-                warm_up = WarmUp(self.shape.layers, self.model.top_k)
-                parts.search = CutoffSearch(self.imagined_cache, self.costs, warm_up)
-        self._note(parts)
+        self._furnish(cache, residency)
+        if isinstance(heard, WarmUp):
+            parts.search = CutoffSearch(self.twin, self.shape.layers, heard)
+        self._note(parts, listener)
         self.finish(parts)
         return parts
 
-    def imagined_cache(self) -> ExpertCache:
-        """An empty cache like that of the system, on a virtual clock of its own, over a link as its costs say."""
+    def twin(self) -> Twin:
+        """What the system decides with once more, on a virtual clock of its own, over a link as its costs say."""
+        again, shape = copy(self), self.shape
+        again.clock, again._matrices = VirtualClock(), ActivationMatrices(shape)
+        again.pace = Pace(again.clock, self.costs)
         carrying = self.costs.transfer - self.costs.call
         bandwidth = self.model.record_bytes / carrying if carrying else math.inf
-        link = EmulatedLink(LinkSpec(bandwidth, self.costs.call), self.model.record_bytes, VirtualClock())
-        slots = SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
-        return self._cache(slots, link, self._residency())
+        link = EmulatedLink(LinkSpec(bandwidth, self.costs.call), self.model.record_bytes, again.clock)
+        slots, residency = SlotTable(shape.slots, shape.layers * shape.experts), again._residency()
+        cache = again._cache(slots, link, residency)
+        listener = again._listener(Hinting(cache, shape), residency, slots, cache.absent)
+        again._furnish(cache, residency)
+        return Twin(cache, residency, listener or Listener(), again.pace, self.draft_ordinals)
+
+    @property
+    @abstractmethod
+    def draft_ordinals(self) -> Sequence[int]:
+        """Per layer of the draft model, the ordinal of the target's MoE layer beside it, negative for none."""
 
     @abstractmethod
     def slots(self) -> SlotTable:
@@ -170,6 +181,17 @@ class Assembly(ABC):
         governor = Governor(cycle, options.draft_length, options.latency)
         parts.notes.append(governor.describe)
         return governor
+
+    def _depth(self) -> Depth | None:
+        prefetch = self.options.prefetch
+        return Depth(prefetch.cutoff, self.shape.layers) if isinstance(prefetch, CutoffPrefetchOptions) else None
+
+    def _furnish(self, cache: ExpertCache, residency: Residency) -> None:
+        """Load what is there from the start."""
+        if isinstance(self.options.residency, AllResidentOptions):
+            cache.install(range(self.shape.slots))
+        elif favourites := residency.favourites():
+            cache.install(favourites)
 
     def _residency(self) -> Residency:
         options = self.options.residency
@@ -247,7 +269,7 @@ class Assembly(ABC):
             return ActivationMatching(self._matrices, hinting if predicts else None, most)
         return None
 
-    def _note(self, parts: Parts) -> None:
+    def _note(self, parts: Parts, listener: Listener | None) -> None:
         """Let the record say what the parts have chosen."""
         if (depth := parts.depth) is not None:
             parts.notes.append(lambda: {"cutoff": depth.layers, "cutoff_auto": depth.auto})
@@ -257,7 +279,7 @@ class Assembly(ABC):
             parts.notes.append(lambda: {"slots_by_layer": list(residency.quotas)})
         if isinstance(buffered := parts.residency, AdaptiveLayers):
             parts.notes.append(lambda: {"prefetch_buffer": buffered.buffer})
-        if isinstance(gate := parts.listener, NextGate):
-            parts.notes.append(gate.describe)
-        if isinstance(parts.listener, ActivationMatching):
+        if isinstance(listener, NextGate):
+            parts.notes.append(listener.describe)
+        if isinstance(listener, ActivationMatching):
             parts.notes.append(lambda: {"traces": len(self._matrices.traces)})

@@ -15,7 +15,7 @@ from systems.policies.listening import Listener
 from systems.policies.predicting import Foresight
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import Residency
-from systems.runtime.cutoff import CutoffSearch
+from systems.replay.cutoff import CutoffSearch
 from systems.runtime.expert_cache import ExpertCache
 
 if TYPE_CHECKING:  # a replay needs no tensors, and none of what computes with them
@@ -93,6 +93,8 @@ class ComposedSystem(ABC):
             learner.learn(False)
         if favourites := parts.residency.favourites():
             self.cache.install(favourites)
+        if parts.depth is not None and parts.search is not None:
+            parts.depth.layers = parts.search.choose()
 
     def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
         """Let the oracle record the generation that follows."""
@@ -123,17 +125,14 @@ class ComposedSystem(ABC):
         self.cache.close()
 
     def _warm_up(self, requests: Sequence[Request]) -> None:
-        """Generate unmeasured; with an `auto` cutoff prefetch at every layer meanwhile, and choose it then."""
+        """Generate unmeasured; where the cutoff is to be chosen, with hints for every layer."""
         depth, search, hinting = self._parts.depth, self._parts.search, self._parts.hinting
         if depth is None or search is None:
             self.generate(requests, self._unmeasured(requests))
             return
-        warm_up = search.warm_up
-        warm_up.begin(requests, self._stop_tokens)
-        depth.layers, hinting.on_hint, self.cache.on_visit = self._layers, warm_up.hint, warm_up.visit
-        self.generate(requests, warm_up)
-        hinting.on_hint = self.cache.on_visit = None
-        depth.layers = search.choose()
+        depth.layers, hinting.on_hint = self._layers, search.warm_up.hint
+        self.generate(requests, search.warm_up.meter(requests, self._stop_tokens))
+        hinting.on_hint = None
 
     def _unmeasured(self, requests: Sequence[Request]) -> NullMeter:
         return NullMeter([request.max_new_tokens for request in requests], self._stop_tokens)

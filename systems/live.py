@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -78,6 +79,12 @@ class LiveAssembly(Assembly):
         if isinstance(slots, Slots):
             return CopyingEmulatedLink(self.link, store, slots, self.clock)
         return EmulatedLink(self.link, self.model.record_bytes, self.clock)
+
+    @property
+    def draft_ordinals(self) -> Sequence[int]:
+        """By layer of the target, since only an aligned draft is listened to."""
+        ordinals = {layer: ordinal for ordinal, layer in enumerate(self._pair.store.shape.layers)}
+        return [ordinals.get(layer, -1) for layer in range(self.model.decoder_layers)]
 
     def open_home(self, slots: SlotTable) -> None:
         """Read host memory in place."""

@@ -9,27 +9,9 @@ cache like the one that runs, and the depth with the shortest step is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 FEW = 16
 """Up to so many layers every depth is played; of more every eighth of them, and then those around the best."""
-
-
-@dataclass(slots=True)
-class DraftedStep:
-    """What a draft-verify step asked for, whatever was there.
-
-    Attributes:
-        rows: rows of the batch.
-        unread: tokens that the first draft forward reads, of all rows together.
-        hints: per draft forward the experts that it names, by layer.
-        needs: per layer of the verification its experts, and how many rows each computes.
-    """
-
-    rows: int = 1
-    unread: int = 1
-    hints: list[dict[int, list[int]]] = field(default_factory=list)
-    needs: list[dict[int, int]] = field(default_factory=list)
 
 
 def times_by_depth(play: Callable[[int], float], layers: int) -> dict[int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -59,6 +60,11 @@ class ReplayAssembly(Assembly):
     def transport(self, slots: SlotTable) -> Transport:
         """A link in name."""
         return EmulatedLink(self._link_spec, self._header.record_bytes, self.clock)
+
+    @property
+    def draft_ordinals(self) -> Sequence[int]:
+        """What was recorded."""
+        return self._header.draft_ordinals
 
     def open_home(self, slots: SlotTable) -> None:
         """Nothing is read."""

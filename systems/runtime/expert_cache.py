@@ -50,8 +50,6 @@ class ExpertCache(Prefetcher):
         self._desk = TransferDesk(occupancy, ledger, self.clock, experts, batch_io, not worker, write_back)
         self._link = self._make_link(in_line is not None)
         self._guard = self._link.guard
-        self.on_visit: Callable[[int, dict[int, int]], None] | None = None
-        """Told what every layer needs, but for prompts."""
         self._pending = self._desk.queue.pending
 
     def _make_link(self, in_line: bool) -> Link:
@@ -75,8 +73,6 @@ class ExpertCache(Prefetcher):
             if self._occupancy.counts_needs:
                 self._occupancy.needed({base + expert: rows for expert, rows in needed.items()})
             self._ledger.needed(layer, len(needed), self._desk.covered(base, needed))
-            if self.on_visit is not None and not self._occupancy.streaming:
-                self.on_visit(layer, needed)
             if self._elsewhere is not None:
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, self._transport.free_at)
                 needed = {expert: rows for expert, rows in needed.items() if expert not in away}

@@ -105,11 +105,17 @@ def test_every_cutoff_is_exact_and_prefetches(cutoff: int | str, worker: bool, p
         prefetch={"part": "cutoff", "cutoff": cutoff, "worker": worker, "batch_io": 2},
     )
     batch = requests(2, 24, seed=5)
-    meter, described = run(config, pair, batch, slots=10)
+    meter, described = run(config, pair, batch, slots=10, trained=True)
     assert meter.tokens == [plain(reference, request) for request in batch]
     assert set(meter.accepted) > {0}, "acceptance must be ragged for this test to mean something"
-    assert (meter.total("prefetched") > 0) == (cutoff != 0), "prefetch must act during multi-token verification"
-    assert described["cutoff"] == (4 if cutoff == "auto" else cutoff)
+    chosen = described["cutoff"]
+    assert (meter.total("prefetched") > 0) == (chosen != 0), "prefetch must act during multi-token verification"
+    if cutoff == "auto":
+        times = {int(depth): time for depth, time in described["cutoff_step_ms"].items()}
+        assert set(times) == {0, 1, 2, 3, 4}
+        assert times[chosen] == min(times.values())
+    else:
+        assert chosen == cutoff
 
 
 def test_more_slots_move_fewer_bytes(pair: Pair) -> None:

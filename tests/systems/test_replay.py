@@ -98,6 +98,41 @@ def test_other_draft_lengths_and_cutoffs_need_no_new_trace(
     assert live == replayed
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"prefetch": {"part": "cutoff", "cutoff": "auto", "worker": False}},
+        {"prefetch": {"part": "cutoff", "cutoff": "auto", "batch_io": 4}},
+        {"placement": {"part": "cpu"}},
+        {"residency": {"part": "lru", "scope": "global"}},
+        {"residency": {"part": "static_hot"}},
+        {"residency": {"part": "activation_aware"}},
+        {"residency": {"part": "lookahead"}},
+        {"residency": {"part": "pinned", "per_layer": 1}},
+        {"residency": {"part": "all"}},
+    ],
+    ids=str,
+)
+def test_the_cutoff_is_chosen_alike_however_time_passes(changes: dict[str, Any], pair: Pair, traces: Traces) -> None:
+    """Live on this machine's clock, live on a virtual one, replayed: the same steps are played at the same costs."""
+    config = dataclasses.replace(SYSTEMS["sp_moe"], **changes)
+    budget = copies(SYSTEMS["sp_moe"], pair) + 10 * pair.record_bytes
+    chosen = []
+    for system in (
+        build_system(config, pair, budget, dataclasses.replace(LINK, virtual=False), COSTS),
+        build_system(config, pair, budget, LINK, COSTS),
+        ReplayedSystem(config, traces.of("model"), budget, LINK, COSTS),
+    ):
+        for batch in (batch_of(3), WARM_UP[:1], WARM_UP[1:]):
+            system.calibrate(batch)
+        facts = system.describe()
+        system.close()
+        chosen.append([facts["cutoff"], facts["cutoff_step_ms"], facts["cutoff_steps"]])
+    assert chosen[0] == chosen[1] == chosen[2]
+    assert len(chosen[0][1]) == 5
+
+
 def test_a_recording_knows_of_the_models_what_they_say(pair: Pair, traces: Traces, root: Path, tmp_path: Path) -> None:
     """All but the weights, which it does not load; and what plain greedy decoding makes of each request."""
     trace, batch = traces.of("model"), batch_of(3)
