@@ -25,15 +25,17 @@ from systems.options.residency import ActivationAwareOptions, AllResidentOptions
 from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices
 from systems.policies.belady import Belady, Future
+from systems.policies.foresight import Foresight
 from systems.policies.governor import CycleCosts, Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.lookahead import LookaheadScheduler, ThreePhases
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
-from systems.policies.predicting import ActivationMatching, Foresight, NextGate, Predict
+from systems.policies.predicting import ActivationMatching, NextGate, Predict
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import AdaptiveLayersOptions, LayeredLru, Lru, Residency
+from systems.policies.scheduled_placement import ScheduledPlacement
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.runtime.clock import Clock, Pace, VirtualClock, WallClock
 from systems.runtime.elsewhere import Elsewhere
@@ -41,7 +43,8 @@ from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slot_table import SlotTable
-from systems.runtime.transport import Transport
+from systems.runtime.transport import PacedLink, Transport
+from systems.stage import Stage
 
 if TYPE_CHECKING:
     from systems.runtime.experts import Mixer
@@ -154,7 +157,7 @@ class Assembly(ABC):
         if isinstance(options, ActivationAwareOptions):
             return ActivationAware(self._matrices.scores, self.shape)
         if isinstance(options, BeladyOptions):
-            return Belady(self._future)
+            return Belady(self._future, self.shape.slots)
         if isinstance(options, AllResidentOptions | Int4Options | NoPart):
             return Lru()
         if isinstance(options, StreamingOptions):
@@ -163,24 +166,46 @@ class Assembly(ABC):
         return residency
 
     def _cache(self, slots: SlotTable, transport: Transport, residency: Residency) -> ExpertCache:
+        if isinstance(self.options.placement, CpuOptions):
+            self.annex(slots)
+        return self._cache_on(slots, transport, residency, self._future)
+
+    def _cache_on(self, slots: SlotTable, transport: Transport, residency: Residency, future: Future) -> ExpertCache:
         ledger = Ledger(self.shape.layers, self.model.record_bytes)
         keeps = not isinstance(self.options.residency, NoPart)
         prefetch = self.options.prefetch
         how = prefetch if isinstance(prefetch, PrefetchOptions) else PrefetchOptions()
         occupancy = Occupancy(slots, residency, ledger, keeps)
-        return ExpertCache(
-            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, self._elsewhere(slots)
-        )
+        elsewhere = self._elsewhere(len(slots), future, transport.clock)
+        return ExpertCache(occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere)
 
-    def _elsewhere(self, slots: SlotTable) -> Elsewhere | None:
+    def _elsewhere(self, slots: int, future: Future, clock: Clock) -> Elsewhere | None:
         if not isinstance(self.options.placement, CpuOptions):
             return None
-        self.annex(slots)
+        paced = self.link.remote_token if self.link is not None else 0.0
+        placement = Placement(self._remote, self.costs.transfer)
+        if isinstance(self.options.residency, BeladyOptions):
+            placement = ScheduledPlacement(self._remote, self.costs.transfer, future)
+        return Elsewhere(slots, placement, paced, clock)
+
+    @property
+    def _remote(self) -> float:
+        """Seconds per token of an expert in slow memory."""
         # Without a paced link, the other memory's processor is this one: a token's share of a layer's time.
         own = self.costs.at(self.costs.target_layer, 1) / self.model.top_k
-        remote = self.link.remote_token if self.link is not None else own
-        paced = self.link.remote_token if self.link is not None else 0.0
-        return Elsewhere(len(slots), Placement(remote, self.costs.transfer), paced, self.clock)
+        return self.link.remote_token if self.link is not None else own
+
+    def _stage(self) -> Stage:
+        """A cache like this system's, for schedules to be tried."""
+        costs, record = self.costs, self.model.record_bytes
+        link = self.link or LinkSpec(record / (costs.transfer - costs.call), costs.call)
+
+        def build(future: Future, clock: VirtualClock) -> ExpertCache:
+            slots = SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
+            return self._cache_on(slots, PacedLink(link, record, clock), Belady(future, self.shape.slots), future)
+
+        apart = isinstance(self.options.placement, CpuOptions)
+        return Stage(self.shape, costs, (lambda rows: self._remote * rows) if apart else None, build)
 
     def carried(self, tokens: int) -> int:
         """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""
@@ -202,7 +227,7 @@ class Assembly(ABC):
         if isinstance(options, NextNeedsOptions):
             return NextNeeds(hinting)
         if isinstance(options, RehearsalOptions):
-            return Foresight(self._future, hinting, slots.owner)
+            return Foresight(self._future, hinting, slots.owner, self._stage(), self.clock, self.shape.experts)
         predicts = isinstance(options, ActivationMatrixOptions)
         if predicts or isinstance(self.options.residency, ActivationAwareOptions):
             most = max(1, int(prefetch.share * self.shape.slots)) if predicts else 0
@@ -215,5 +240,8 @@ class Assembly(ABC):
             parts.notes.append(lambda: {"cutoff": depth.layers, "cutoff_auto": depth.auto})
         if isinstance(residency := parts.residency, LayeredLru):
             parts.notes.append(lambda: {"slots_by_layer": list(residency.quotas)})
+        if isinstance(foresight := parts.foresight, Foresight):
+            record = self.model.record_bytes
+            parts.notes.append(lambda: {"schedules": dict(foresight.chosen), "fewest_bytes": foresight.fewest * record})
         if isinstance(parts.listener, ActivationMatching):
             parts.notes.append(lambda: {"traces": len(self._matrices.traces)})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from systems.contract.costs import Costs, Overheads
 
@@ -23,6 +24,11 @@ class Clock:
 
     def spend(self, seconds: float) -> None:
         """Computation that takes so long on the machine that the clock belongs to is about to run."""
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What runs inside takes none of this clock's time, where waits do not either."""
+        yield
 
     def carried(self, records: int) -> None:
         """So many records cross the link: prefetches that have set out, or demands that have arrived."""
