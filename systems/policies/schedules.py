@@ -66,6 +66,7 @@ def candidates(
         transfer: seconds per record over the link.
         host: what missing experts take where they lie; None: they cannot be computed there.
     """
+    yield Schedule("fewest", conservative(course, residents, slots, own=True))
     yield Schedule("conservative", conservative(course, residents, slots))
     for forwards in MARGINS:
         margin = int(forwards * layers)
@@ -83,30 +84,31 @@ def candidates(
         yield Schedule(f"valued {horizon * layers}, host", timeline.run(), apart=True)
 
 
-def conservative(course: Course, residents: Iterable[int], slots: int) -> list[Fetch]:
-    """Return Belady's fetches: no schedule has fewer, up to any need."""
+def conservative(course: Course, residents: Iterable[int], slots: int, own: bool = False) -> list[Fetch]:
+    """Return Belady's fetches.
+
+    Args:
+        own: whether experts of a need that were there, and are read first, may give way to those that it misses. Then
+            no schedule has fewer, up to any need; but the link must wait for the readings.
+    """
     last_read = dict.fromkeys(residents, -1)
-    fetches = list[Fetch]()
     next_use = {expert: course.next_use(expert, 0) for expert in last_read}
+    fetches = list[Fetch]()
     for time, wanted in enumerate(course.ids):
-        following = {expert: course.next_use(expert, time + 1) for expert in wanted}
-        next_use |= {expert: following[expert] for expert in wanted if expert in last_read}
+        missing = [expert for expert in wanted if expert not in last_read]
         for expert in wanted:
             if expert in last_read:
-                continue
-            victim = _farthest(last_read, next_use, wanted) if len(last_read) >= slots else None
-            freed = last_read.pop(victim) if victim is not None else -1
+                last_read[expert], next_use[expert] = time, course.next_use(expert, time + 1)
+        for expert in missing:
+            victim, freed = None, -1
+            if len(last_read) >= slots:
+                spared = () if own else wanted
+                # Of equals the first that is free; where a need exceeds all slots, one of its own.
+                victim = max(last_read, key=lambda expert: (expert not in spared, next_use[expert], -last_read[expert]))
+                freed = last_read.pop(victim)
             fetches.append(Fetch(time, expert, victim, freed))
-            last_read[expert], next_use[expert] = time, following[expert]
-        for expert in wanted:
-            last_read[expert] = time
+            last_read[expert], next_use[expert] = time, course.next_use(expert, time + 1)
     return fetches
-
-
-def _farthest(last_read: dict[int, int], next_use: dict[int, float], wanted: Collection[int]) -> int:
-    """The resident with the farthest next use, of equals the first that is free; where a need exceeds all slots, one of
-    its own."""
-    return max(last_read, key=lambda expert: (expert not in wanted, next_use[expert], -last_read[expert]))
 
 
 class Timeline(ABC):
@@ -203,8 +205,8 @@ class Timeline(ABC):
         return max(time, done)
 
     def _apart(self, place: int, absent: set[int], routed: float) -> float:
-        """Take out of `absent` what the host computes: all that is not on its way, and of that what the host has sooner.
-        Return when it has done so."""
+        """Take out of `absent` what the host computes, all that is not on its way and what it has sooner than the link;
+        return when it is done."""
         if self._host is None:
             return routed
         done, rows = routed, self._course.needs[place].rows
