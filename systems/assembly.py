@@ -195,7 +195,7 @@ class Assembly(ABC):
         own = self.costs.at(self.costs.target_layer, 1) / self.model.top_k
         return self.link.remote_token if self.link is not None else own
 
-    def _stage(self) -> Stage:
+    def stage(self) -> Stage:
         """A cache like this system's, for schedules to be tried."""
         costs, record = self.costs, self.model.record_bytes
         link = self.link or LinkSpec(record / (costs.transfer - costs.call), costs.call)
@@ -205,7 +205,8 @@ class Assembly(ABC):
             return self._cache_on(slots, PacedLink(link, record, clock), Belady(future, self.shape.slots), future)
 
         apart = isinstance(self.options.placement, CpuOptions)
-        return Stage(self.shape, costs, (lambda rows: self._remote * rows) if apart else None, build)
+        host = (lambda rows: self._remote * rows) if apart else None
+        return Stage(self.shape, costs, link.latency + record / link.bandwidth, host, build)
 
     def carried(self, tokens: int) -> int:
         """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""
@@ -227,7 +228,7 @@ class Assembly(ABC):
         if isinstance(options, NextNeedsOptions):
             return NextNeeds(hinting)
         if isinstance(options, RehearsalOptions):
-            return Foresight(self._future, hinting, slots.owner, self._stage(), self.clock, self.shape.experts)
+            return Foresight(self._future, hinting, slots.owner, self.stage(), self.clock, self.shape.experts)
         predicts = isinstance(options, ActivationMatrixOptions)
         if predicts or isinstance(self.options.residency, ActivationAwareOptions):
             most = max(1, int(prefetch.share * self.shape.slots)) if predicts else 0

@@ -18,15 +18,21 @@ class Stage:
     """Plays a course with every candidate schedule at the measured costs, and keeps the one that ends first.
 
     Args:
+        transfer: seconds per record over the link.
         build: makes a cache that evicts by a future, on a clock.
         host: what missing experts take where they lie; None: they cannot be computed there.
     """
 
     def __init__(
-        self, shape: Shape, costs: Costs, host: Host | None, build: Callable[[Future, VirtualClock], ExpertCache]
+        self,
+        shape: Shape,
+        costs: Costs,
+        transfer: float,
+        host: Host | None,
+        build: Callable[[Future, VirtualClock], ExpertCache],
     ) -> None:
         self._shape, self._costs, self._host, self._build = shape, costs, host, build
-        self.transfer = costs.transfer
+        self.transfer = transfer
 
     def half(self, tokens: int) -> float:
         """Seconds of half a target layer over so many tokens."""

@@ -118,13 +118,13 @@ class Belady(Roster):
         self._future.fetched(expert)
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
-        """Return the scheduled victim once it may go, else the farthest use that may."""
+        """Return the scheduled victim once it may go; where none is scheduled, the farthest use that may.
+
+        A demand waits for its victim, too: at most until those of its layer that are there have been read.
+        """
         planned = self._future.planned_victim(order.expert)
         if planned is not None and planned in self._order:
-            if planned in evictable:
-                return planned
-            if order.kind != DEMAND:
-                return None
+            return planned if planned in evictable else None
         found, farthest = None, -1.0
         if order.kind != DEMAND:
             farthest = self._future.next_use(order.expert, self._future.now)
