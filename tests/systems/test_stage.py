@@ -149,3 +149,14 @@ def test_without_fetches_the_host_computes_what_is_missing() -> None:
     course = course_of([0, 1, 2, 2], 3)
     assert stage(1, 3, 2, 9.0, 3.0).play(course, [0, 1], Schedule("none", [], apart=True)) == 8.0
     assert stage(1, 3, 2, 9.0, 3.0).play(course, [0, 1], Schedule("fetches", [])) == 13.0
+
+
+def test_a_slow_link_is_best_spent_on_what_is_used_most() -> None:
+    """Transfers of four seconds, three seconds on the host. In time for the one use of 2 is only its own transfer; that
+    of 3 is in time for eight uses, and 2 is computed by the host: 4 + 3 + 8 seconds."""
+    references, residents = [0, 0, 0, 0, 2, 3, 3, 3, 3, 3, 3, 3, 3], [0, 1]
+    course = course_of(references, 4)
+    choice = stage(1, 4, 2, 4.0, 3.0).choose(course, residents)
+    assert [(fetch.expert, fetch.victim) for fetch in choice.schedule.fetches] == [(3, 1)]
+    assert choice.schedule.name.startswith("valued")
+    assert choice.seconds == 15.0 == least_time(references, residents, 2, 4, 3)
