@@ -9,7 +9,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 from systems.composed import Depth, Parts
-from systems.contract.costs import Costs, LinkSpec
+from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions
@@ -30,6 +30,7 @@ from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices
 from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
 from systems.policies.belady import Belady, Future
+from systems.policies.foresight import Foresight
 from systems.policies.governor import CycleCosts, Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
@@ -37,9 +38,10 @@ from systems.policies.lookahead import LookaheadScheduler, ThreePhases
 from systems.policies.next_gate import Division, NextGate
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
-from systems.policies.predicting import ActivationMatching, Foresight, Predict
+from systems.policies.predicting import ActivationMatching, Predict
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import LayeredLru, Lru, Residency
+from systems.policies.scheduled_placement import ScheduledPlacement
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.replay.cutoff import CutoffSearch, Twin
@@ -51,6 +53,7 @@ from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.transport import EmulatedLink, Transport
+from systems.stage import Stage
 
 if TYPE_CHECKING:
     from systems.runtime.experts import Mixer
@@ -200,7 +203,7 @@ class Assembly(ABC):
         if isinstance(options, VisitCountOptions):
             return VisitCount(self.shape, self.model.top_k)
         if isinstance(options, BeladyOptions):
-            return Belady(self._future)
+            return Belady(self._future, self.shape.slots)
         if isinstance(options, AllResidentOptions | Int4Options | NoPart):
             return Lru()
         if isinstance(options, StreamingOptions):
@@ -211,24 +214,51 @@ class Assembly(ABC):
         return residency
 
     def _cache(self, slots: SlotTable, transport: Transport, residency: Residency) -> ExpertCache:
+        return self._cache_on(slots, transport, residency, self._future)
+
+    def _cache_on(self, slots: SlotTable, transport: Transport, residency: Residency, future: Future) -> ExpertCache:
         ledger = Ledger(self.shape.layers, self.model.record_bytes)
         keeps = not isinstance(self.options.residency, NoPart)
         prefetch = self.options.prefetch
         how = prefetch if isinstance(prefetch, PrefetchOptions) else PrefetchOptions()
         in_line = self.options.transfer if isinstance(self.options.transfer, InLineOptions) else None
-        occupancy, elsewhere = Occupancy(slots, residency, ledger, keeps), self._elsewhere(slots, transport.clock)
+        occupancy, elsewhere = (
+            Occupancy(slots, residency, ledger, keeps),
+            self._elsewhere(slots, future, transport.clock),
+        )
         return ExpertCache(
             occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
         )
 
-    def _elsewhere(self, slots: SlotTable, clock: Clock) -> Elsewhere | None:
+    def _elsewhere(self, slots: SlotTable, future: Future, clock: Clock) -> Elsewhere | None:
+        if (host := self._host()) is None:
+            return None
+        self.open_home(slots)
+        placement = Placement(host, self.costs.transfer)
+        if isinstance(self.options.residency, BeladyOptions):
+            placement = ScheduledPlacement(host, self.costs.transfer, future)
+        return Elsewhere(placement, host, clock)
+
+    def _host(self) -> HostCosts | None:
+        """What missing experts take where they lie; None: they are not computed there."""
         if not isinstance(self.options.placement, CpuOptions):
             return None
         if self.costs.host is None:
             raise BadInput("placement.part=cpu needs what the host takes, which these costs do not say; record again")
-        self.open_home(slots)
-        host = self.options.placement.costs(self.costs.host, self.costs.transfer)
-        return Elsewhere(Placement(host, self.costs.transfer), host, clock)
+        costs: HostCosts = self.options.placement.costs(self.costs.host, self.costs.transfer)
+        return costs
+
+    def stage(self) -> Stage:
+        """A cache like this system's, for schedules to be tried."""
+        costs, record, host = self.costs, self.model.record_bytes, self._host()
+        link = self.link or LinkSpec(record / (costs.transfer - costs.call), costs.call)
+
+        def build(future: Future, clock: VirtualClock) -> ExpertCache:
+            slots = SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
+            return self._cache_on(slots, EmulatedLink(link, record, clock), Belady(future, self.shape.slots), future)
+
+        transfer = link.latency + record / link.bandwidth
+        return Stage(self.shape, costs, transfer, None if host is None else host.at, build)
 
     def carried(self, tokens: int) -> int:
         """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""
@@ -262,7 +292,7 @@ class Assembly(ABC):
         if isinstance(options, NextNeedsOptions):
             return NextNeeds(hinting)
         if isinstance(options, RehearsalOptions):
-            return Foresight(self._future, hinting, slots.owner)
+            return Foresight(self._future, hinting, slots.owner, self.stage(), self.clock, self.shape.experts)
         predicts = isinstance(options, ActivationMatrixOptions)
         if predicts or isinstance(self.options.residency, ActivationAwareOptions):
             most = max(1, int(prefetch.share * self.shape.slots)) if predicts else 0
@@ -277,6 +307,9 @@ class Assembly(ABC):
             parts.notes.append(search.describe)
         if isinstance(residency := parts.residency, LayeredLru):
             parts.notes.append(lambda: {"slots_by_layer": list(residency.quotas)})
+        if isinstance(foresight := parts.foresight, Foresight):
+            record = self.model.record_bytes
+            parts.notes.append(lambda: {"schedules": dict(foresight.chosen), "fewest_bytes": foresight.fewest * record})
         if isinstance(buffered := parts.residency, AdaptiveLayers):
             parts.notes.append(lambda: {"prefetch_buffer": buffered.buffer})
         if isinstance(listener, NextGate):

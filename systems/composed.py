@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
+from systems.policies.foresight import Foresight
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
-from systems.policies.predicting import Foresight
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import Residency
 from systems.replay.cutoff import CutoffSearch
@@ -97,12 +97,19 @@ class ComposedSystem(ABC):
             parts.depth.layers = parts.search.choose()
 
     def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
-        """Let the oracle record the generation that follows."""
+        """Let the oracle record the generation that follows, and put back what its slots held.
+
+        It may start with what the warm-up used most instead, as those do who keep that.
+        """
         if (foresight := self._parts.foresight) is None:
             return
+        held = self.cache.slots.residents
         foresight.rehearse()
         self.generate(requests, self._unmeasured(requests), at_once)
-        foresight.perform()
+        favourites = self._parts.residency.favourites()
+        start = foresight.perform([held, favourites] if favourites else [held])
+        self.cache.install(start)
+        self.cache.take_traffic()  # none of the generation's
 
     def now_ns(self) -> int:
         """The time on the clock of the link (ns)."""

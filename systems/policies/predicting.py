@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from systems.policies.activation import ActivationMatrices
-from systems.policies.belady import Future, Need
 from systems.policies.hinting import Hinting
-from systems.policies.listening import Chosen, Listener, PhaseListener, distinct
+from systems.policies.listening import Chosen, Listener
 
 Predict = Callable[[int, Any], list[int]]
 """Distinct experts that the router of a later layer (ordinal) would choose for what an earlier layer's router read."""
@@ -82,59 +81,3 @@ class ActivationMatching(Listener):
     def _plan(self, layer: int) -> None:
         if self._hinting is not None and self._matrices.matrices:
             self._hinting.plan(self._matrices.hints(layer, self._most))
-
-
-class Foresight(PhaseListener):
-    """The oracle: follows a rehearsed future and orders what its schedule has next.
-
-    Args:
-        residents: owners of the slots, -1 where a slot is empty.
-        window: fetches that are considered ahead; more than the link carries in a step.
-    """
-
-    def __init__(self, future: Future, hinting: Hinting, residents: Sequence[int], window: int = 24) -> None:
-        super().__init__()
-        self._future, self._hinting, self._window = future, hinting, window
-        self._residents = residents
-        self._recorded: list[Need] = []
-        self._recording = self._following = False
-
-    def rehearse(self) -> None:
-        """Record the next generation."""
-        self._recorded, self._recording = [], True
-
-    def perform(self) -> None:
-        """Follow what was recorded in the next generation."""
-        self._recording, self._following = False, True
-        self._future.foresee(self._recorded, ())
-
-    def decoding(self) -> None:
-        """Prompts have been read, and some residents gave way to them: schedule all that is left, and order what
-        comes first."""
-        super().decoding()
-        if self._following:
-            self._future.foresee(self._future.left, [owner for owner in self._residents if owner >= 0])
-        self._plan()
-
-    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
-        """Record a need, or meet it and order what follows."""
-        if self._prefill or not (self._recording or self._following):
-            return
-        experts = sorted(set(distinct(chosen)))
-        if self._recording:
-            self._recorded.append(Need(layer, tuple(experts)))
-        if self._following:
-            self._future.advance(layer, experts)
-            self._plan()
-
-    def end_step(self) -> None:
-        """Hints were forgotten; what is needed next was not."""
-        self._plan()
-
-    def end(self) -> None:
-        """What comes next is unknown again."""
-        self._following = False
-
-    def _plan(self) -> None:
-        if self._following:
-            self._hinting.plan(self._future.hints(self._window))
