@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from systems.policies.activation import ActivationMatrices
+from systems.policies.activation import ActivationMatrices, IdleLink
 from systems.policies.allocation import allocate, expected_loads, lru_misses
 from systems.policies.belady import Future, Need
 from systems.policies.hinting import Hinting
@@ -75,17 +75,25 @@ class NextGate(PhaseListener):
 
 
 class ActivationMatching(Listener):
-    """MoE-Infinity's predictor: counts where sequences are routed, and after each layer plans for all later ones.
+    """MoE-Infinity's predictor: counts where decoded tokens are routed, and after each layer plans for all later ones.
 
     Args:
-        hinting: None where only the residency policy uses the matrices.
-        most: experts that one plan names at most.
+        link: None where only the residency policy uses the matrices.
+        carried: transfers that the link carries while a layer computes so many tokens.
+        between: those that it carries between two forwards, while a draft runs.
     """
 
-    def __init__(self, matrices: ActivationMatrices, hinting: Hinting | None, most: int) -> None:
-        self._matrices, self._hinting, self._most = matrices, hinting, most
-        self._layers = matrices.layers
-        self._row: int | None = None
+    def __init__(
+        self,
+        matrices: ActivationMatrices,
+        hinting: Hinting,
+        link: IdleLink | None = None,
+        carried: Callable[[int], float] = lambda tokens: 0.0,
+        between: float = 0.0,
+    ) -> None:
+        self._matrices, self._hinting, self._link = matrices, hinting, link
+        self._carried, self._between = carried, between
+        self._reading = True
 
     def begin(self, rows: int) -> None:
         """Start empty matrices."""
@@ -96,25 +104,25 @@ class ActivationMatching(Listener):
         self._matrices.join(rows)
 
     def reading(self, row: int) -> None:
-        """Count for this row."""
-        self._row = row
+        """A prompt is not counted."""
+        self._reading = True
 
     def decoding(self) -> None:
-        """Count for all rows, and plan."""
-        self._row = None
-        self._plan(-1)
+        """Count, and plan."""
+        self._reading = False
+        self._plan_ahead()
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Count the tokens of a layer and plan for those behind it."""
-        if self._row is not None:
-            self._matrices.count(self._row, layer, [expert for token in chosen for expert in token])
+        if self._reading:
             return
-        width = len(chosen) // len(self._matrices.matrices)
-        for row in range(len(self._matrices.matrices)):
+        matrices = self._matrices
+        width = matrices.width = len(chosen) // len(matrices.running)
+        for row in range(len(matrices.running)):
             tokens = chosen[row * width : (row + 1) * width]
-            self._matrices.count(row, layer, [expert for token in tokens for expert in token])
-        if layer + 1 < self._layers:
-            self._plan(layer)
+            matrices.count(row, layer, [expert for token in tokens for expert in token])
+        if layer + 1 < matrices.layers:
+            self._plan(layer, self._carried(len(chosen)))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop finished sequences."""
@@ -126,15 +134,20 @@ class ActivationMatching(Listener):
 
     def end_step(self) -> None:
         """Plan the next forward from its first layer on: drafting leaves the link to prefetches."""
-        self._plan(-1)
+        self._plan_ahead()
 
     def learn(self, on: bool) -> None:
         """Collect traces during the warm-up only: a repeated prompt must not find itself."""
-        self._matrices.collecting = on
+        self._matrices.collecting = on and self._matrices.learning
 
-    def _plan(self, layer: int) -> None:
-        if self._hinting is not None and self._matrices.matrices:
-            self._hinting.plan(self._matrices.hints(layer, self._most))
+    def _plan_ahead(self) -> None:
+        """Until the first layer asks, the draft runs and the first half of that layer is computed."""
+        matrices = self._matrices
+        self._plan(-1, self._between + self._carried(matrices.width * len(matrices.running)) / 2)
+
+    def _plan(self, layer: int, room: float) -> None:
+        if self._link is not None and self._matrices.running:
+            self._hinting.plan(self._link.hints(layer, room))
 
 
 class Foresight(PhaseListener):
