@@ -28,6 +28,7 @@ from systems.doors.batches import (
 )
 from systems.doors.live import (
     build_system,
+    collect_activations,
     dense_forward_times,
     layer_time,
     load_pair,
@@ -80,6 +81,7 @@ __all__ = [
     "attention_work",
     "build_replay",
     "build_system",
+    "collect_activations",
     "dense_forward_times",
     "imagine_traces",
     "layer_time",

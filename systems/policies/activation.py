@@ -72,13 +72,14 @@ class ActivationMatrices:
         self.running = [self.running[row] for row in rows]
         self._forget()
 
-    def end(self) -> None:
-        """The batch is over: keep its matrices, if they are collected."""
+    def end(self) -> list[Matrix]:
+        """The batch is over: return its matrices, and keep them if they are collected."""
+        finished = [matrix for matrix in self._started if matrix.any()]
         if self.collecting:
-            for matrix in self._started:
-                if matrix.any():
-                    self.traces.add(matrix)
+            for matrix in finished:
+                self.traces.add(matrix)
         self.running, self._started = [], []
+        return finished
 
     def probabilities(self) -> Matrix:
         """How probably the next forward needs each expert `[layers, experts]`.

@@ -12,6 +12,7 @@ from systems.policies.hinting import Hinting
 from systems.policies.listening import Chosen, Listener, PhaseListener, distinct
 from systems.policies.orders import Shape
 from systems.policies.residency import LayeredLru
+from systems.policies.traces import Matrix
 
 Predict = Callable[[int, Any], list[int]]
 """Distinct experts that the router of a later layer (ordinal) would choose for what an earlier layer's router read."""
@@ -94,6 +95,8 @@ class ActivationMatching(Listener):
         self._matrices, self._hinting, self._link = matrices, hinting, link
         self._carried, self._between = carried, between
         self._reading = True
+        self.on_finished: Callable[[Sequence[Matrix]], None] | None = None
+        """Told the matrices of every batch that is over, those without a decoded token left out."""
 
     def begin(self, rows: int) -> None:
         """Start empty matrices."""
@@ -122,7 +125,7 @@ class ActivationMatching(Listener):
             tokens = chosen[row * width : (row + 1) * width]
             matrices.count(row, layer, [expert for token in tokens for expert in token])
         if layer + 1 < matrices.layers:
-            self._plan(layer, self._carried(len(chosen)))
+            self._plan(layer, self._idle(len(chosen), len(set(distinct(chosen)))))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop finished sequences."""
@@ -130,7 +133,9 @@ class ActivationMatching(Listener):
 
     def end(self) -> None:
         """Keep the matrices as traces, during the warm-up."""
-        self._matrices.end()
+        finished = self._matrices.end()
+        if self.on_finished is not None:
+            self.on_finished(finished)
 
     def end_step(self) -> None:
         """Plan the next forward from its first layer on: drafting leaves the link to prefetches."""
@@ -139,6 +144,11 @@ class ActivationMatching(Listener):
     def learn(self, on: bool) -> None:
         """Collect traces during the warm-up only: a repeated prompt must not find itself."""
         self._matrices.collecting = on and self._matrices.learning
+
+    def _idle(self, tokens: int, experts: int) -> float:
+        """Transfers that the link has time for until the next layer asks: its own may come in last, and what is left
+        then is the last of `experts`, each as long as the others, and the half of the next layer before its experts."""
+        return self._carried(tokens) * (1 + 1 / experts) / 2
 
     def _plan_ahead(self) -> None:
         """Until the first layer asks, the draft runs and the first half of that layer is computed."""
