@@ -28,6 +28,7 @@ from systems.doors.batches import (
 )
 from systems.doors.live import (
     build_system,
+    collect_activations,
     dense_forward_times,
     host_costs,
     layer_time,
@@ -81,6 +82,7 @@ __all__ = [
     "attention_work",
     "build_replay",
     "build_system",
+    "collect_activations",
     "dense_forward_times",
     "host_costs",
     "imagine_traces",

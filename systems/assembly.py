@@ -13,7 +13,7 @@ from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions
-from systems.options.drafters import QuantisedSelfOptions
+from systems.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
@@ -27,7 +27,7 @@ from systems.options.prefetching import (
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.parts import Options
-from systems.policies.activation import ActivationAware, ActivationMatrices
+from systems.policies.activation import ActivationAware, ActivationMatrices, IdleLink
 from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
 from systems.policies.belady import Belady, Future
 from systems.policies.foresight import Foresight
@@ -43,9 +43,11 @@ from systems.policies.pregated import NextNeeds
 from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.policies.scheduled_placement import ScheduledPlacement
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
+from systems.policies.traces import Traces
 from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.replay.cutoff import CutoffSearch, Twin
 from systems.replay.warm_up import WarmUp
+from systems.runtime.activation_file import Stored
 from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
@@ -59,6 +61,11 @@ if TYPE_CHECKING:
     from systems.runtime.experts import Mixer
 
 
+def wants_stored(options: Options) -> bool:
+    """Whether a system predicts from activation matrices that were collected before."""
+    return isinstance(options.predictor, ActivationMatrixOptions) and options.predictor.traces == "model"
+
+
 class Model(Protocol):
     """What assembling asks of a target: its numbers."""
 
@@ -66,6 +73,8 @@ class Model(Protocol):
     record_bytes: int
     decoder_layers: int
     """All layers of the target, those without experts too."""
+    draft_layers: int
+    """Layers of the draft model; 0 without one."""
 
 
 class Assembly(ABC):
@@ -74,16 +83,25 @@ class Assembly(ABC):
     Args:
         link: None stands for the machine's own.
         virtual: whether time is virtual; see `systems.contract.costs.LinkSpec`.
+        stored: activation matrices that were collected before; None where there are none.
     """
 
     def __init__(
-        self, options: Options, model: Model, shape: Shape, link: LinkSpec | None, costs: Costs, virtual: bool
+        self,
+        options: Options,
+        model: Model,
+        shape: Shape,
+        link: LinkSpec | None,
+        costs: Costs,
+        virtual: bool,
+        stored: Stored | None = None,
     ) -> None:
         self.options, self.model, self.shape, self.link, self.costs = options, model, shape, link, costs
         self.clock = self._make_clock(virtual)
         self.pace = Pace(self.clock, costs)
         self._future = Future(shape)
-        self._matrices = ActivationMatrices(shape)
+        self._stored = stored
+        self._matrices = self._activation_matrices()
 
     def _make_clock(self, virtual: bool) -> Clock:
         if virtual:
@@ -113,7 +131,7 @@ class Assembly(ABC):
     def twin(self) -> Twin:
         """What the system decides with once more, on a virtual clock of its own, over a link as its costs say."""
         again, shape = copy(self), self.shape
-        again.clock, again._matrices = VirtualClock(), ActivationMatrices(shape)
+        again.clock, again._matrices = VirtualClock(), self._activation_matrices()
         again.pace = Pace(again.clock, self.costs)
         carrying = self.costs.transfer - self.costs.call
         bandwidth = self.model.record_bytes / carrying if carrying else math.inf
@@ -199,7 +217,7 @@ class Assembly(ABC):
     def _residency(self) -> Residency:
         options = self.options.residency
         if isinstance(options, ActivationAwareOptions):
-            return ActivationAware(self._matrices.scores, self.shape)
+            return ActivationAware(self._matrices, self.shape, options.decay)
         if isinstance(options, VisitCountOptions):
             return VisitCount(self.shape, self.model.top_k)
         if isinstance(options, BeladyOptions):
@@ -293,11 +311,43 @@ class Assembly(ABC):
             return NextNeeds(hinting)
         if isinstance(options, RehearsalOptions):
             return Foresight(self._future, hinting, slots.owner, self.stage(), self.clock, self.shape.experts)
-        predicts = isinstance(options, ActivationMatrixOptions)
-        if predicts or isinstance(self.options.residency, ActivationAwareOptions):
-            most = max(1, int(prefetch.share * self.shape.slots)) if predicts else 0
-            return ActivationMatching(self._matrices, hinting if predicts else None, most)
+        if isinstance(options, ActivationMatrixOptions):
+            return self._matching(hinting, residency, slots)
+        if isinstance(self.options.residency, ActivationAwareOptions):
+            return ActivationMatching(self._matrices, hinting)
         return None
+
+    def _matching(self, hinting: Hinting, residency: Residency, slots: SlotTable) -> Listener:
+        """MoE-Infinity's predictor, which knows how long the link is idle; one at no cost carries all there is."""
+        costs, matrices = self.costs, self._matrices
+        link = IdleLink(matrices, self.shape, slots.owner)
+        if isinstance(residency, ActivationAware):
+            residency.link = link
+        transfer = costs.transfer
+        if not transfer:
+            return ActivationMatching(matrices, hinting, link, lambda tokens: self.shape.slots)
+        between = self._drafting_time() / transfer
+        return ActivationMatching(
+            matrices, hinting, link, lambda tokens: costs.at(costs.target_layer, tokens) / transfer, between
+        )
+
+    def _drafting_time(self) -> float:
+        """How long the computation drafts between two forwards (s)."""
+        options, costs = self.options.drafter, self.costs
+        if isinstance(options, ModelDrafterOptions):
+            return options.draft_length * self.model.draft_layers * costs.at(costs.draft_layer, 1)
+        if isinstance(options, QuantisedSelfOptions):
+            return options.draft_length * self.model.decoder_layers * costs.at(costs.target_layer, 1)
+        return 0.0
+
+    def _activation_matrices(self) -> ActivationMatrices:
+        options, width = self.options.predictor, 1 + getattr(self.options.drafter, "draft_length", 0)
+        traces = Traces(self.shape)
+        if isinstance(options, ActivationMatrixOptions):
+            traces = Traces(self.shape, options.capacity, options.matches, options.distance)
+            if self._stored is not None:
+                traces.fill(self._stored.counts)
+        return ActivationMatrices(self.shape, self.model.top_k, traces, width)
 
     def _note(self, parts: Parts, listener: Listener | None) -> None:
         """Let the record say what the parts have chosen."""
@@ -315,4 +365,5 @@ class Assembly(ABC):
         if isinstance(listener, NextGate):
             parts.notes.append(listener.describe)
         if isinstance(listener, ActivationMatching):
-            parts.notes.append(lambda: {"traces": len(self._matrices.traces)})
+            source = "warm-up" if self._stored is None else self._stored.source
+            parts.notes.append(lambda: {"traces": len(self._matrices.traces), "traces_from": source})

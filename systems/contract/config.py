@@ -13,7 +13,8 @@ class ModelConfig:
 
     `store` is where experts live: `ram` (a slab in host memory), `pack` (one aligned file next to
     `cache_dir`, rebuilt when stale) or `checkpoint` (byte ranges of the original safetensors). `top_k` is how many
-    experts a token uses, where it is not to be the model's own number.
+    experts a token uses, where it is not to be the model's own number. `activations` is the file of activation
+    matrices that `python -m harness.activations` collected, if there is one.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ModelConfig:
     cache_dir: str = ".cache/experts"
     top_k: int | None = None
     device: str = "cpu"
+    activations: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

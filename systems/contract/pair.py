@@ -32,6 +32,15 @@ class ModelPair(Protocol):
         """Text of token ids, special tokens skipped."""
 
     @property
+    def activations(self) -> Any:
+        """Activation matrices that were collected before (`systems.runtime.activation_file.Stored`), None where there
+        are none.
+
+        Raises:
+            BadInput: the file is missing, broken, or of another model.
+        """
+
+    @property
     def stop_tokens(self) -> frozenset[int]:
         """Ids that end a sequence."""
 

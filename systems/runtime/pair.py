@@ -14,6 +14,8 @@ from torch import nn
 
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
+from systems.runtime import activation_file
+from systems.runtime.activation_file import Stored
 from systems.runtime.checkpoint import index_experts
 from systems.runtime.decoder import position_bytes
 from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
@@ -40,6 +42,7 @@ class Pair(Tokenized):
         self.num_layers, self.num_experts = len(store.shape.layers), store.shape.experts
         self.top_k: int = target.config.num_experts_per_tok
         self.decoder_layers: int = target.config.num_hidden_layers
+        self.draft_layers: int = draft.config.num_hidden_layers if draft is not None else 0
         self.vocab_size: int = target.config.vocab_size
         self.context_length: int = target.config.max_position_embeddings
         self.record_bytes = store.shape.record_bytes(store.dtype)
@@ -54,6 +57,12 @@ class Pair(Tokenized):
         if ids is None:
             ids = self.tokenizer.eos_token_id
         return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+    @cached_property
+    def activations(self) -> Stored | None:
+        """Activation matrices that were collected before; see `systems.contract.pair.ModelPair`."""
+        file = self.config.activations
+        return None if file is None else activation_file.load(Path(file), self.describe())
 
     @cached_property
     def position_bytes(self) -> int:
@@ -95,7 +104,10 @@ def load(config: ModelConfig, root: Path) -> Pair:
     """
     target_path, tokenizer_path = root / config.target, root / config.tokenizer
     draft_path = root / config.draft if config.draft else None
-    config = replace(config, target=str(target_path), draft=str(draft_path) if draft_path else None)
+    activations = str(root / config.activations) if config.activations else None
+    config = replace(
+        config, target=str(target_path), draft=str(draft_path) if draft_path else None, activations=activations
+    )
     for folder in filter(None, (target_path, draft_path)):
         verify(folder)
     dtype: torch.dtype = getattr(torch, config.dtype)

@@ -202,7 +202,7 @@ def test_nobody_beats_the_oracle(bound: str, name: str, transfer: float) -> None
     costs = replace(COSTS, transfer=transfer, host=HostCosts(0.0, transfer / 10))
     _, best, facts = played(SYSTEMS[bound], trace, 16, 100, link, costs=costs)
     meter, took, _ = played(SYSTEMS[name], trace, 16, 100, link, costs=costs)
-    # Of placements none is proven to be the best: another start, or another split, may be a fraction of a percent sooner.
+    # Of placements none is proven to be the best: another start or split may be a fraction of a percent sooner.
     assert took >= best * (0.99 if bound == "oracle_cpu" else 1 - 1e-9)
     if bound != "oracle_cpu":
         assert meter.moved >= facts["fewest_bytes"]

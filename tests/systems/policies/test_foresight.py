@@ -70,7 +70,7 @@ class Stand:
 
     def generate(self) -> None:
         self.foresight.begin(1)
-        self.foresight.reading(0)
+        self.foresight.reading(0, [4])
         self.forward()
         self.foresight.decoding()
         for _ in range(2):
