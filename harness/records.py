@@ -98,7 +98,7 @@ def request_lines(
     generation: Generation,
     requests: Sequence[Request],
     reference: Mapping[str, Sequence[int]] | None,
-    decode: Callable[[Sequence[int]], str],
+    decode: Callable[[Sequence[int], Sequence[int]], str],
 ) -> list[Row]:
     """Return one line per request: its tokens, when they came, and whether they are the reference's."""
     lines: list[Row] = []
@@ -123,7 +123,7 @@ def request_lines(
                 "first_divergence": divergence,
                 "commits": [[(commit.time - generation.started) / 1e9, commit.kept] for commit in row.commits],
                 "tokens": row.tokens,
-                "text": decode(row.tokens),
+                "text": decode(row.tokens, request.prompt),
             }
         )
     return lines

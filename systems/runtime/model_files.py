@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,17 @@ class Tokenized:
         """Token ids of a prompt."""
         return list(self._tokenizer.encode(text).ids)
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids, special tokens skipped."""
+    def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
+        """Text of token ids as it reads behind those of `after`, special tokens skipped.
+
+        Both are decoded together and cut: many decoders drop the space that a text begins with (SentencePiece), join
+        what belongs together (WordPiece, bytes of one character), and so read the same tokens otherwise alone. A
+        character whose bytes lie on both sides is given whole.
+        """
+        whole = self._text([*after, *tokens])
+        return whole[len(commonprefix([whole, self._text(after)])) :] if after else whole
+
+    def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def save_tokenizer(self, file: Path) -> None:

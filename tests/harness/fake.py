@@ -53,7 +53,7 @@ class FakePair:
     def encode(self, text: str) -> list[int]:
         return [1 + ord(letter) % 250 for letter in text]
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
         return " ".join(map(str, tokens))
 
     def describe(self) -> dict[str, Any]:

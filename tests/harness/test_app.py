@@ -62,6 +62,14 @@ def test_records_of_a_cell(app: App) -> None:
     assert any(line["step"] is None and line["wasted_bytes"] for line in steps)
 
 
+def test_a_text_is_what_the_tokens_say_behind_their_prompt(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake.FakePair, "decode", lambda self, tokens, after=(): f"{len(tokens)} behind {len(after)}")
+    app("system=offload")
+    (file,) = Path("results/runs").glob("*/offload/requests.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["text"] for line in lines] == [f"{line['n']} behind {line['prompt_tokens']}" for line in lines]
+
+
 def test_parquet_says_the_same_as_jsonl(app: App) -> None:
     pytest.importorskip("pyarrow")
     from pyarrow.parquet import read_table
