@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,9 @@ class Tokenized:
         what belongs together (WordPiece, bytes of one character), and so read the same tokens otherwise alone. A
         character whose bytes lie on both sides is given whole.
         """
-        whole = self._text([*after, *tokens])
-        return whole[len(commonprefix([whole, self._text(after)])) :] if after else whole
+        whole, before = self._text([*after, *tokens]), self._text(after) if after else ""
+        border = next((at for at, pair in enumerate(zip(whole, before, strict=False)) if len(set(pair)) > 1), None)
+        return whole[min(len(whole), len(before)) if border is None else border :]
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))

@@ -34,7 +34,7 @@ def test_a_comparison_end_to_end(app: App) -> None:
     assert "speedup_over_offload" not in found["offload"]["metrics"]
     assert found["offload"]["metrics"]["acceptance_rate"] == {
         "value": None, "unit": "-", "low": None, "high": None, "n": 0,
-        "definition": "acceptance_rate@1", "reason": "nothing was drafted",
+        "definition": "acceptance_rate@2", "reason": "nothing was drafted",
     }  # fmt: skip
     assert "emulated" in ran.out
     assert "emulated" in Path("out/table.md").read_text()
@@ -57,7 +57,11 @@ def test_records_of_a_cell(app: App) -> None:
     assert first["exact_match"] is True
     steps = [json.loads(line) for line in (cell / "steps.jsonl").read_text().splitlines()]
     decode = [line for line in steps if line["phase"] == "decode" and line["step"] is not None]
-    assert sum(sum(line["accepted"]) for line in decode) == sum(line["accepted"] for line in requests)
+    assert sum(sum(line["accepted"]) for line in decode) >= sum(line["accepted"] for line in requests)
+    kept = sum(line["n"] - 1 for line in requests)
+    assert kept == len(decode) + sum(line["accepted"] for line in requests), "what was thrown away is not counted"
+    row = json.loads((cell / "summary.json").read_text())["rows"][0]["metrics"]
+    assert row["acceptance_length"]["value"] == pytest.approx(kept / len(decode))
     assert all(line["needed"] == 10 and len(line["layers"]) == 2 for line in decode)
     assert any(line["step"] is None and line["wasted_bytes"] for line in steps)
 
