@@ -163,6 +163,10 @@ def _provenance(
         "code": provenance.code_fingerprint(),
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "max_new_tokens": config.measure.max_new_tokens,
+        "sampling": _sampling(config.measure.sampling),
+        "repeats": config.measure.repeats,
+        "queue": config.measure.queue,
+        "warmup": config.measure.warmup,
         "threads": config.measure.threads,
         "model": pair.describe(),
         "dataset": {
@@ -183,6 +187,13 @@ def _provenance(
     }
     scrubbed: dict[str, Any] = provenance.scrub(facts)
     return scrubbed
+
+
+def _sampling(sampling: api.Sampling) -> dict[str, Any]:
+    """How tokens were chosen: a greedy choice has no more settings; the seed is recorded beside the others."""
+    if sampling.temperature == 0:
+        return {"temperature": 0.0}
+    return {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
 
 
 def _yaml(config: BenchConfig, label: str) -> str:

@@ -258,6 +258,16 @@ def test_sampling_has_no_reference(app: App) -> None:
     assert (entry["value"], entry["reason"]) == (None, "sampled outputs have no single reference")
 
 
+def test_provenance_says_how_tokens_were_chosen(app: App) -> None:
+    """A greedy choice has no settings: whatever top-p says, it is the same choice."""
+    app("system=offload", "measure.sampling.temperature=0.7", "measure.sampling.top_p=0.9", "output=sampled")
+    app("system=offload", "measure.sampling.top_p=0.9", "output=greedy")
+    said = {name: json.loads(Path(name, "provenance.json").read_text()) for name in ("sampled", "greedy")}
+    assert said["sampled"]["sampling"] == {"temperature": 0.7, "top_k": 0, "top_p": 0.9}
+    assert said["greedy"]["sampling"] == {"temperature": 0.0}
+    assert (said["greedy"]["repeats"], said["greedy"]["queue"], said["greedy"]["warmup"]) == (1, 0, 1)
+
+
 def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
