@@ -65,9 +65,18 @@ def key_of(config: BenchConfig, prompts: Sequence[datasets.Prompt]) -> str:
     """Return the hash that names a comparison of this code, with these weights, on these prompts."""
     return config.key(
         provenance.code_fingerprint(),
-        provenance.folder_fingerprint(filter(None, (config.model.target, config.model.draft, config.replay))),
+        provenance.folder_fingerprint(_folders(config)),
+        provenance.tokenizer_fingerprint(config.model.tokenizer_folder(provenance.ROOT)),
         datasets.fingerprint(prompts),
     )
+
+
+def _folders(config: BenchConfig) -> list[Path | None]:
+    """Return the folders whose content decides the numbers, each found where it is read."""
+    model = config.model
+    models = [api.located(path, provenance.ROOT) if path else None for path in (model.target, model.draft)]
+    traces = Path(config.replay).absolute() if config.replay is not None else None
+    return [*models, traces]
 
 
 def publish(outcome: Outcome, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class Tokenized:
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Start of the SHA-256 of all that decides what texts become."""
+        return hashlib.sha256(self._tokenizer.to_str(pretty=False).encode()).hexdigest()[:16]
 
     def save_tokenizer(self, file: Path) -> None:
         """Write what `Tokenizer.from_file` reads."""
@@ -99,10 +105,39 @@ def verify(folder: Path) -> None:
     sums = folder / CHECKSUMS
     if not sums.is_file():
         return
-    expected = {name: digest for digest, name in (line.split() for line in sums.read_text().splitlines())}
+    expected = _checksums(sums)
     for file in files:
         if _sha256(file) != expected.get(file.name):
             raise BadInput(f"weights file {file} is corrupted (its SHA-256 is not that of {sums}); restore it")
+
+
+def _checksums(sums: Path) -> dict[str, str]:
+    """Return SHA-256 by name, as `sha256sum` writes them: a star before the name of a file that was read as bytes."""
+    try:
+        pairs = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return {name.strip().removeprefix("*"): digest for digest, name in pairs}
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{sums} cannot be read ({error}); `sha256sum *.safetensors` writes such a file") from error
+
+
+def check_config(folder: Path) -> None:
+    """Refuse a model folder whose `config.json` does not say what model it is.
+
+    Raises:
+        BadInput: it is missing, no JSON, or names no kind of model that transformers knows.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    file = folder / "config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read ({error.strerror}); a model folder of transformers has one") from error
+    except ValueError as error:
+        raise BadInput(f"{file} is not JSON ({error}); restore it") from error
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    if kind not in CONFIG_MAPPING:
+        raise BadInput(f"{file}: `model_type` is {kind!r}, which this version of transformers does not know")
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

@@ -214,6 +214,30 @@ def test_changed_code_makes_another_cell(app: App, monkeypatch: pytest.MonkeyPat
     assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
 
 
+def test_another_tokenizer_makes_another_cell(app: App) -> None:
+    Path("words").mkdir()
+    file = Path("words/tokenizer.json")
+    for content in ("{}", '{"a": 1}', '{"a": 1}'):
+        file.write_text(content)
+        app("system=sp_moe", "model.tokenizer=words")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_models_are_found_from_the_current_folder_and_count_by_content(app: App) -> None:
+    Path("mine").mkdir()
+    file = Path("mine/config.json")
+    for content in ("{}", '{"a": 1}'):
+        file.write_text(content)
+        app("system=sp_moe", "model.target=mine")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_a_model_whose_name_nobody_gave_is_not_called_as_another(app: App) -> None:
+    ran = app("system=sp_moe", "model=reference", "model.target=somewhere/mixtral", "output=out")
+    assert rows(OUT)["sp_moe"]["model"] == "mixtral"
+    assert "reference" not in ran.out.replace("reference: plain greedy", "")
+
+
 def test_resume_false_measures_again(app: App) -> None:
     app("system=offload")
     ran = app("system=offload", "resume=false")

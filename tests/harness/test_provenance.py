@@ -42,3 +42,29 @@ def test_published_results_do_not_make_the_code_another(
     assert provenance.collect()["dirty"] is False
     file.write_text("after")
     assert provenance.collect()["dirty"] is dirty
+
+
+def test_a_folder_counts_by_its_files(tmp_path: Path) -> None:
+    """Not by its name, by folders in it, or by links that lead nowhere."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / "weights").write_text("w")
+    (other / "gone").symlink_to("nowhere")
+    (other / "sub").mkdir()
+    found = provenance.folder_fingerprint([one])
+    assert provenance.folder_fingerprint([other]) == found
+    assert provenance.folder_fingerprint([None, one]) != found, "another place in the config"
+    (other / "weights").write_text("v")
+    assert provenance.folder_fingerprint([other]) != found
+
+
+def test_a_tokenizer_counts_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    before = provenance.tokenizer_fingerprint(tmp_path)
+    (tmp_path / "README.md").write_text("x")
+    assert provenance.tokenizer_fingerprint(tmp_path) == before
+    for name in ("tokenizer.json", "special_tokens_map.json", "spiece.model", "chat_template.jinja"):
+        (tmp_path / name).write_text(name)
+        assert provenance.tokenizer_fingerprint(tmp_path) != before, name
+        before = provenance.tokenizer_fingerprint(tmp_path)
