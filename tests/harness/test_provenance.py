@@ -68,3 +68,34 @@ def test_a_tokenizer_counts_by_its_files(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
         assert provenance.tokenizer_fingerprint(tmp_path) != before, name
         before = provenance.tokenizer_fingerprint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("/home/ann/models/m", "~/models/m"),
+        ("/home/ann", "~"),
+        ("at '/home/ann/x', (/home/ann) or [/home/ann/y].", "at '~/x', (~) or [~/y]."),
+        ("in /home/ann. Then", "in ~. Then"),
+        ("file:///home/ann/x", "file://~/x"),
+        ("a=/home/ann/x:/home/ann/y", "a=~/x:~/y"),
+        ("/mnt/home/ann/x", "/mnt/home/ann/x"),
+        ("/home/annabel/x", "/home/annabel/x"),
+        ("/home/ann-2/x", "/home/ann-2/x"),
+        ("/home/ann.old/x", "/home/ann.old/x"),
+        ("./a/./b", "a/./b"),
+        ("./a/../b", "a/../b"),
+    ],
+)
+def test_folders_are_replaced_as_whole_parts_at_the_start_of_a_path(
+    text: str, scrubbed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert provenance.scrub({"a": [text]}) == {"a": [scrubbed]}
+
+
+def test_a_scrubbed_path_can_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    for path in ("/home/ann/m", "/home/ann", "/srv/m", "relative/m"):
+        assert provenance.restored(provenance.scrub(path)) == path
+    assert provenance.restored("~other/m") == "~other/m"
