@@ -112,6 +112,7 @@ def request_lines(
                 "batch": generation.batch,
                 "row": index,
                 "order": generation.order,
+                "seed": request.sampling.seed if request.sampling.temperature else None,
                 "prompt_tokens": len(request.prompt),
                 "n": len(row.tokens),
                 "ttft": (row.commits[0].time - generation.started) / 1e9 if row.commits else None,

@@ -292,6 +292,26 @@ def test_provenance_says_how_tokens_were_chosen(app: App) -> None:
     assert (said["greedy"]["repeats"], said["greedy"]["queue"], said["greedy"]["warmup"]) == (1, 0, 1)
 
 
+def test_repeats_of_sampling_have_seeds_of_their_own(app: App) -> None:
+    """Every system has the same one in a repeat; greedy requests have none."""
+    app(
+        "systems=[offload,sd_offload]",
+        "measure.repeats=3",
+        "measure.sampling.temperature=0.7",
+        "measure.sampling.seed=5",
+    )
+    seeds: dict[int, set[int]] = {}
+    for file in Path("results/runs").glob("*/*/requests.jsonl"):
+        for line in map(json.loads, file.read_text().splitlines()):
+            seeds.setdefault(line["repeat"], set()).add(line["seed"])
+    assert [len(found) for found in seeds.values()] == [1, 1, 1]
+    assert seeds[0] == {5}
+    assert len(set.union(*seeds.values())) == 3
+    app("system=offload", "measure.repeats=2", "runs=greedy")
+    (file,) = Path("greedy").glob("*/*/requests.jsonl")
+    assert {json.loads(line)["seed"] for line in file.read_text().splitlines()} == {None}
+
+
 def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
