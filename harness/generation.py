@@ -54,8 +54,9 @@ class Row:
 
     @property
     def decode_tokens(self) -> int:
-        """Tokens after the first commit's first token: what TPOT divides by."""
-        return max(len(self.tokens) - 1, 0)
+        """Tokens behind the first commit, whose time is TTFT's: what TPOT divides by. A first commit that holds several
+        tokens gives no time between them."""
+        return len(self.tokens) - self.commits[0].kept if self.commits else 0
 
     def cut(self, drafted: int, accepted: int) -> tuple[int, int]:
         """Return what counts of the row's last step; see `Generation.kept_by_step`."""

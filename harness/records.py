@@ -88,9 +88,9 @@ def stored_sides(folder: Path) -> dict[int, Pair]:
     """Return decode seconds and tokens by batch of a cell on disk, as speedups need them."""
     sides: dict[int, Pair] = {}
     for line in read_lines(folder / "requests.jsonl"):
-        if line["n"] >= 2:
+        if line["decode_tokens"]:
             seconds, tokens = sides.get(line["batch"], (0.0, 0.0))
-            sides[line["batch"]] = (seconds + line["decode_seconds"], tokens + line["n"] - 1)
+            sides[line["batch"]] = (seconds + line["decode_seconds"], tokens + line["decode_tokens"])
     return sides
 
 
@@ -116,6 +116,7 @@ def request_lines(
                 "prompt_tokens": len(request.prompt),
                 "n": len(row.tokens),
                 "ttft": (row.commits[0].time - generation.started) / 1e9 if row.commits else None,
+                "decode_tokens": row.decode_tokens,
                 "decode_seconds": row.decode_time / 1e9,
                 "finish": "stop" if row.stopped else "length",
                 "drafted": sum(drafted for drafted, _ in drafts),

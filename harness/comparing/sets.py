@@ -86,9 +86,10 @@ def _cell(row: Row, home: Path) -> Cell:
             add("ttft", line, line["ttft"], 1)
         if line["exact_match"] is not None:
             add("exact_match", line, line["exact_match"], 1)
-        add("tpot", line, line["decode_seconds"], max(line["n"] - 1, 0))
+        tokens = line.get("decode_tokens", max(line["n"] - 1, 0))
+        add("tpot", line, line["decode_seconds"], tokens)
         add("acceptance_rate", line, line["accepted"], line["drafted"])
-        add("bytes_per_token", line, 0, max(line["n"] - 1, 0))
+        add("bytes_per_token", line, 0, tokens)
     for line in steps:
         if line["phase"] == "decode":
             add("hit_rate", line, line["resident"] + line["on_time"], line["needed"])

@@ -105,7 +105,7 @@ class FakeSystem:
             with meter.span("prefill"):
                 spin(20_000)
             meter.traffic(self._traffic("prefill", 0))
-            if not self._commit(meter, row, scripts, sent, 1):
+            if not self._commit(meter, row, scripts, sent, 99 if self.fault == "at_once" else 1):
                 active.append(row)
         while active:
             active = self._step(meter, active, scripts, sent)

@@ -38,7 +38,7 @@ def test_a_comparison_end_to_end(app: App) -> None:
     }  # fmt: skip
     assert "emulated" in ran.out
     assert "emulated" in Path("out/table.md").read_text()
-    assert "tpot@1" in ran.out
+    assert "tpot@2" in ran.out
 
 
 def test_records_of_a_cell(app: App) -> None:
@@ -138,6 +138,17 @@ def test_statuses_follow_from_what_happened(app: App) -> None:
     for label, row in found.items():
         if row["status"] != "ok":
             assert f"{label}: {row['status']}" in ran.words
+
+
+def test_a_system_that_commits_all_at_once_has_no_tpot_and_harms_no_other(app: App) -> None:
+    """At first, and when its records are read back."""
+    for _ in range(2):
+        ran = app("systems=[offload,sp_moe,at_once]", "baselines=[offload,at_once]", "output=out")
+        found = rows(OUT)
+        tpot = found["at_once"]["metrics"]["tpot"]
+        assert (tpot["value"], tpot["reason"]) == (None, "no request has tokens behind its first commit")
+        assert found["sp_moe"]["metrics"]["speedup_over_offload"]["value"] > 0
+        assert ran.code == 0, ran.words
 
 
 def test_a_noisy_cell_says_so(app: App) -> None:

@@ -33,7 +33,7 @@ def test_tpot_excludes_the_first_token_and_pools() -> None:
     values = tpot.measure(two)
     assert values["tpot"].value == pytest.approx(60e-3 / 9)
     assert values["tpot_mean"].value == pytest.approx((40e-3 / 8 + 20e-3) / 2)
-    assert (values["tpot"].n, values["tpot"].unit, values["tpot"].definition) == (2, "s", "tpot@1")
+    assert (values["tpot"].n, values["tpot"].unit, values["tpot"].definition) == (2, "s", "tpot@2")
 
 
 def test_tpot_leaves_out_requests_of_one_token() -> None:
@@ -41,7 +41,15 @@ def test_tpot_leaves_out_requests_of_one_token() -> None:
     values = tpot.measure(cell(generation(row("a", (0, 1), (30, 3))), short))
     assert values["tpot"].value == pytest.approx(10e-3)
     unknown = tpot.measure(cell(short))["tpot"]
-    assert (unknown.value, unknown.reason) == (None, "no request has two tokens")
+    assert (unknown.value, unknown.reason) == (None, "no request has tokens behind its first commit")
+
+
+def test_tokens_of_the_first_commit_have_no_time_between_them() -> None:
+    """A peer whose first commit holds 4 of 10 tokens took 30 ms for the other 6, and not for 9."""
+    values = tpot.measure(cell(generation(row("a", (5, 4), (20, 3), (35, 3)))))
+    assert (values["tpot"].value, values["tpot_mean"].value) == (pytest.approx(5e-3), pytest.approx(5e-3))
+    at_once = tpot.measure(cell(generation(row("a", (5, 4)))))["tpot"]
+    assert (at_once.value, at_once.reason) == (None, "no request has tokens behind its first commit")
 
 
 def test_tpot_pools_repeats_within_their_prompt() -> None:

@@ -129,11 +129,11 @@ def test_a_prompt_that_provenance_names_and_no_record_has(compared: Compare, tmp
 def test_a_metric_under_two_definitions_cannot_be_compared(compared: Compare, base: Path, tmp_path: Path) -> None:
     new = write(tmp_path / "new")
     summary = new / "summary.json"
-    summary.write_text(summary.read_text().replace("tpot@1", "tpot@2"))
+    summary.write_text(summary.read_text().replace("tpot@2", "tpot@1"))
     code, said = compared(base, new)
-    assert (code, "offload: tpot is tpot@1 in the base and tpot@2 in the new set" in said) == (3, True)
+    assert (code, "offload: tpot is tpot@2 in the base and tpot@1 in the new set" in said) == (3, True)
     code, said = compared(new, new)
-    assert (code, "tpot is tpot@2 in the base and tpot@2 in the new set; tpot@1 is compared" in said) == (3, True)
+    assert (code, "tpot is tpot@1 in the base and tpot@1 in the new set; tpot@2 is compared" in said) == (3, True)
 
 
 def test_a_metric_known_to_one_set_only_cannot_be_compared(compared: Compare, base: Path, tmp_path: Path) -> None:
