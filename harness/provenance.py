@@ -110,7 +110,7 @@ def scrub(value: Any) -> Any:
     """Take the folder layout out of texts, however deep in mappings and lists: whole parts of paths, at their start."""
     if isinstance(value, str):
         for prefix, name in _prefixes():
-            value = re.sub(f"{_BEGINS}{re.escape(prefix)}{_ENDS}", lambda _, name=name: name, value)
+            value = re.sub(f"{_BEGINS}{re.escape(prefix)}{_ENDS}", name, value)
         return value.removeprefix("./")
     if isinstance(value, Mapping):
         return {key: scrub(item) for key, item in value.items()}

@@ -151,6 +151,14 @@ def test_a_system_that_commits_all_at_once_has_no_tpot_and_harms_no_other(app: A
         assert ran.code == 0, ran.words
 
 
+def test_drafts_that_came_too_late_were_drafts_all_the_same(app: App) -> None:
+    """Two tokens are wanted, of which the prefill gives one: no draft is of use, and there was one."""
+    app("systems=[offload,sd_offload]", "measure.max_new_tokens=2", "output=out")
+    row = rows(OUT)["sd_offload"]
+    assert row["status"] == "ok"
+    assert (row["metrics"]["acceptance_rate"]["value"], row["metrics"]["acceptance_length"]["value"]) == (None, 1.0)
+
+
 def test_a_noisy_cell_says_so(app: App) -> None:
     app("systems=[offload]", "output=out", "measure.noisy_above=0.0")
     assert rows(OUT)["offload"]["status"] == "noisy"
