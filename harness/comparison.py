@@ -6,12 +6,13 @@ page cache) falls on all systems alike, and every pair of systems shares its pro
 
 from __future__ import annotations
 
+import hashlib
 import random
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -157,10 +158,23 @@ def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batche
     order = list(contenders)
     random.Random(config.measure.seed).shuffle(order)
     for repeat in range(config.measure.repeats):
-        for batch, requests in enumerate(batches):
+        for batch, asked in enumerate(batches):
+            requests = tuple(_again(request, repeat) for request in asked)
             shift = (repeat * len(batches) + batch) % len(order)
             for place, contender in enumerate(order[shift:] + order[:shift]):
                 yield _Turn(contender, requests, config.measure.batch, repeat, batch, place)
+
+
+def _again(request: Request, repeat: int) -> Request:
+    """Return the request of a repeat: a sampled one with a seed of its own, or its outputs were copies of the first's.
+
+    The first keeps the configured seed. The others' come from seed and repeat: runs with neighbouring seeds share none.
+    """
+    sampling = request.sampling
+    if repeat == 0 or sampling.temperature == 0:
+        return request
+    digest = hashlib.sha256(f"{sampling.seed} {repeat}".encode()).digest()
+    return replace(request, sampling=replace(sampling, seed=int.from_bytes(digest[:6])))
 
 
 def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration) -> None:

@@ -163,7 +163,10 @@ class BenchConfig:
 
     def key(self, *fingerprints: str) -> str:
         """Return the hash that names this comparison; `fingerprints` stand for code, weights and prompts."""
-        text = json.dumps([self.identity(), fingerprints], sort_keys=True, default=str)
+        named = self.identity() | {
+            "replay": self.replay is not None
+        }  # traces count by content, however they are called
+        text = json.dumps([named, fingerprints], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

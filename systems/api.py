@@ -7,7 +7,7 @@ that our systems and other people's are measured by the same code.
 
 from __future__ import annotations
 
-from systems.contract.config import ModelConfig, SystemConfig
+from systems.contract.config import ModelConfig, SystemConfig, located
 from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput, DidNotFit, WorkerDied
 from systems.contract.iterations import Setting, Whole, padded
@@ -89,6 +89,7 @@ __all__ = [
     "layer_time",
     "load_pair",
     "load_traces",
+    "located",
     "log_likelihood",
     "make_tuner",
     "measure_costs",

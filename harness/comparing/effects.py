@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.comparing.sets import Cell, Parts
+from harness.comparing.sets import Cell, Parts, named
 from harness.metrics import acceptance, correctness, experts, tpot, ttft
 from harness.metrics.base import Definition
 from harness.metrics.bootstrap import Pair, paired_interval
@@ -61,6 +61,22 @@ def effects(system: str, base: Cell, new: Cell, floor: float) -> list[Effect]:
             exact = base.row.get("replayed") or metric == "exact_match"
             found.append(_effect(system, metric, pairs, EXACT_FLOOR if exact else floor, definition.better == "lower"))
     return found
+
+
+def incomparable(base: Cell, new: Cell) -> list[str]:
+    """Say of which metrics there is no effect although a cell has them: two definitions, or nothing to pair with."""
+    texts = []
+    for metric, definition in COMPARED.items():
+        ids = [cell.row["metrics"].get(metric, {}).get("definition") for cell in (base, new)]
+        parts = [cell.parts.get(metric, {}) for cell in (base, new)]
+        known = [any(down for _, down in side.values()) for side in parts]
+        if ids != [definition.id] * 2 and any(ids):
+            texts.append(f"{metric} is {ids[0]} in the base and {ids[1]} in the new set; {definition.id} is compared")
+        elif known[0] != known[1]:
+            texts.append(f"{metric} is known in the {'base' if known[0] else 'new set'} only")
+        elif alone := sorted({prompt for prompts in parts[0].keys() ^ parts[1].keys() for prompt in prompts}):
+            texts.append(f"{metric} has no two records to compare of {named(alone)}")
+    return texts
 
 
 def _pairs(base: Parts, new: Parts) -> list[tuple[Pair, Pair]]:

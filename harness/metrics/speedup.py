@@ -42,7 +42,7 @@ def over_best(best: str | None, sides: dict[str, Sides], system: Sides, seed: in
 
 
 def _geomean(name: str, baseline: Sides, system: Sides) -> Value:
-    pairs = shared(baseline, system)
+    pairs = [(t, o) for t, o in shared(baseline, system) if t[0] and o[0]]
     if not pairs:
         return SPEEDUP_GEOMEAN.unknown(f"no prompt was finished by both this system and {name}")
     logs = [math.log((t[0] / t[1]) / (o[0] / o[1])) for t, o in pairs]

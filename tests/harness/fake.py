@@ -53,7 +53,7 @@ class FakePair:
     def encode(self, text: str) -> list[int]:
         return [1 + ord(letter) % 250 for letter in text]
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
         return " ".join(map(str, tokens))
 
     def describe(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class FakeSystem:
             with meter.span("prefill"):
                 spin(20_000)
             meter.traffic(self._traffic("prefill", 0))
-            if not self._commit(meter, row, scripts, sent, 1):
+            if not self._commit(meter, row, scripts, sent, 99 if self.fault == "at_once" else 1):
                 active.append(row)
         while active:
             active = self._step(meter, active, scripts, sent)

@@ -34,11 +34,11 @@ def test_a_comparison_end_to_end(app: App) -> None:
     assert "speedup_over_offload" not in found["offload"]["metrics"]
     assert found["offload"]["metrics"]["acceptance_rate"] == {
         "value": None, "unit": "-", "low": None, "high": None, "n": 0,
-        "definition": "acceptance_rate@1", "reason": "nothing was drafted",
+        "definition": "acceptance_rate@2", "reason": "nothing was drafted",
     }  # fmt: skip
     assert "emulated" in ran.out
     assert "emulated" in Path("out/table.md").read_text()
-    assert "tpot@1" in ran.out
+    assert "tpot@2" in ran.out
 
 
 def test_records_of_a_cell(app: App) -> None:
@@ -57,9 +57,21 @@ def test_records_of_a_cell(app: App) -> None:
     assert first["exact_match"] is True
     steps = [json.loads(line) for line in (cell / "steps.jsonl").read_text().splitlines()]
     decode = [line for line in steps if line["phase"] == "decode" and line["step"] is not None]
-    assert sum(sum(line["accepted"]) for line in decode) == sum(line["accepted"] for line in requests)
+    assert sum(sum(line["accepted"]) for line in decode) >= sum(line["accepted"] for line in requests)
+    kept = sum(line["n"] - 1 for line in requests)
+    assert kept == len(decode) + sum(line["accepted"] for line in requests), "what was thrown away is not counted"
+    row = json.loads((cell / "summary.json").read_text())["rows"][0]["metrics"]
+    assert row["acceptance_length"]["value"] == pytest.approx(kept / len(decode))
     assert all(line["needed"] == 10 and len(line["layers"]) == 2 for line in decode)
     assert any(line["step"] is None and line["wasted_bytes"] for line in steps)
+
+
+def test_a_text_is_what_the_tokens_say_behind_their_prompt(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake.FakePair, "decode", lambda self, tokens, after=(): f"{len(tokens)} behind {len(after)}")
+    app("system=offload")
+    (file,) = Path("results/runs").glob("*/offload/requests.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["text"] for line in lines] == [f"{line['n']} behind {line['prompt_tokens']}" for line in lines]
 
 
 def test_parquet_says_the_same_as_jsonl(app: App) -> None:
@@ -126,6 +138,25 @@ def test_statuses_follow_from_what_happened(app: App) -> None:
     for label, row in found.items():
         if row["status"] != "ok":
             assert f"{label}: {row['status']}" in ran.words
+
+
+def test_a_system_that_commits_all_at_once_has_no_tpot_and_harms_no_other(app: App) -> None:
+    """At first, and when its records are read back."""
+    for _ in range(2):
+        ran = app("systems=[offload,sp_moe,at_once]", "baselines=[offload,at_once]", "output=out")
+        found = rows(OUT)
+        tpot = found["at_once"]["metrics"]["tpot"]
+        assert (tpot["value"], tpot["reason"]) == (None, "no request has tokens behind its first commit")
+        assert found["sp_moe"]["metrics"]["speedup_over_offload"]["value"] > 0
+        assert ran.code == 0, ran.words
+
+
+def test_drafts_that_came_too_late_were_drafts_all_the_same(app: App) -> None:
+    """Two tokens are wanted, of which the prefill gives one: no draft is of use, and there was one."""
+    app("systems=[offload,sd_offload]", "measure.max_new_tokens=2", "output=out")
+    row = rows(OUT)["sd_offload"]
+    assert row["status"] == "ok"
+    assert (row["metrics"]["acceptance_rate"]["value"], row["metrics"]["acceptance_length"]["value"]) == (None, 1.0)
 
 
 def test_a_noisy_cell_says_so(app: App) -> None:
@@ -202,6 +233,30 @@ def test_changed_code_makes_another_cell(app: App, monkeypatch: pytest.MonkeyPat
     assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
 
 
+def test_another_tokenizer_makes_another_cell(app: App) -> None:
+    Path("words").mkdir()
+    file = Path("words/tokenizer.json")
+    for content in ("{}", '{"a": 1}', '{"a": 1}'):
+        file.write_text(content)
+        app("system=sp_moe", "model.tokenizer=words")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_models_are_found_from_the_current_folder_and_count_by_content(app: App) -> None:
+    Path("mine").mkdir()
+    file = Path("mine/config.json")
+    for content in ("{}", '{"a": 1}'):
+        file.write_text(content)
+        app("system=sp_moe", "model.target=mine")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_a_model_whose_name_nobody_gave_is_not_called_as_another(app: App) -> None:
+    ran = app("system=sp_moe", "model=reference", "model.target=somewhere/mixtral", "output=out")
+    assert rows(OUT)["sp_moe"]["model"] == "mixtral"
+    assert "reference" not in ran.out.replace("reference: plain greedy", "")
+
+
 def test_resume_false_measures_again(app: App) -> None:
     app("system=offload")
     ran = app("system=offload", "resume=false")
@@ -244,6 +299,36 @@ def test_sampling_has_no_reference(app: App) -> None:
     app("system=offload", "measure.sampling.temperature=0.7", "output=out")
     entry = rows(OUT)["offload"]["metrics"]["exact_match"]
     assert (entry["value"], entry["reason"]) == (None, "sampled outputs have no single reference")
+
+
+def test_provenance_says_how_tokens_were_chosen(app: App) -> None:
+    """A greedy choice has no settings: whatever top-p says, it is the same choice."""
+    app("system=offload", "measure.sampling.temperature=0.7", "measure.sampling.top_p=0.9", "output=sampled")
+    app("system=offload", "measure.sampling.top_p=0.9", "output=greedy")
+    said = {name: json.loads(Path(name, "provenance.json").read_text()) for name in ("sampled", "greedy")}
+    assert said["sampled"]["sampling"] == {"temperature": 0.7, "top_k": 0, "top_p": 0.9}
+    assert said["greedy"]["sampling"] == {"temperature": 0.0}
+    assert (said["greedy"]["repeats"], said["greedy"]["queue"], said["greedy"]["warmup"]) == (1, 0, 1)
+
+
+def test_repeats_of_sampling_have_seeds_of_their_own(app: App) -> None:
+    """Every system has the same one in a repeat; greedy requests have none."""
+    app(
+        "systems=[offload,sd_offload]",
+        "measure.repeats=3",
+        "measure.sampling.temperature=0.7",
+        "measure.sampling.seed=5",
+    )
+    seeds: dict[int, set[int]] = {}
+    for file in Path("results/runs").glob("*/*/requests.jsonl"):
+        for line in map(json.loads, file.read_text().splitlines()):
+            seeds.setdefault(line["repeat"], set()).add(line["seed"])
+    assert [len(found) for found in seeds.values()] == [1, 1, 1]
+    assert seeds[0] == {5}
+    assert len(set.union(*seeds.values())) == 3
+    app("system=offload", "measure.repeats=2", "runs=greedy")
+    (file,) = Path("greedy").glob("*/*/requests.jsonl")
+    assert {json.loads(line)["seed"] for line in file.read_text().splitlines()} == {None}
 
 
 def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
