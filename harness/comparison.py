@@ -117,7 +117,7 @@ def measure(
     if measured.traces is None:
         measured.layer_drift = api.layer_time(pair, selection.prompts) / measured.costs.target_layer[1]
     for contender in measured.contenders:
-        measured.cells[contender.label] = _cell(contender, measured, config.measure.seed)
+        measured.cells[contender.label] = _cell(contender, measured)
 
 
 def split(requests: Sequence[Request], size: int) -> Batches:
@@ -214,7 +214,7 @@ def _cut(tokens: Sequence[int], request: Request, stop: frozenset[int]) -> list[
     return meter.tokens[0]
 
 
-def _cell(contender: Contender, measured: Measured, seed: int) -> Cell:
+def _cell(contender: Contender, measured: Measured) -> Cell:
     return Cell(
         contender.generations,
         measured.reference,
@@ -222,7 +222,6 @@ def _cell(contender: Contender, measured: Measured, seed: int) -> Cell:
         contender.fast_bytes,
         _peak_rss(),
         measured.costs.target_layer,
-        seed,
     )
 
 

@@ -25,7 +25,7 @@ def sides_of(rows: Sequence[Row], folders: Mapping[str, Path]) -> AllSides:
     return {label: stored_sides(folders[label]) for label in labels}
 
 
-def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int) -> list[Row]:
+def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems) -> list[Row]:
     """Return the rows with `oracle_gap`, to the oracle of the same draft, else to the fastest of the run."""
     oracles = [row for row in rows if bounds.is_oracle(systems[row["system"]]) and row["system"] in sides]
     oracles = sorted((row for row in oracles if row["status"] != "diverged"), key=_tpot)
@@ -39,12 +39,12 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int)
             return oracle_gap.SAME_DRAFT.unknown("no oracle takes part; add `oracle` or `sd_oracle` to `systems`")
         same = bounds.same_draft(label, names, systems)
         chosen = same or names[0]
-        return oracle_gap.measure(chosen, sides[chosen], sides[label], same is not None, seed)
+        return oracle_gap.measure(chosen, sides[chosen], sides[label], same is not None)
 
     return [_add(row, {oracle_gap.GAP: gap(row)}) if row["system"] in sides else row for row in rows]
 
 
-def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int, seed: int) -> list[Row]:
+def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int) -> list[Row]:
     """Return the rows with the status `beyond_bound` where one passes a bound that holds for it.
 
     Args:
@@ -63,13 +63,13 @@ def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int,
         if oracle := bounds.same_draft(label, oracles, systems):
             yield from bounds.below_oracle(row, known[oracle], _head_start(row, sides[label], repeats))
         if system.prefetch["part"] == "none" and (ceiling := bounds.same_draft(label, ceilings, systems)):
-            slowdown = ratio(speedup.SPEEDUP, sides[label], sides[ceiling], seed, ceiling)
+            slowdown = ratio(speedup.SPEEDUP, sides[label], sides[ceiling], ceiling)
             yield from bounds.above_nothing_kept(row, known[ceiling], slowdown)
 
     return [row | _verdict(list(broken(row))) for row in rows]
 
 
-def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str], seed: int) -> list[Row]:
+def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str]) -> list[Row]:
     """Return the rows with speedups over each baseline that was measured, else over the first system, and over
     the fastest baseline that is lossless and `ok`.
     """
@@ -79,9 +79,9 @@ def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str]
 
     def values(label: str) -> dict[str, Value]:
         best = next((name for name in ranking if name != label), None)
-        found = speedup.over_best(best, sides, sides[label], seed)
+        found = speedup.over_best(best, sides, sides[label])
         for name in over:
-            found |= speedup.measure(name, sides[name], sides[label], seed) if name != label else {}
+            found |= speedup.measure(name, sides[name], sides[label]) if name != label else {}
         return found
 
     return [_add(row, values(row["system"])) if row["system"] in sides else row for row in rows]

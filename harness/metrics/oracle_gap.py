@@ -25,6 +25,6 @@ FASTEST = Definition(
 GAP = "oracle_gap"
 
 
-def measure(name: str, oracle: Sides, system: Sides, same_draft: bool, seed: int) -> Value:
+def measure(name: str, oracle: Sides, system: Sides, same_draft: bool) -> Value:
     """Gap of `system` to the oracle called `name`; `same_draft` says which of the two definitions it is."""
-    return ratio(SAME_DRAFT if same_draft else FASTEST, system, oracle, seed, name, name)
+    return ratio(SAME_DRAFT if same_draft else FASTEST, system, oracle, name, name)
