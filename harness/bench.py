@@ -169,6 +169,7 @@ def _provenance(
             "name": config.dataset.name,
             "hash": dataset_hash,
             "prompts": [request.id for request in selection.requests],
+            "warmup": [request.id for request in selection.warmup],
             "skipped": list(selection.skipped),
         },
         "link": None if measured.link is None else asdict(measured.link),
