@@ -13,7 +13,9 @@ class LayerNeeds:
     """Unique experts one layer needed in one forward, classified when the expert kernel would start.
 
     `needed` is counted by the router and the others as each need is met, so that
-    `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology.
+    `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology. A prefetch is `late` when
+    its transfer had started and not ended; one that was still queued has moved nothing ahead: its expert is a
+    `demand`, and one of the `overtaken` among these.
     """
 
     needed: int = 0
@@ -22,13 +24,21 @@ class LayerNeeds:
     late: int = 0
     demand: int = 0
     elsewhere: int = 0
+    overtaken: int = 0
 
     # One is made per layer and step; the one that `dataclass` makes is slow where this module is compiled.
     def __init__(
-        self, needed: int = 0, resident: int = 0, on_time: int = 0, late: int = 0, demand: int = 0, elsewhere: int = 0
+        self,
+        needed: int = 0,
+        resident: int = 0,
+        on_time: int = 0,
+        late: int = 0,
+        demand: int = 0,
+        elsewhere: int = 0,
+        overtaken: int = 0,
     ) -> None:
         self.needed, self.resident, self.on_time = needed, resident, on_time
-        self.late, self.demand, self.elsewhere = late, demand, elsewhere
+        self.late, self.demand, self.elsewhere, self.overtaken = late, demand, elsewhere, overtaken
 
 
 @dataclass(slots=True)
@@ -36,7 +46,8 @@ class Traffic:
     """Expert needs and transfers since the previous report of the same phase.
 
     Bytes satisfy `moved = demand + useful + late + wasted` once a generation has ended: a prefetch counts as
-    wasted when it is evicted unused, or unused at the end of the generation that issued it.
+    wasted when it is evicted unused, or unused at the end of the generation that issued it. All that was `prefetched`
+    (records) is then useful, late or wasted.
     `link_busy` is the time in seconds that the link spent moving them.
     """
 

@@ -43,8 +43,8 @@ class StepStatistics(NullMeter):
         if traffic.phase == "decode":
             for layer, needs in enumerate(traffic.layers):
                 self._needed[layer] += needs.needed
-                self._missed[layer] += needs.demand
-                self._predicted[layer] += needs.on_time + needs.late
+                self._missed[layer] += needs.demand - needs.overtaken
+                self._predicted[layer] += needs.on_time + needs.late + needs.overtaken
 
     def profile(self, costs: Costs, slots: int) -> StepProfile:
         """Return the means per step beside the measured costs."""

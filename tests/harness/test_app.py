@@ -274,7 +274,7 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
     assert [len(ids) for ids in seen] == [2, 1]
     (origin,) = Path("results/runs").glob("*/offload/provenance.json")
     chosen = json.loads(origin.read_text())["dataset"]
-    assert sum(seen, []) == chosen["warmup"]
+    assert [id for ids in seen for id in ids] == chosen["warmup"]
     assert len(chosen["prompts"]) == 4
     assert not {*chosen["prompts"]} & {*chosen["warmup"]}
 
