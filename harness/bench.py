@@ -102,10 +102,10 @@ def mirror(outcome: Outcome, console: Console) -> None:
 
 
 def _among_others(config: BenchConfig, done: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
-    sides, seed = standing.sides_of(done, folders), config.measure.seed
-    found = standing.with_gaps(done, sides, config.systems, seed)
-    found = standing.judged(found, sides, config.systems, config.measure.repeats, seed)
-    return standing.with_speedups(found, sides, config.baselines, seed)
+    sides = standing.sides_of(done, folders)
+    found = standing.with_gaps(done, sides, config.systems)
+    found = standing.judged(found, sides, config.systems, config.measure.repeats)
+    return standing.with_speedups(found, sides, config.baselines)
 
 
 def _measure(
@@ -182,6 +182,7 @@ def _provenance(
             "name": config.dataset.name,
             "hash": dataset_hash,
             "prompts": [request.id for request in selection.requests],
+            "warmup": [request.id for request in selection.warmup],
             "skipped": list(selection.skipped),
         },
         "link": None if measured.link is None else asdict(measured.link),

@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.files import CannotWrite, Lines, dump, read_lines, write_text
 from harness.generation import BYTES, COUNTS, NEEDS, Generation, merge, needs
-from harness.metrics.bootstrap import Pair
 from harness.metrics.correctness import first_divergence
+from harness.metrics.intervals import Pair
 from systems.api import Request, Traffic
 
 SCHEMA = "spmoe-bench/summary/1"

@@ -26,7 +26,7 @@ def sides_of(rows: Sequence[Row], folders: Mapping[str, Path]) -> AllSides:
     return {label: stored_sides(folders[label]) for label in labels}
 
 
-def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int) -> list[Row]:
+def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems) -> list[Row]:
     """Return the rows with `oracle_gap`, to the oracle that bounds each system, and `oracle_gap_any`, to the fastest of
     the run."""
     names = [name for name in _oracles(rows, systems) if name in sides]
@@ -38,7 +38,7 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int)
         if (chosen := bounds.oracle_of(label, names, systems)) is None:
             wanted = "; it would be one with `placement.part=cpu`" if bounds.computes_elsewhere(systems[label]) else ""
             return definition.unknown(f"no oracle drafts alike and may compute where this system may{wanted}")
-        return oracle_gap.measure(definition, chosen, sides[chosen], sides[label], seed)
+        return oracle_gap.measure(definition, chosen, sides[chosen], sides[label])
 
     def gap_any(label: str) -> Value:
         definition = oracle_gap.ANY_DRAFT
@@ -46,7 +46,7 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int)
             return definition.unknown("no oracle takes part; add `oracle` to `systems`")
         if label == names[0]:
             return definition.unknown("this is the fastest oracle")
-        return oracle_gap.measure(definition, names[0], sides[names[0]], sides[label], seed)
+        return oracle_gap.measure(definition, names[0], sides[names[0]], sides[label])
 
     def gaps(label: str) -> dict[str, Value]:
         return {oracle_gap.GAP: gap(label), oracle_gap.ANY: gap_any(label)}
@@ -54,7 +54,7 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems, seed: int)
     return [_add(row, gaps(row["system"])) if row["system"] in sides else row for row in rows]
 
 
-def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int, seed: int) -> list[Row]:
+def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int) -> list[Row]:
     """Return the rows with the status `beyond_bound` where one passes a bound that holds for it.
 
     Args:
@@ -74,13 +74,13 @@ def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int,
             least = None if bounds.computes_elsewhere(system) else _fewest(known[oracle], sides[oracle])
             yield from bounds.below_oracle(row, oracle, least, _head_start(row, sides[label], repeats))
         if system.prefetch["part"] == "none" and (ceiling := bounds.same_draft(label, ceilings, systems)):
-            slowdown = ratio(speedup.SPEEDUP, sides[label], sides[ceiling], seed, ceiling)
+            slowdown = ratio(speedup.SPEEDUP, sides[label], sides[ceiling], ceiling)
             yield from bounds.above_nothing_kept(row, known[ceiling], slowdown)
 
     return [row | _verdict(list(broken(row))) for row in rows]
 
 
-def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str], seed: int) -> list[Row]:
+def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str]) -> list[Row]:
     """Return the rows with speedups over each baseline that was measured, else over the first system, and over
     the fastest baseline that is lossless and `ok`.
     """
@@ -90,9 +90,9 @@ def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str]
 
     def values(label: str) -> dict[str, Value]:
         best = next((name for name in ranking if name != label), None)
-        found = speedup.over_best(best, sides, sides[label], seed)
+        found = speedup.over_best(best, sides, sides[label])
         for name in over:
-            found |= speedup.measure(name, sides[name], sides[label], seed) if name != label else {}
+            found |= speedup.measure(name, sides[name], sides[label]) if name != label else {}
         return found
 
     return [_add(row, values(row["system"])) if row["system"] in sides else row for row in rows]

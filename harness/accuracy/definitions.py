@@ -27,6 +27,6 @@ MCNEMAR = Definition(
     "mcnemar_p@1", "-", "neither", "exact McNemar test, two-sided: chance of so uneven a split of lost and gained"
 )
 DIFFERENCE = Definition(
-    "score_difference@1", "-", "higher", "score less that of the reference system, paired bootstrap over prompts"
+    "score_difference@1", "-", "higher", "score less that of the reference system, paired over prompts"
 )
 VERDICT = Definition("verdict@1", "-", "neither", "share of outputs whose program ended like this in the sandbox")

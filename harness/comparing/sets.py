@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import read_lines
-from harness.metrics.bootstrap import Pair
+from harness.metrics.intervals import Pair
 from harness.records import SCHEMA, UNFINISHED, Row
 from systems.api import BadInput
 

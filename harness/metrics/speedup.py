@@ -26,19 +26,19 @@ OVER_BEST = Definition(
 BEST = "speedup_over_best"
 
 
-def measure(name: str, baseline: Sides, system: Sides, seed: int) -> dict[str, Value]:
+def measure(name: str, baseline: Sides, system: Sides) -> dict[str, Value]:
     """Speedup of `system` over the baseline called `name`, pooled and as the geometric mean."""
     return {
-        f"speedup_over_{name}": ratio(SPEEDUP, baseline, system, seed, name),
+        f"speedup_over_{name}": ratio(SPEEDUP, baseline, system, name),
         f"speedup_geomean_over_{name}": _geomean(name, baseline, system),
     }
 
 
-def over_best(best: str | None, sides: dict[str, Sides], system: Sides, seed: int) -> dict[str, Value]:
+def over_best(best: str | None, sides: dict[str, Sides], system: Sides) -> dict[str, Value]:
     """Speedup of `system` over `best`, the fastest other baseline; None where there is no such baseline."""
     if best is None:
         return {BEST: OVER_BEST.unknown("no other baseline of this run is lossless and `ok`")}
-    return {BEST: ratio(OVER_BEST, sides[best], system, seed, best, best)}
+    return {BEST: ratio(OVER_BEST, sides[best], system, best, best)}
 
 
 def _geomean(name: str, baseline: Sides, system: Sides) -> Value:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -192,14 +195,28 @@ def test_a_batch_of_four_with_ragged_acceptance_and_early_stops(app: App) -> Non
     assert {line["finish"] for line in lines} == {"stop", "length"}
 
 
-def test_systems_take_turns_in_a_rotating_order(app: App) -> None:
-    app("systems=[resident,offload,sd_offload]", "dataset.limit=6")
-    orders = {}
-    for cell in Path("results/runs").glob("*/*/requests.jsonl"):
-        lines = [json.loads(line) for line in cell.read_text().splitlines()]
-        orders[cell.parent.name] = [line["order"] for line in lines]
-    assert all(sorted(turn) == [0, 1, 2] for turn in zip(*orders.values(), strict=True))
-    assert all(order.count(0) == order.count(1) == order.count(2) == 2 for order in orders.values())
+def test_systems_take_turns_in_a_new_random_order_each_time(app: App) -> None:
+    """Each system stands at every place, and follows every other, about as often; the seed decides when."""
+
+    def measured(*options: str) -> list[tuple[str, ...]]:
+        app("systems=[resident,offload,sd_offload]", "dataset.limit=20", "measure.repeats=2", "resume=false", *options)
+        (folder,) = Path("results/runs").iterdir()
+        orders: dict[tuple[int, int], dict[int, str]] = {}
+        for cell in folder.glob("*/requests.jsonl"):
+            for line in map(json.loads, cell.read_text().splitlines()):
+                orders.setdefault((line["repeat"], line["batch"]), {})[line["order"]] = cell.parent.name
+        shutil.rmtree(folder)
+        return [tuple(places[place] for place in sorted(places)) for _, places in sorted(orders.items())]
+
+    found = measured()
+    assert len(found) == 40
+    assert set(found) == set(itertools.permutations(("resident", "offload", "sd_offload")))
+    turns = [system for order in found for system in order]
+    follows = Counter(pair for pair in itertools.pairwise(turns) if len(set(pair)) == 2)
+    assert min(follows.values()) > 119 / 9 / 2
+    assert found[:20] != found[20:]
+    assert measured() == found
+    assert measured("measure.seed=1") != found
 
 
 def test_a_rerun_shows_what_is_finished(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +356,12 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
 
     monkeypatch.setattr(fake.FakeSystem, "calibrate", calibrate)
     app("system=offload", "measure.warmup=3", "measure.batch=2")
-    assert seen == [["HumanEval/4", "HumanEval/5"], ["HumanEval/6"]]
+    assert [len(ids) for ids in seen] == [2, 1]
+    (origin,) = Path("results/runs").glob("*/offload/provenance.json")
+    chosen = json.loads(origin.read_text())["dataset"]
+    assert [id for ids in seen for id in ids] == chosen["warmup"]
+    assert len(chosen["prompts"]) == 4
+    assert not {*chosen["prompts"]} & {*chosen["warmup"]}
 
 
 SIZES = {

@@ -45,9 +45,9 @@ class Field:
 
     def stand(self, *baselines: str) -> dict[str, dict[str, Any]]:
         sides = standing.sides_of(self.rows, {label: self.folder / label for label in self.systems})
-        rows = standing.with_gaps(self.rows, sides, self.systems, 0)
-        rows = standing.judged(rows, sides, self.systems, 1, 0)
-        return {row["system"]: row for row in standing.with_speedups(rows, sides, baselines, 0)}
+        rows = standing.with_gaps(self.rows, sides, self.systems)
+        rows = standing.judged(rows, sides, self.systems, 1)
+        return {row["system"]: row for row in standing.with_speedups(rows, sides, baselines)}
 
 
 @pytest.fixture
