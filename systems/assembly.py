@@ -200,6 +200,7 @@ class Assembly(ABC):
             transfer=costs.transfer,
         )
         governor = Governor(cycle, options.draft_length, options.latency)
+        parts.governor = governor
         parts.notes.append(governor.describe)
         return governor
 

@@ -11,6 +11,7 @@ from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
 from systems.policies.foresight import Foresight
+from systems.policies.governor import Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.pregated import NextNeeds
@@ -52,6 +53,7 @@ class Parts:
     gating: AdaptiveGating | None = None
     foresight: Foresight | NextNeeds | None = None
     depth: Depth | None = None
+    governor: Governor | None = None
     search: CutoffSearch | None = None
     """What sets an `auto` depth when the warm-up has been seen."""
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
@@ -85,7 +87,9 @@ class ComposedSystem(ABC):
         May be called for several batches; what is derived rests on all of them.
         """
         parts = self._parts
-        learners: tuple[Residency | Listener, ...] = (parts.residency, parts.listener)
+        learners: list[Residency | Listener | Governor] = [parts.residency, parts.listener]
+        if parts.governor is not None:
+            learners.append(parts.governor)
         for learner in learners:
             learner.learn(True)
         self._warm_up(requests)
