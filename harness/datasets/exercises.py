@@ -10,7 +10,7 @@ from harness.datasets.spec import Code, Generated, Row, Spec
 
 COUNT = 256
 """Exercises that prompts are drawn from, whatever `dataset.limit`: a smaller one draws some of those of a larger."""
-SPARE = 64
+SPARE = 32
 """Exercises beyond `dataset.limit` at least, to warm up on."""
 
 

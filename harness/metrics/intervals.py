@@ -74,7 +74,7 @@ def paired(up: Array, down: Array, other_up: Array, other_down: Array) -> Bounds
     with np.errstate(divide="ignore", invalid="ignore"):
         value = _sum(up) / _sum(down) / (_sum(other_up) / _sum(other_down))
         without = _rest(up) / _rest(down) / (_rest(other_up) / _rest(other_down))
-        return _interval(value, without, (_part(down) + _part(other_up)) / 2, "amount")
+        return _interval(value, without, _part(other_up), "amount")
 
 
 def _interval(value: Array, without: Array, parts: Array, scale: Scale) -> Bounds:

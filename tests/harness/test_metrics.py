@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import metrics
+from harness.generation import Generation
 from harness.metrics import (
     acceptance,
     breakdown,
@@ -21,6 +22,7 @@ from harness.metrics import (
     tpot,
     ttft,
 )
+from harness.metrics.base import Definition
 from systems.api import LayerNeeds
 from tests.harness.builders import MS, cell, generation, row, step, traffic
 
@@ -35,6 +37,18 @@ def test_tpot_excludes_the_first_token_and_pools() -> None:
     assert values["tpot"].value == pytest.approx(60e-3 / 9)
     assert values["tpot_mean"].value == pytest.approx((40e-3 / 8 + 20e-3) / 2)
     assert (values["tpot"].n, values["tpot"].unit, values["tpot"].definition) == (2, "s", "tpot@2")
+
+
+def test_what_has_no_unit_is_a_share_and_its_interval_ends_at_1() -> None:
+    def two_of_three(generation: Generation) -> tuple[float, float]:
+        return float(generation.batch > 0), 1.0
+
+    three = cell(*(generation(row(str(batch), (0, 1)), batch=batch) for batch in range(3)))
+    share, amount = (Definition("x@1", unit, "higher", "").ratio(three, two_of_three, "none") for unit in ("-", "s"))
+    assert share.value == amount.value == pytest.approx(2 / 3)
+    assert share.high is not None
+    assert amount.high is not None
+    assert share.high < 1 < amount.high
 
 
 def test_tpot_leaves_out_requests_of_one_token() -> None:

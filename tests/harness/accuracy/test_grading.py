@@ -203,8 +203,8 @@ def test_the_reference_of_the_paired_test_is_lossless() -> None:
 
 
 def test_a_task_without_a_scorer_says_why(app: App) -> None:
-    Path("mine.jsonl").write_text('{"prompt": "abc"}\n')
-    ran = app("systems=[offload]", "dataset=jsonl", "dataset.path=mine.jsonl")
+    Path("mine.jsonl").write_text('{"prompt": "abc"}\n{"prompt": "abd"}\n')
+    ran = app("systems=[offload]", "dataset=jsonl", "dataset.path=mine.jsonl", "dataset.limit=1")
     assert "accuracy: unknown: your own prompts have no answers to compare with" in ran.words
 
 
