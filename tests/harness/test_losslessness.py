@@ -106,7 +106,8 @@ def test_models_and_prompts_are_found_wherever_they_are(
     """Records name folders by what they are to their user, and are read back by whom they belong to."""
     place = tmp_path / "place"
     (place / "m").mkdir(parents=True)
-    (place / "p.jsonl").write_text('{"prompt": "hello"}\n{"prompt": "world"}\n{"prompt": "again"}\n{"prompt": "there"}\n{"prompt": "more"}\n')
+    lines = [json.dumps({"prompt": text}) for text in ("hello", "world", "again", "there", "more")]
+    (place / "p.jsonl").write_text("\n".join(lines) + "\n")
     if home == "~":
         monkeypatch.setenv("HOME", str(place))
     elif home == "<tmp>":
