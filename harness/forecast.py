@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from harness import machine as machines
 from harness.machine import MachineConfig
 from harness.meter import RecordingMeter
-from harness.metrics import acceptance, experts, tpot
+from harness.metrics import acceptance, coverage, experts, tpot
 from harness.metrics.base import Cell
 from systems import api
 from systems.api import BadInput, ModelShape, SystemConfig
@@ -33,12 +33,21 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is predicted of a system: TPOT (s), share of needs met without waiting, bytes and tokens per step, and what
-    it has chosen; or the reason why it does not fit."""
+    """What is predicted of a system, or the reason why it does not fit.
+
+    Attributes:
+        tpot: seconds.
+        hit_rate: share of needs met without waiting; `coverage` of those that a hint has named or that have a slot.
+        bytes_per_token: over the link; `written_back_bytes` per token the other way.
+        acceptance_length: tokens per step.
+        slots, cutoff: what it has, and has chosen.
+    """
 
     tpot: float | None = None
     hit_rate: float | None = None
+    coverage: float | None = None
     bytes_per_token: float | None = None
+    written_back_bytes: float | None = None
     acceptance_length: float | None = None
     slots: int | None = None
     cutoff: int | None = None
@@ -107,11 +116,13 @@ class Forecaster:
         facts = built.describe()
         built.close()
         cell = Cell(generations, no_reference="a generated trace", fast_bytes=built.fast_bytes)
-        values = tpot.measure(cell) | experts.measure(cell) | acceptance.measure(cell)
+        values = tpot.measure(cell) | experts.measure(cell) | coverage.measure(cell) | acceptance.measure(cell)
         return Forecast(
             tpot=values["tpot"].value,
             hit_rate=values["hit_rate"].value,
+            coverage=values["coverage"].value,
             bytes_per_token=values["bytes_per_token"].value,
+            written_back_bytes=values["written_back_bytes"].value,
             acceptance_length=values["acceptance_length"].value,
             slots=facts["slots"],
             cutoff=facts.get("cutoff"),

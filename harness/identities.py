@@ -41,6 +41,17 @@ def _bytes(generation: Generation) -> Iterator[str]:
         )
 
 
+def _written_back(generation: Generation) -> Iterator[str]:
+    """A system copies every evicted expert back, or none: as many bytes for each as a demanded one."""
+    total = generation.traffic()
+    demanded = sum(layer.demand for layer in total.layers)
+    if total.written_back_bytes and total.written_back_bytes * demanded != total.evictions * total.demand_bytes:
+        yield (
+            f"{total.written_back_bytes} bytes were written back, but there were {total.evictions} evictions;"
+            f" {demanded} demanded experts are {total.demand_bytes} bytes"
+        )
+
+
 def _acceptance(generation: Generation) -> Iterator[str]:
     """1 + the sum of marginals is the acceptance length, counted from the steps and from the histogram."""
     counts = acceptance.histogram(generation)
@@ -66,4 +77,4 @@ def _tokens(generation: Generation) -> Iterator[str]:
             yield f"request {row.id!r}: {row.handed} tokens committed, but 1 + accepted + steps = {number}"
 
 
-CHECKS: tuple[Callable[[Generation], Iterator[str]], ...] = (_needs, _bytes, _acceptance, _tokens)
+CHECKS: tuple[Callable[[Generation], Iterator[str]], ...] = (_needs, _bytes, _written_back, _acceptance, _tokens)

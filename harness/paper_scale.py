@@ -49,7 +49,8 @@ def predict(config: PaperScaleConfig) -> Iterator[Prediction]:
             budget = _budget(config, comparison, one, forecaster.draft_bytes(system))
             forecast = forecaster(system, budget)
             cause = next((cause.text for cause in comparison.causes if cause.explains(one)), "")
-            yield Prediction(name, one, system.name, forecast, one.system in comparison.fitted, cause)
+            metric = comparison.ours or comparison.metric
+            yield Prediction(name, one, system.name, forecast, one.system in comparison.fitted, cause, metric)
 
 
 def _forecaster(config: PaperScaleConfig, name: str, one: Reported) -> Forecaster:

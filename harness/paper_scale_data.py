@@ -12,8 +12,11 @@ from harness.machine import MachineConfig
 from harness.papers import Reported
 from systems.api import BadInput, ModelShape, SystemConfig
 
-MISS = {"tpot": 0.15, "hit_rate": 0.05}
+Metric = Literal["tpot", "hit_rate", "coverage"]
+MISS = {"tpot": 0.15, "hit_rate": 0.05, "coverage": 0.05}
 """From which deviation on its cause is said."""
+NARROW = 0.02
+"""Below which two predicted TPOTs (their ratio less one) or shares are called close: seeds and ties may turn them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,20 @@ class Comparison:
             `slots_per_layer=`, or `levels`, slots per layer by model and the row's `memory=`.
         more: share of all experts that a system keeps besides.
         systems: as in `conf/config.yaml`, labelled with the paper's names.
+        ours: the metric of this project that the paper's definition stands for, where it is not the one of that name.
         fitted: systems whose numbers the statistics were fitted to: no predictions.
         left_out: the paper's systems that are not predicted, and why.
     """
 
     paper: str
     where: str
-    metric: Literal["tpot", "hit_rate"]
+    metric: Metric
     budget: Literal["card", "memory", "slots", "levels"]
     systems: tuple[Any, ...]
     causes: tuple[Cause, ...]
     levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     more: Mapping[str, float] = field(default_factory=dict)
+    ours: Metric | None = None
     fitted: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,7 +87,12 @@ class PaperScaleConfig:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A reported number and its prediction, in SI units and shares; `system` is the bench's."""
+    """A reported number and its prediction, in SI units and shares.
+
+    Attributes:
+        system: the bench's.
+        metric: what of ours the paper's metric is.
+    """
 
     comparison: str
     reported: Reported
@@ -90,6 +100,7 @@ class Prediction:
     forecast: Forecast
     fitted: bool
     cause: str
+    metric: Metric
 
     @property
     def target(self) -> float:
@@ -99,7 +110,8 @@ class Prediction:
     @property
     def value(self) -> float | None:
         """What is predicted; None where it does not fit."""
-        return self.forecast.tpot if self.reported.metric == "tpot" else self.forecast.hit_rate
+        found: float | None = getattr(self.forecast, self.metric)
+        return found
 
     @property
     def deviation(self) -> float | None:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = {"2510.10302": "o", "2511.14102": "s"}
+RELEASED = {
+    "offload_as_released": style.INDIGO,
+    "sd_offload_as_released": style.OLIVE,
+    "moe_infinity_as_released": style.TEAL,
+}
 NAMES = {"2510.10302": "SP-MoE", "2511.14102": "MoE-SpeQ"}
 
 
@@ -79,5 +84,7 @@ def _dots(axes: Axes, found: Sequence[Prediction], scale: float) -> None:
 
 
 def _colour(system: str) -> str:
+    if system in RELEASED:
+        return RELEASED[system]
     own = {"sd_adapmoe": "adapmoe", "sd_moe_infinity": "moe_infinity"}
     return style.look(own.get(system, system))[0]

@@ -14,7 +14,7 @@ from rich.console import Console
 from harness import paper_scale_picture, provenance, table
 from harness.columns import UNKNOWN, Section
 from harness.files import dump, write_text
-from harness.paper_scale_data import MISS, PaperScaleConfig, Prediction
+from harness.paper_scale_data import MISS, NARROW, PaperScaleConfig, Prediction
 
 SCHEMA = "spmoe-bench/paper-scale/1"
 DEFINITIONS = (
@@ -60,12 +60,13 @@ def judged(found: Iterable[Prediction]) -> dict[str, Any]:
 
     Returns:
         `numbers` that were predicted, the median absolute `deviation`, `missed` by more than `MISS`, `did_not_fit`, and
-        of the `pairs` of systems on the same model, machine and setting how many are `in_order`, as reported.
+        of the `pairs` of systems on the same model, machine and setting how many are `in_order`, as reported, and how
+        many of these only narrowly (`close`), by less than `NARROW`.
     """
     predicted = [one for one in found if not one.fitted]
     known = [one for one in predicted if one.value is not None]
     pairs = [(a, b) for a, b in combinations(known, 2) if _place(a) == _place(b) and a.target != b.target]
-    order = [(a.target - b.target) * ((a.value or 0.0) - (b.value or 0.0)) > 0 for a, b in pairs]
+    right = [(a, b) for a, b in pairs if (a.target - b.target) * ((a.value or 0.0) - (b.value or 0.0)) > 0]
     deviations = [abs(one.deviation) for one in known if one.deviation is not None]
     return {
         "numbers": len(known),
@@ -73,7 +74,8 @@ def judged(found: Iterable[Prediction]) -> dict[str, Any]:
         "missed": sum(one.missed for one in known),
         "did_not_fit": len(predicted) - len(known),
         "pairs": len(pairs),
-        "in_order": sum(order),
+        "in_order": len(right),
+        "close": sum(_apart(a, b) < NARROW for a, b in right),
     }
 
 
@@ -88,9 +90,15 @@ def verdicts(found: Sequence[Prediction]) -> list[str]:
         said.append(
             f"{name}: {facts['numbers']} numbers, median deviation {off}, {facts['missed']} beyond {limit}, "
             f"{facts['did_not_fit']} did not fit; {facts['in_order']} of {facts['pairs']} pairs of systems in the "
-            "paper's order"
+            f"paper's order, {facts['close']} of these by less than {_off(NARROW, points)}"
         )
     return said
+
+
+def _apart(one: Prediction, other: Prediction) -> float:
+    """How far two predictions are from each other: ratio of times less one, difference of shares."""
+    low, high = sorted((one.value or 0.0, other.value or 0.0))
+    return high / low - 1 if one.metric == "tpot" else high - low
 
 
 def causes(found: Sequence[Prediction]) -> list[str]:
@@ -116,7 +124,8 @@ def _section(config: PaperScaleConfig, name: str, model: str, found: Sequence[Pr
     unit = "ms" if comparison.metric == "tpot" else "%"
     headings = ("system", "ours", "where", f"reported {unit}", f"predicted {unit}", "deviation", "cause")
     lines = [_line(one, marks) for one in found if (one.comparison, one.reported.model) == (name, model)]
-    title = f"{name}: {comparison.metric} of {model} (arXiv {comparison.paper}, {comparison.where})"
+    metric = next((one.metric for one in found if one.comparison == name), comparison.metric)
+    title = f"{name}: {metric} of {model} (arXiv {comparison.paper}, {comparison.where})"
     return Section(title, headings, (), lines, len(lines))
 
 
@@ -152,13 +161,14 @@ def _row(one: Prediction) -> dict[str, Any]:
         "comparison": one.comparison,
         "system": one.reported.system,
         "replayed_as": one.system,
+        "predicted_metric": one.metric,
         **{name: facts[name] for name in kept},
         "reported": one.target,
         "predicted": one.value,
         "deviation": one.deviation,
         "fitted": one.fitted,
         "cause": one.cause if one.missed else "",
-        **{name: value for name, value in asdict(one.forecast).items() if name not in ("tpot", "hit_rate")},
+        **{name: value for name, value in asdict(one.forecast).items() if name != one.metric},
     }
 
 

@@ -25,6 +25,7 @@ from systems.options.prefetching import (
     RehearsalOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
+from systems.options.transfer import InLineOptions
 from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices
 from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
@@ -40,6 +41,7 @@ from systems.policies.predicting import ActivationMatching, Foresight, Predict
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
+from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.replay.cutoff import CutoffSearch, Twin
 from systems.replay.warm_up import WarmUp
 from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
@@ -195,6 +197,8 @@ class Assembly(ABC):
         options = self.options.residency
         if isinstance(options, ActivationAwareOptions):
             return ActivationAware(self._matrices.scores, self.shape)
+        if isinstance(options, VisitCountOptions):
+            return VisitCount(self.shape, self.model.top_k)
         if isinstance(options, BeladyOptions):
             return Belady(self._future)
         if isinstance(options, AllResidentOptions | Int4Options | NoPart):
@@ -211,15 +215,10 @@ class Assembly(ABC):
         keeps = not isinstance(self.options.residency, NoPart)
         prefetch = self.options.prefetch
         how = prefetch if isinstance(prefetch, PrefetchOptions) else PrefetchOptions()
-        occupancy = Occupancy(slots, residency, ledger, keeps)
+        in_line = self.options.transfer if isinstance(self.options.transfer, InLineOptions) else None
+        occupancy, elsewhere = Occupancy(slots, residency, ledger, keeps), self._elsewhere(slots, transport.clock)
         return ExpertCache(
-            occupancy,
-            transport,
-            ledger,
-            self.shape.experts,
-            how.batch_io,
-            how.worker,
-            self._elsewhere(slots, transport.clock),
+            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
         )
 
     def _elsewhere(self, slots: SlotTable, clock: Clock) -> Elsewhere | None:

@@ -24,10 +24,12 @@ from systems.options.prefetching import (
     PriorityOptions,
     RehearsalOptions,
 )
-from systems.options.residency import ActivationAwareOptions, BeladyOptions, Int4Options
+from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
+from systems.options.transfer import InLineOptions
 from systems.parts import PARTS, Options
 from systems.policies.adaptive_layers import AdaptiveLayersOptions
 from systems.policies.repinning import PinnedOptions
+from systems.policies.visit_count import VisitCountOptions
 
 ACTS_ON = {
     DraftAttentionOptions: CutoffPrefetchOptions,
@@ -80,6 +82,8 @@ def check_combination(config: SystemConfig, options: Options) -> None:
         raise BadInput(f"residency.part=int4 moves nothing, so predictor.part={predictor} would; set it to none")
     if isinstance(options.gating, ExpertBudgetOptions) and isinstance(options.drafter, NoPart):
         raise BadInput("gating.part=expert_budget limits what a verification reads; set drafter.part=model")
+    if isinstance(options.transfer, InLineOptions):
+        _check_in_line(config, options)
     _check_parts(config, options)
 
 
@@ -96,6 +100,18 @@ def check_pinned(options: Options, top_k: int, experts: int) -> None:
         raise BadInput(
             f"residency.per_layer={options.residency.per_layer} must be from {least} to {experts}: a token uses"
             f" {top_k} of the {experts} experts of a layer, and drafts are computed by those that are pinned"
+        )
+
+
+def _check_in_line(config: SystemConfig, options: Options) -> None:
+    """Refuse prefetches, which nobody waits for, and systems that move nothing."""
+    if not isinstance(options.prefetch, NoPart):
+        name = config.prefetch["part"]
+        raise BadInput(f"transfer.part=in_line carries nothing ahead; set prefetch.part=none in place of {name}")
+    if isinstance(options.residency, AllResidentOptions | Int4Options):
+        name = config.residency["part"]
+        raise BadInput(
+            f"residency.part={name} moves nothing, which transfer.part=in_line would; set transfer.part=beside"
         )
 
 
@@ -118,8 +134,9 @@ def _check_parts(config: SystemConfig, options: Options) -> None:
                 raise BadInput(f"{group}.part={name} needs the whole batch at once; set attention.micro_batches=1")
         if not isinstance(options.placement, NoPart):
             raise BadInput("placement.part=cpu takes the processor of chunked attention; set attention.micro_batches=1")
-        if isinstance(options.residency, ActivationAwareOptions):
-            raise BadInput("residency.part=activation_aware needs the whole batch; set attention.micro_batches=1")
+        if isinstance(options.residency, ActivationAwareOptions | VisitCountOptions):
+            name = config.residency["part"]
+            raise BadInput(f"residency.part={name} needs the whole batch; set attention.micro_batches=1")
     if isinstance(options.predictor, DraftAttentionOptions) and options.drafter.split > 1:
         raise BadInput("predictor.part=draft_attention listens to the whole batch at once; set drafter.split=1")
 

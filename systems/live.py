@@ -21,6 +21,7 @@ from systems.options.computing import AdaptiveGatingOptions, ChunkedAttentionOpt
 from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
 from systems.options.prefetching import DraftAttentionOptions
 from systems.options.residency import Int4Options
+from systems.options.transfer import InLineOptions
 from systems.parts import Options
 from systems.policies.affinity import Affinity, shuffled
 from systems.policies.draft_lengths import DraftLengths
@@ -68,6 +69,8 @@ class LiveAssembly(Assembly):
         if self._device.type == "cuda":
             from systems.runtime.cuda import CudaTransport
 
+            if isinstance(self.options.transfer, InLineOptions):
+                raise BadInput("transfer.part=in_line copies on the host's clock so far; set model.device=cpu")
             assert isinstance(slots, Slots)
             return CudaTransport(store, slots, self.link)
         if self.link is None:

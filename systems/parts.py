@@ -34,12 +34,14 @@ from systems.options.prefetching import (
     RehearsalOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
+from systems.options.transfer import InLineOptions
 from systems.policies.adaptive_layers import AdaptiveLayersOptions
 from systems.policies.lookahead import LookaheadOptions
 from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import LruOptions, StaticHotOptions
 from systems.policies.streaming import StreamingOptions
+from systems.policies.visit_count import VisitCountOptions
 
 PARTS: dict[str, dict[str, type[Any]]] = {
     "drafter": {
@@ -68,6 +70,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "in_order": InOrderOptions,
     },
     "placement": {"none": NoPart, "cpu": CpuOptions},
+    "transfer": {"beside": NoPart, "in_line": InLineOptions},
     "gating": {"none": NoPart, "adaptive": AdaptiveGatingOptions, "expert_budget": ExpertBudgetOptions},
     "attention": {"none": NoPart, "chunked": ChunkedAttentionOptions},
     "engine": {
@@ -82,6 +85,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "static_hot": StaticHotOptions,
         "adaptive_layers": AdaptiveLayersOptions,
         "activation_aware": ActivationAwareOptions,
+        "visit_count": VisitCountOptions,
         "lookahead": LookaheadOptions,
         "belady": BeladyOptions,
         "streaming": StreamingOptions,
@@ -102,6 +106,7 @@ class Options:
     prefetch: Any
     residency: Any
     placement: Any
+    transfer: Any
     gating: Any
     attention: Any
 

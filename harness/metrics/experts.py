@@ -23,6 +23,10 @@ ELSEWHERE = Definition(
 )
 WASTED = Definition("wasted_bytes@1", "bytes/token", "lower", "bytes prefetched and never used / token, decode")
 MOVED = Definition("bytes_per_token@1", "bytes/token", "lower", "expert bytes over the link / token, decode")
+WRITTEN_BACK = Definition(
+    "written_back_bytes@1", "bytes/token", "lower",
+    "evicted expert bytes copied back to slow memory / token, decode; not in bytes_per_token",
+)  # fmt: skip
 STEP_BYTES = Definition("bytes_per_step@1", "bytes", "lower", "expert bytes over the link / cycle of the batch, decode")
 NO_NEEDS = "the system reports no expert needs"
 NO_PREFETCH = "nothing was prefetched"
@@ -70,10 +74,14 @@ def measure(cell: Cell) -> dict[str, Value]:
         "computed_elsewhere": ELSEWHERE.ratio(cell, elsewhere, NO_NEEDS),
     }
     if values["hit_rate"].value is None:
-        unmeasured = {"wasted_bytes": WASTED, "bytes_per_token": MOVED, "bytes_per_step": STEP_BYTES}
+        unmeasured = {
+            "wasted_bytes": WASTED, "bytes_per_token": MOVED, "bytes_per_step": STEP_BYTES,
+            "written_back_bytes": WRITTEN_BACK,
+        }  # fmt: skip
         return values | {id: definition.unknown(NO_NEEDS) for id, definition in unmeasured.items()}
     return values | {
         "wasted_bytes": WASTED.ratio(cell, _per_token("wasted_bytes"), "nothing was decoded"),
         "bytes_per_token": MOVED.ratio(cell, _per_token("moved_bytes"), "nothing was decoded"),
+        "written_back_bytes": WRITTEN_BACK.ratio(cell, _per_token("written_back_bytes"), "nothing was decoded"),
         "bytes_per_step": STEP_BYTES.ratio(cell, _per_step, "the system reports no steps"),
     }

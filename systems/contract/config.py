@@ -43,6 +43,7 @@ class SystemConfig:
     prefetch: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     residency: Mapping[str, Any] = field(default_factory=lambda: {"part": "lru"})
     placement: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
+    transfer: Mapping[str, Any] = field(default_factory=lambda: {"part": "beside"})
     gating: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     attention: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     engine: Mapping[str, Any] = field(default_factory=lambda: {"part": "composed"})

@@ -46,7 +46,8 @@ class Traffic:
 
     Bytes satisfy `moved = demand + useful + late + wasted` once a generation has ended: a prefetch counts as
     wasted when it is evicted unused, or unused at the end of the generation that issued it.
-    `link_busy` is the time in seconds that the link spent moving them.
+    `written_back_bytes` are those that go the other way, an expert for every eviction or none: they are no part of
+    `moved`. `link_busy` is the time in seconds that the link spent moving both.
     """
 
     phase: Phase
@@ -56,6 +57,7 @@ class Traffic:
     useful_bytes: int = 0
     late_bytes: int = 0
     wasted_bytes: int = 0
+    written_back_bytes: int = 0
     prefetched: int = 0
     cancelled: int = 0
     evictions: int = 0

@@ -34,11 +34,13 @@ class Order:
 
     `urgency` of a hint is by default the ordinal of the layer that will read the expert, the order in which
     verification gets there. `asked` is the time (s) of the order, `refused` that at which it was last refused a slot:
-    it cannot start before either. `layer` is the layer that asks.
+    it cannot start before either. `layer` is the layer that asks. `evicts` is the expert that has given it its slot, -1
+    where the slot was empty.
     """
 
-    __slots__ = ("asked", "expert", "kind", "layer", "refused", "urgency")
+    __slots__ = ("asked", "evicts", "expert", "kind", "layer", "refused", "urgency")
 
     def __init__(self, kind: int, urgency: float, asked: float, expert: int, layer: int) -> None:
         self.kind, self.urgency, self.asked, self.expert, self.layer = kind, urgency, asked, expert, layer
         self.refused = 0.0
+        self.evicts = -1

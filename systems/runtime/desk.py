@@ -20,14 +20,22 @@ class TransferDesk:
         experts: routed experts per layer.
         batch_io: records that one I/O call of prefetches may carry.
         waits: whether the computation waits for prefetches, so that one without a slot has to be withdrawn.
+        write_back: whether evicted experts are copied back to slow memory, though nothing has changed them.
     """
 
     def __init__(
-        self, occupancy: Occupancy, ledger: Ledger, clock: Clock, experts: int, batch_io: int, waits: bool
+        self,
+        occupancy: Occupancy,
+        ledger: Ledger,
+        clock: Clock,
+        experts: int,
+        batch_io: int,
+        waits: bool,
+        write_back: bool = False,
     ) -> None:
         self.queue = TransferQueue()
         self._occupancy, self._ledger, self._experts, self._batch_io = occupancy, ledger, experts, batch_io
-        self._waits, self._clock = waits, clock
+        self._waits, self._clock, self._write_back = waits, clock, write_back
         self.named: set[int] = set()
         """Experts that the hints of this step name, read and evicted ones too."""
         self.hear: Callable[[Order, Arrival], None] | None = None
@@ -140,6 +148,8 @@ class TransferDesk:
         run = self.queue.take(self._batch_io, self._admit)
         if run:
             self._ledger.moved(len(run), run[0].kind == PREFETCH)
+            if self._write_back:
+                self._ledger.written_back(sum([order.evicts >= 0 for order in run]))
         return run
 
     def give_up(self) -> bool:
@@ -150,13 +160,21 @@ class TransferDesk:
         self.cancel(refused)
         return True
 
-    def move(self, run: list[Order], transport: Transport) -> list[Arrival]:
-        """Hand a run that was admitted to a transport."""
-        slots, experts, asked = list[int](), list[int](), 0.0
+    def move(self, run: list[Order], transport: Transport, earliest: float = 0.0) -> list[Arrival]:
+        """Hand a run that was admitted to a transport; what it evicts goes back first, where that is done at all.
+
+        Args:
+            earliest: when it can start, whenever it was asked for (s).
+        """
+        slots, experts, back, asked = list[int](), list[int](), list[int](), earliest
         for order in run:
             slots.append(self._occupancy.slots.of[order.expert])
             experts.append(order.expert)
             asked = max(asked, order.asked, order.refused)
+            if self._write_back and order.evicts >= 0:
+                back.append(slots[-1])
+        if back:
+            transport.put_back(back, asked)
         return transport.move(experts, slots, asked)
 
     def note(self, run: list[Order], arrivals: list[Arrival]) -> None:

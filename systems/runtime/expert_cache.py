@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter, NullSpan
 from systems.contract.traffic import Phase, Traffic, Transfer
+from systems.options.transfer import InLineOptions
 from systems.policies.hinting import Prefetcher
 from systems.policies.orders import PREFETCH, Hint, Order
 from systems.runtime.desk import TransferDesk
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
-from systems.runtime.link import Link, PolledLink, ThreadedLink
+from systems.runtime.link import InLineLink, Link, PolledLink, ThreadedLink
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.transport import Arrival, Due, Transport
 from systems.runtime.visit import Visit
@@ -27,6 +28,7 @@ class ExpertCache(Prefetcher):
         batch_io: records that one I/O call of a prefetch may carry.
         worker: whether prefetches run beside the computation; if not, `prefetch` blocks until they are in.
         elsewhere: where missing experts may be computed instead of fetched; None: nowhere.
+        in_line: how copies take turns with the computation; None: they travel beside it.
     """
 
     def __init__(
@@ -38,19 +40,24 @@ class ExpertCache(Prefetcher):
         batch_io: int = 1,
         worker: bool = True,
         elsewhere: Elsewhere | None = None,
+        in_line: InLineOptions | None = None,
     ) -> None:
         self.slots, self.experts, self.clock = occupancy.slots, experts, transport.clock
         self.meter: Meter = NullMeter([])
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
         self._elsewhere, self._worker = elsewhere, worker
-        self._desk = TransferDesk(occupancy, ledger, self.clock, experts, batch_io, waits=not worker)
-        self._link: Link = (
-            PolledLink(self._desk, transport, occupancy.loading)
-            if self.clock.skips
-            else ThreadedLink(self._desk, transport)
-        )
+        write_back = in_line is not None and in_line.write_back
+        self._desk = TransferDesk(occupancy, ledger, self.clock, experts, batch_io, not worker, write_back)
+        self._link = self._make_link(in_line is not None)
         self._guard = self._link.guard
         self._pending = self._desk.queue.pending
+
+    def _make_link(self, in_line: bool) -> Link:
+        if in_line:
+            return InLineLink(self._desk, self._transport)
+        if self.clock.skips:
+            return PolledLink(self._desk, self._transport, self._occupancy.loading)
+        return ThreadedLink(self._desk, self._transport)
 
     def visit(self, layer: int, needed: dict[int, int]) -> Visit:
         """Order what a layer needs at once; return what hands it out. There may be more experts than slots.

@@ -56,6 +56,10 @@ class Ledger:
         if ahead:
             self.now.prefetched += records
 
+    def written_back(self, records: int) -> None:
+        """Evicted records that are copied back to slow memory; they have not changed, and are no part of `moved`."""
+        self.now.written_back_bytes += records * self._record
+
     def evicted(self, wasted: bool) -> None:
         """An expert gave its slot to another, `wasted` if it was prefetched and never used."""
         self.now.evictions += 1

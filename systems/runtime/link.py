@@ -1,6 +1,6 @@
-"""What keeps the link busy: a thread beside the computation, or on an emulated link whoever calls.
+"""What keeps the link busy: a thread beside the computation, whoever calls (on an emulated link), or who waits for it.
 
-Both serve the orders of one desk. On an emulated link no thread runs: it does, whenever it is looked at, what it would
+All serve the orders of one desk. On an emulated link no thread runs: it does, whenever it is looked at, what it would
 have done until then, and whoever waits moves the clock on. The same calls at the same times give the same counts.
 """
 
@@ -98,6 +98,23 @@ class PolledLink(Link):
             return self._desk.give_up()
         self._desk.note(run, self._desk.move(run, self._transport))
         return True
+
+
+class InLineLink(Link):
+    """Carries while the computation waits, and only then, one expert at a time: copies on the stream that computes."""
+
+    def __init__(self, desk: TransferDesk, transport: Transport) -> None:
+        super().__init__(desk, transport, None)
+
+    def wake(self) -> None:
+        """Nothing is carried beside the computation."""
+
+    def wait(self) -> None:
+        """Carry the next order; it starts now, whenever it was asked for."""
+        run = self._desk.admit()
+        if not run:
+            raise Stuck(f"nothing can move: {self._desk.describe()}")
+        self._desk.note(run, self._desk.move(run, self._transport, self._transport.clock.now()))
 
 
 class ThreadedLink(Link):

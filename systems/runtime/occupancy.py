@@ -162,6 +162,7 @@ class Occupancy:
         if victim is None:
             return None
         self._residency.evicted(victim)
+        order.evicts = victim
         self.held.discard(victim)
         wasted = victim in self.unused
         if wasted:

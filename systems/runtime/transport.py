@@ -7,7 +7,7 @@ is copied and records arrive by a clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from systems.contract.costs import LinkSpec
 from systems.runtime.clock import Clock
@@ -78,6 +78,16 @@ class Transport:
         """Let a slot hold a record at once: no transfer that anybody measures."""
         raise NotImplementedError
 
+    def put_back(self, slots: list[int], asked: float) -> None:
+        """Copy to slow memory what slots hold that are about to be overwritten; the next `move` starts behind it.
+
+        It is there already, unchanged: the copy costs what it costs, and nobody reads it.
+
+        Args:
+            asked: as in `move`.
+        """
+        raise NotImplementedError
+
     def released(self, slots: Sequence[int]) -> None:
         """The computation that reads these slots has been submitted; they may be overwritten after it."""
 
@@ -119,6 +129,12 @@ class EmulatedLink(Transport):
     def put(self, expert: int, slot: int) -> None:
         """Nothing is to be moved."""
 
+    def put_back(self, slots: list[int], asked: float) -> None:
+        """Take as long as the way here; both directions of a link are as fast."""
+        start = max(asked, self._free_at)
+        self._free_at = start + self._latency + len(slots) * self._record
+        self._busy += self._free_at - start
+
     def busy_seconds(self) -> float:
         """Sum of transfer durations (s)."""
         return self._busy
@@ -148,6 +164,8 @@ class HostTransport(Transport):
     def __init__(self, store: ExpertStore, slots: Slots, clock: Clock) -> None:
         super().__init__(clock)
         self._store, self._raw = store, slots.raw
+        self._outside: Any = None
+        """Where evicted records go that are copied back."""
         self._busy = 0.0
 
     @property
@@ -162,6 +180,16 @@ class HostTransport(Transport):
         copied = self.clock.now()
         self._busy += copied - start
         return [Due(copied, self.clock, start)] * len(into)
+
+    def put_back(self, slots: list[int], asked: float) -> None:
+        """Copy now."""
+        start = self.clock.now()
+        for slot in slots:
+            if self._outside is None:
+                self._outside = self._raw[slot].clone()
+            else:
+                self._outside.copy_(self._raw[slot])
+        self._busy += self.clock.now() - start
 
     def put(self, expert: int, slot: int) -> None:
         """Copy."""

@@ -37,6 +37,19 @@ def test_lost_bytes_are_caught(field: str) -> None:
     assert "bytes, but demand" in violations([broken])[0]
 
 
+def test_bytes_that_went_back_for_no_eviction_are_caught() -> None:
+    """One demanded expert is 7 bytes, so that three evictions are 21."""
+    for back, broken in ((21, False), (14, True)):
+        copied = _sound()
+        report = copied.reports[0].traffic
+        report.evictions, report.written_back_bytes = 3, back
+        found = violations([copied])
+        assert bool(found) == broken
+    assert found == [
+        "repeat 0, batch 0: 14 bytes were written back, but there were 3 evictions; 1 demanded experts are 7 bytes"
+    ]
+
+
 def test_more_accepted_than_drafted_is_caught() -> None:
     broken = _sound()
     broken.steps[0] = step(2, 3)

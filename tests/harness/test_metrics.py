@@ -107,6 +107,7 @@ def _moves() -> list:  # type: ignore[type-arg]
         "useful_bytes": 500,
         "late_bytes": 100,
         "wasted_bytes": 200,
+        "written_back_bytes": 80,
     }
     prefill = traffic("prefill", [LayerNeeds(needed=90, demand=90)], moved_bytes=7777, demand_bytes=7777)
     return [prefill, traffic("decode", layers, **counts, link_busy=0.02)]
@@ -126,6 +127,7 @@ def test_expert_metrics_by_hand_in_decode_only() -> None:
             "wasted_bytes": 50,
             "bytes_per_token": 250,
             "bytes_per_step": 500,
+            "written_back_bytes": 20,
         }
     )
 
