@@ -4,7 +4,7 @@
     python -m harness.attention drafted=8 prefix=4096
 
 Kernels take turns on the same tensors, in an order that changes; what is said of one is the ratio of its time to that
-of the chunked kernel, with a bootstrap interval over rounds, and its greatest difference from double precision.
+of the chunked kernel, with an interval over rounds, and its greatest difference from double precision.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness import provenance, schema, table
 from harness.columns import Section
 from harness.contender import undisturbed
 from harness.files import dump, ensure_writable, write_text
-from harness.metrics.bootstrap import paired_interval
+from harness.metrics.intervals import paired_interval
 from harness.run import launch
 from systems import api
 from systems.api import BadInput
@@ -88,7 +88,7 @@ def compare(config: AttentionConfig, name: str) -> list[dict[str, Any]]:
     ours = [(seconds, 1.0) for seconds in times[OURS]]
     rows = []
     for kernel, seconds in times.items():
-        ratio, low, high = paired_interval([(second, 1.0) for second in seconds], ours, config.seed)
+        ratio, low, high = paired_interval([(second, 1.0) for second in seconds], ours)
         interval = {"ratio": ratio, "low": low, "high": high}
         rows.append({"shape": name, "kernel": kernel, "seconds": median(seconds), **interval, "error": errors[kernel]})
     return rows

@@ -65,9 +65,18 @@ def key_of(config: BenchConfig, prompts: Sequence[datasets.Prompt]) -> str:
     """Return the hash that names a comparison of this code, with these weights, on these prompts."""
     return config.key(
         provenance.code_fingerprint(),
-        provenance.folder_fingerprint(filter(None, (config.model.target, config.model.draft, config.replay))),
+        provenance.folder_fingerprint(_folders(config)),
+        provenance.tokenizer_fingerprint(config.model.tokenizer_folder(provenance.ROOT)),
         datasets.fingerprint(prompts),
     )
+
+
+def _folders(config: BenchConfig) -> list[Path | None]:
+    """Return the folders whose content decides the numbers, each found where it is read."""
+    model = config.model
+    models = [api.located(path, provenance.ROOT) if path else None for path in (model.target, model.draft)]
+    traces = Path(config.replay).absolute() if config.replay is not None else None
+    return [*models, traces]
 
 
 def publish(outcome: Outcome, folder: Path) -> None:
@@ -93,10 +102,10 @@ def mirror(outcome: Outcome, console: Console) -> None:
 
 
 def _among_others(config: BenchConfig, done: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:
-    sides, seed = standing.sides_of(done, folders), config.measure.seed
-    found = standing.with_gaps(done, sides, config.systems, seed)
-    found = standing.judged(found, sides, config.systems, config.measure.repeats, seed)
-    return standing.with_speedups(found, sides, config.baselines, seed)
+    sides = standing.sides_of(done, folders)
+    found = standing.with_gaps(done, sides, config.systems)
+    found = standing.judged(found, sides, config.systems, config.measure.repeats)
+    return standing.with_speedups(found, sides, config.baselines)
 
 
 def _measure(
@@ -163,12 +172,17 @@ def _provenance(
         "code": provenance.code_fingerprint(),
         "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "max_new_tokens": config.measure.max_new_tokens,
+        "sampling": _sampling(config.measure.sampling),
+        "repeats": config.measure.repeats,
+        "queue": config.measure.queue,
+        "warmup": config.measure.warmup,
         "threads": config.measure.threads,
         "model": pair.describe(),
         "dataset": {
             "name": config.dataset.name,
             "hash": dataset_hash,
             "prompts": [request.id for request in selection.requests],
+            "warmup": [request.id for request in selection.warmup],
             "skipped": list(selection.skipped),
         },
         "link": None if measured.link is None else asdict(measured.link),
@@ -183,6 +197,13 @@ def _provenance(
     }
     scrubbed: dict[str, Any] = provenance.scrub(facts)
     return scrubbed
+
+
+def _sampling(sampling: api.Sampling) -> dict[str, Any]:
+    """How tokens were chosen: a greedy choice has no more settings; the seed is recorded beside the others."""
+    if sampling.temperature == 0:
+        return {"temperature": 0.0}
+    return {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
 
 
 def _yaml(config: BenchConfig, label: str) -> str:

@@ -104,7 +104,7 @@ def check(config: CheckConfig, console: Console) -> int:
 def _observe(config: CheckConfig, pair: api.ModelPair, how: str) -> dict[str, Observed]:
     bench = config.bench
     selection = datasets.select(datasets.load(bench.dataset), pair, bench.dataset, bench.measure)
-    traces = api.load_traces(Path(str(bench.replay)))
+    traces = api.load_traces(Path(str(bench.replay)), pair)
     link, costs = predict(bench.hardware, pair, traces)
     share: dict[str, Any] = {"budget_bytes": budget_bytes(bench.budget, pair), "link": link, "costs": costs}
     if how == "replay":

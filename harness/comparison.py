@@ -1,17 +1,19 @@
-"""The measuring itself: systems take turns on the same prompts in one process, in an order that rotates.
+"""The measuring itself: systems take turns on the same prompts in one process, in a new random order each time.
 
 Interleaving is what makes a speedup believable: whatever the machine does meanwhile (clocks, neighbours,
-page cache) falls on all systems alike, and every pair of systems shares its prompts.
+page cache) falls on all systems alike, and every pair of systems shares its prompts. A system follows each of the
+others equally often in the long run, so that what those leave in the processor's caches falls on all alike, too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -110,14 +112,17 @@ def measure(
             display.note(f"{contender.label}: warm-up")
             contender.warm_up(split(selection.warmup, config.measure.batch))
         with frozen():
-            for turn in _turns(config, measured.contenders, batches):
-                _take(turn, pair, measured, display, on_generation)
+            for turns in _turns(config, measured.contenders, batches):
+                for turn in turns:
+                    turn.contender.rehearse(turn.requests, turn.at_once)
+                for turn in turns:
+                    _take(turn, pair, measured, display, on_generation)
     finally:
         close(measured.contenders)
     if measured.traces is None:
         measured.layer_drift = api.layer_time(pair, selection.prompts) / measured.costs.target_layer[1]
     for contender in measured.contenders:
-        measured.cells[contender.label] = _cell(contender, measured, config.measure.seed)
+        measured.cells[contender.label] = _cell(contender, measured)
 
 
 def split(requests: Sequence[Request], size: int) -> Batches:
@@ -152,15 +157,29 @@ class _Turn:
     order: int
 
 
-def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batches) -> Iterator[_Turn]:
-    """Yield who generates what: each system once per batch, the seeded order rotated from batch to batch."""
-    order = list(contenders)
-    random.Random(config.measure.seed).shuffle(order)
+def _turns(config: BenchConfig, contenders: Sequence[Contender], batches: Batches) -> Iterator[list[_Turn]]:
+    """Yield who generates what: for each batch and repeat all systems once, in an order drawn for it."""
     for repeat in range(config.measure.repeats):
-        for batch, requests in enumerate(batches):
-            shift = (repeat * len(batches) + batch) % len(order)
-            for place, contender in enumerate(order[shift:] + order[:shift]):
-                yield _Turn(contender, requests, config.measure.batch, repeat, batch, place)
+        for batch, asked in enumerate(batches):
+            requests = tuple(_again(request, repeat) for request in asked)
+            order = list(contenders)
+            random.Random(f"{config.measure.seed}/{repeat}/{batch}").shuffle(order)
+            yield [
+                _Turn(contender, requests, config.measure.batch, repeat, batch, place)
+                for place, contender in enumerate(order)
+            ]
+
+
+def _again(request: Request, repeat: int) -> Request:
+    """Return the request of a repeat: a sampled one with a seed of its own, or its outputs were copies of the first's.
+
+    The first keeps the configured seed. The others' come from seed and repeat: runs with neighbouring seeds share none.
+    """
+    sampling = request.sampling
+    if repeat == 0 or sampling.temperature == 0:
+        return request
+    digest = hashlib.sha256(f"{sampling.seed} {repeat}".encode()).digest()
+    return replace(request, sampling=replace(sampling, seed=int.from_bytes(digest[:6])))
 
 
 def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display, on_generation: OnGeneration) -> None:
@@ -214,7 +233,7 @@ def _cut(tokens: Sequence[int], request: Request, stop: frozenset[int]) -> list[
     return meter.tokens[0]
 
 
-def _cell(contender: Contender, measured: Measured, seed: int) -> Cell:
+def _cell(contender: Contender, measured: Measured) -> Cell:
     return Cell(
         contender.generations,
         measured.reference,
@@ -222,7 +241,6 @@ def _cell(contender: Contender, measured: Measured, seed: int) -> Cell:
         contender.fast_bytes,
         _peak_rss(),
         measured.costs.target_layer,
-        seed,
     )
 
 

@@ -20,9 +20,10 @@ _LABEL = re.compile(r"[A-Za-z0-9_.@+-]+")
 class DatasetConfig:
     """`conf/dataset/*.yaml`: which prompts.
 
-    `limit` takes the first so many in the dataset's own order (null: all). `skip_too_long` leaves out prompts
-    that do not fit the context with their new tokens, by name; without it such a prompt is an error.
-    `path` is for `jsonl`, `seed` for generated prompts.
+    `limit` so many are drawn by `seed` and measured, in the dataset's own order (null: all that the warm-up leaves);
+    prompts to warm up on are drawn from the others. `skip_too_long` leaves out prompts that do not fit the context
+    with their new tokens, by name; without it such a prompt is an error. `path` is for `jsonl`; generated prompts
+    are made by `seed`, too.
     """
 
     name: str
@@ -30,6 +31,10 @@ class DatasetConfig:
     skip_too_long: bool = False
     path: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise BadInput(f"`dataset.limit` is {self.limit}; 1 or more is needed, or null for all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,10 @@ class BenchConfig:
 
     def key(self, *fingerprints: str) -> str:
         """Return the hash that names this comparison; `fingerprints` stand for code, weights and prompts."""
-        text = json.dumps([self.identity(), fingerprints], sort_keys=True, default=str)
+        named = self.identity() | {
+            "replay": self.replay is not None
+        }  # traces count by content, however they are called
+        text = json.dumps([named, fingerprints], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

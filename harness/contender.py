@@ -73,6 +73,15 @@ class Contender:
             if (system := self.system) is not None:
                 self._guard(partial(system.calibrate, requests))
 
+    def rehearse(self, requests: Sequence[Request], at_once: int) -> None:
+        """Let a bound record, untimed, what `measure` with the same requests will be.
+
+        All systems rehearse a batch before any of them is timed on it: one that were timed right behind its own
+        rehearsal would find the processor's caches as it left them, and no other system does.
+        """
+        if (system := self.system) is not None:
+            self._guard(partial(system.rehearse, requests, at_once))
+
     def measure(
         self,
         requests: Sequence[Request],
@@ -82,7 +91,7 @@ class Contender:
         batch: int,
         order: int,
     ) -> Generation | None:
-        """Rehearse untimed, then generate for one batch; None when the system failed on it.
+        """Generate for one batch; None when the system failed on it, or before.
 
         Args:
             at_once: how many of the requests are decoded at once.
@@ -90,8 +99,6 @@ class Contender:
         """
         system = self.system
         if system is None:
-            return None
-        if not self._guard(partial(system.rehearse, requests, at_once)):
             return None
         with undisturbed() if self.timed else nullcontext():
             meter = start()

@@ -54,8 +54,16 @@ class Row:
 
     @property
     def decode_tokens(self) -> int:
-        """Tokens after the first commit's first token: what TPOT divides by."""
-        return max(len(self.tokens) - 1, 0)
+        """Tokens behind the first commit, whose time is TTFT's: what TPOT divides by. A first commit that holds several
+        tokens gives no time between them."""
+        return len(self.tokens) - self.commits[0].kept if self.commits else 0
+
+    def cut(self, drafted: int, accepted: int) -> tuple[int, int]:
+        """Return what counts of the row's last step; see `Generation.kept_by_step`."""
+        if len(self.commits) < 2 or (self.stopped and self.handed == len(self.tokens)):
+            return drafted, accepted
+        wanted = self.commits[-1].kept - 1
+        return min(drafted, wanted), min(accepted, wanted)
 
     @property
     def decode_time(self) -> int:
@@ -100,9 +108,24 @@ class Generation:
         return self._merged[phase]
 
     def accepted_by_row(self) -> Iterable[tuple[int, int, int]]:
-        """Yield (row, drafted, accepted) for every row of every step."""
-        for step in self.steps:
-            yield from zip(step.rows, step.drafted, step.accepted, strict=True)
+        """Yield (row, drafted, accepted) for every row of every step, without the drafts that nobody wanted."""
+        for step in self.kept_by_step():
+            yield from step
+
+    def kept_by_step(self) -> list[list[tuple[int, int, int]]]:
+        """Return (row, drafted, accepted) of every row, step by step, the last step of a row cut to what was wanted.
+
+        A row that ends with k tokens of a step, at its limit or at a stop token with more behind it, had use for k - 1
+        drafts and the token after them: what lies behind was neither right nor wrong, and is in no output.
+        """
+        last = {index: number for number, step in enumerate(self.steps) for index in step.rows}
+        return [
+            [
+                (index, *(self.rows[index].cut(drafted, accepted) if last[index] == number else (drafted, accepted)))
+                for index, drafted, accepted in zip(step.rows, step.drafted, step.accepted, strict=True)
+            ]
+            for number, step in enumerate(self.steps)
+        ]
 
 
 NEEDS = ("needed", "resident", "on_time", "late", "demand", "elsewhere", "covered")

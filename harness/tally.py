@@ -15,8 +15,8 @@ class Tally:
     """
 
     __slots__ = (
-        "_accepted", "_clock", "_covered", "_first", "_hits", "_last", "_moved", "_needed", "_row", "_steps", "_time",
-        "_tokens", "generated", "span",
+        "_clock", "_covered", "_first", "_hits", "_last", "_moved", "_needed", "_row", "_steps", "_time", "_tokens",
+        "generated", "span",
     )  # fmt: skip
 
     def __init__(self, clock: Callable[[], int]) -> None:
@@ -26,7 +26,7 @@ class Tally:
         self._first = self._last = 0
         self.generated = 0
         """Tokens of all requests."""
-        self._time = self._tokens = self._steps = self._accepted = 0
+        self._time = self._tokens = self._steps = 0
         self._needed = self._hits = self._covered = self._moved = 0
 
     def begin(self, limit: int) -> None:
@@ -49,9 +49,8 @@ class Tally:
         self._time += self._last - self._first
 
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
-        """Count accepted drafts."""
+        """Count the step; what it leaves in the output is counted at the end."""
         self._steps += len(rows)
-        self._accepted += sum(accepted)
 
     def traffic(self, traffic: Traffic) -> None:
         """Count what decoding needed and moved."""
@@ -68,7 +67,7 @@ class Tally:
             "hit_rate": _ratio(self._hits, self._needed),
             "coverage": _ratio(self._covered, self._needed),
             "bytes_per_token": _ratio(self._moved, self._tokens),
-            "acceptance_length": _ratio(self._steps + self._accepted, self._steps),
+            "acceptance_length": _ratio(self._tokens, self._steps),
         }
 
 

@@ -7,7 +7,7 @@ that our systems and other people's are measured by the same code.
 
 from __future__ import annotations
 
-from systems.contract.config import ModelConfig, SystemConfig
+from systems.contract.config import ModelConfig, SystemConfig, located
 from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput, DidNotFit, WorkerDied
 from systems.contract.iterations import Setting, Whole, padded
@@ -28,6 +28,7 @@ from systems.doors.batches import (
 )
 from systems.doors.live import (
     build_system,
+    collect_activations,
     dense_forward_times,
     host_costs,
     layer_time,
@@ -81,12 +82,14 @@ __all__ = [
     "attention_work",
     "build_replay",
     "build_system",
+    "collect_activations",
     "dense_forward_times",
     "host_costs",
     "imagine_traces",
     "layer_time",
     "load_pair",
     "load_traces",
+    "located",
     "log_likelihood",
     "make_tuner",
     "measure_costs",

@@ -9,11 +9,11 @@ from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 from systems.composed import Depth, Parts
-from systems.contract.costs import Costs, LinkSpec
+from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions
-from systems.options.drafters import QuantisedSelfOptions
+from systems.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
@@ -27,9 +27,10 @@ from systems.options.prefetching import (
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.parts import Options
-from systems.policies.activation import ActivationAware, ActivationMatrices
+from systems.policies.activation import ActivationAware, ActivationMatrices, IdleLink
 from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
 from systems.policies.belady import Belady, Future
+from systems.policies.foresight import Foresight
 from systems.policies.governor import CycleCosts, Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
@@ -37,13 +38,16 @@ from systems.policies.lookahead import LookaheadScheduler, ThreePhases
 from systems.policies.next_gate import Division, NextGate
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
-from systems.policies.predicting import ActivationMatching, Foresight, Predict
+from systems.policies.predicting import ActivationMatching, Predict
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import LayeredLru, Lru, Residency
+from systems.policies.scheduled_placement import ScheduledPlacement
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
+from systems.policies.traces import Traces
 from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.replay.cutoff import CutoffSearch, Twin
 from systems.replay.warm_up import WarmUp
+from systems.runtime.activation_file import Stored
 from systems.runtime.clock import Clock, Pace, SkippingClock, VirtualClock, WallClock
 from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.expert_cache import ExpertCache
@@ -51,9 +55,15 @@ from systems.runtime.ledger import Ledger
 from systems.runtime.occupancy import Occupancy
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.transport import EmulatedLink, Transport
+from systems.stage import Stage
 
 if TYPE_CHECKING:
     from systems.runtime.experts import Mixer
+
+
+def wants_stored(options: Options) -> bool:
+    """Whether a system predicts from activation matrices that were collected before."""
+    return isinstance(options.predictor, ActivationMatrixOptions) and options.predictor.traces == "model"
 
 
 class Model(Protocol):
@@ -63,6 +73,8 @@ class Model(Protocol):
     record_bytes: int
     decoder_layers: int
     """All layers of the target, those without experts too."""
+    draft_layers: int
+    """Layers of the draft model; 0 without one."""
 
 
 class Assembly(ABC):
@@ -71,16 +83,25 @@ class Assembly(ABC):
     Args:
         link: None stands for the machine's own.
         virtual: whether time is virtual; see `systems.contract.costs.LinkSpec`.
+        stored: activation matrices that were collected before; None where there are none.
     """
 
     def __init__(
-        self, options: Options, model: Model, shape: Shape, link: LinkSpec | None, costs: Costs, virtual: bool
+        self,
+        options: Options,
+        model: Model,
+        shape: Shape,
+        link: LinkSpec | None,
+        costs: Costs,
+        virtual: bool,
+        stored: Stored | None = None,
     ) -> None:
         self.options, self.model, self.shape, self.link, self.costs = options, model, shape, link, costs
         self.clock = self._make_clock(virtual)
         self.pace = Pace(self.clock, costs)
         self._future = Future(shape)
-        self._matrices = ActivationMatrices(shape)
+        self._stored = stored
+        self._matrices = self._activation_matrices()
 
     def _make_clock(self, virtual: bool) -> Clock:
         if virtual:
@@ -110,7 +131,7 @@ class Assembly(ABC):
     def twin(self) -> Twin:
         """What the system decides with once more, on a virtual clock of its own, over a link as its costs say."""
         again, shape = copy(self), self.shape
-        again.clock, again._matrices = VirtualClock(), ActivationMatrices(shape)
+        again.clock, again._matrices = VirtualClock(), self._activation_matrices()
         again.pace = Pace(again.clock, self.costs)
         carrying = self.costs.transfer - self.costs.call
         bandwidth = self.model.record_bytes / carrying if carrying else math.inf
@@ -179,6 +200,7 @@ class Assembly(ABC):
             transfer=costs.transfer,
         )
         governor = Governor(cycle, options.draft_length, options.latency)
+        parts.governor = governor
         parts.notes.append(governor.describe)
         return governor
 
@@ -196,11 +218,11 @@ class Assembly(ABC):
     def _residency(self) -> Residency:
         options = self.options.residency
         if isinstance(options, ActivationAwareOptions):
-            return ActivationAware(self._matrices.scores, self.shape)
+            return ActivationAware(self._matrices, self.shape, options.decay)
         if isinstance(options, VisitCountOptions):
             return VisitCount(self.shape, self.model.top_k)
         if isinstance(options, BeladyOptions):
-            return Belady(self._future)
+            return Belady(self._future, self.shape.slots)
         if isinstance(options, AllResidentOptions | Int4Options | NoPart):
             return Lru()
         if isinstance(options, StreamingOptions):
@@ -211,24 +233,51 @@ class Assembly(ABC):
         return residency
 
     def _cache(self, slots: SlotTable, transport: Transport, residency: Residency) -> ExpertCache:
+        return self._cache_on(slots, transport, residency, self._future)
+
+    def _cache_on(self, slots: SlotTable, transport: Transport, residency: Residency, future: Future) -> ExpertCache:
         ledger = Ledger(self.shape.layers, self.model.record_bytes)
         keeps = not isinstance(self.options.residency, NoPart)
         prefetch = self.options.prefetch
         how = prefetch if isinstance(prefetch, PrefetchOptions) else PrefetchOptions()
         in_line = self.options.transfer if isinstance(self.options.transfer, InLineOptions) else None
-        occupancy, elsewhere = Occupancy(slots, residency, ledger, keeps), self._elsewhere(slots, transport.clock)
+        occupancy, elsewhere = (
+            Occupancy(slots, residency, ledger, keeps),
+            self._elsewhere(slots, future, transport.clock),
+        )
         return ExpertCache(
             occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
         )
 
-    def _elsewhere(self, slots: SlotTable, clock: Clock) -> Elsewhere | None:
+    def _elsewhere(self, slots: SlotTable, future: Future, clock: Clock) -> Elsewhere | None:
+        if (host := self._host()) is None:
+            return None
+        self.open_home(slots)
+        placement = Placement(host, self.costs.transfer)
+        if isinstance(self.options.residency, BeladyOptions):
+            placement = ScheduledPlacement(host, self.costs.transfer, future)
+        return Elsewhere(placement, host, clock)
+
+    def _host(self) -> HostCosts | None:
+        """What missing experts take where they lie; None: they are not computed there."""
         if not isinstance(self.options.placement, CpuOptions):
             return None
         if self.costs.host is None:
             raise BadInput("placement.part=cpu needs what the host takes, which these costs do not say; record again")
-        self.open_home(slots)
-        host = self.options.placement.costs(self.costs.host, self.costs.transfer)
-        return Elsewhere(Placement(host, self.costs.transfer), host, clock)
+        costs: HostCosts = self.options.placement.costs(self.costs.host, self.costs.transfer)
+        return costs
+
+    def stage(self) -> Stage:
+        """A cache like this system's, for schedules to be tried."""
+        costs, record, host = self.costs, self.model.record_bytes, self._host()
+        link = self.link or LinkSpec(record / (costs.transfer - costs.call), costs.call)
+
+        def build(future: Future, clock: VirtualClock) -> ExpertCache:
+            slots = SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
+            return self._cache_on(slots, EmulatedLink(link, record, clock), Belady(future, self.shape.slots), future)
+
+        transfer = link.latency + record / link.bandwidth
+        return Stage(self.shape, costs, transfer, None if host is None else host.at, build)
 
     def carried(self, tokens: int) -> int:
         """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""
@@ -262,12 +311,44 @@ class Assembly(ABC):
         if isinstance(options, NextNeedsOptions):
             return NextNeeds(hinting)
         if isinstance(options, RehearsalOptions):
-            return Foresight(self._future, hinting, slots.owner)
-        predicts = isinstance(options, ActivationMatrixOptions)
-        if predicts or isinstance(self.options.residency, ActivationAwareOptions):
-            most = max(1, int(prefetch.share * self.shape.slots)) if predicts else 0
-            return ActivationMatching(self._matrices, hinting if predicts else None, most)
+            return Foresight(self._future, hinting, slots.owner, self.stage(), self.clock, self.shape.experts)
+        if isinstance(options, ActivationMatrixOptions):
+            return self._matching(hinting, residency, slots)
+        if isinstance(self.options.residency, ActivationAwareOptions):
+            return ActivationMatching(self._matrices, hinting)
         return None
+
+    def _matching(self, hinting: Hinting, residency: Residency, slots: SlotTable) -> Listener:
+        """MoE-Infinity's predictor, which knows how long the link is idle; one at no cost carries all there is."""
+        costs, matrices = self.costs, self._matrices
+        link = IdleLink(matrices, self.shape, slots.owner)
+        if isinstance(residency, ActivationAware):
+            residency.link = link
+        transfer = costs.transfer
+        if not transfer:
+            return ActivationMatching(matrices, hinting, link, lambda tokens: self.shape.slots)
+        between = self._drafting_time() / transfer
+        return ActivationMatching(
+            matrices, hinting, link, lambda tokens: costs.at(costs.target_layer, tokens) / transfer, between
+        )
+
+    def _drafting_time(self) -> float:
+        """How long the computation drafts between two forwards (s)."""
+        options, costs = self.options.drafter, self.costs
+        if isinstance(options, ModelDrafterOptions):
+            return options.draft_length * self.model.draft_layers * costs.at(costs.draft_layer, 1)
+        if isinstance(options, QuantisedSelfOptions):
+            return options.draft_length * self.model.decoder_layers * costs.at(costs.target_layer, 1)
+        return 0.0
+
+    def _activation_matrices(self) -> ActivationMatrices:
+        options, width = self.options.predictor, 1 + getattr(self.options.drafter, "draft_length", 0)
+        traces = Traces(self.shape)
+        if isinstance(options, ActivationMatrixOptions):
+            traces = Traces(self.shape, options.capacity, options.matches, options.distance)
+            if self._stored is not None:
+                traces.fill(self._stored.counts)
+        return ActivationMatrices(self.shape, self.model.top_k, traces, width)
 
     def _note(self, parts: Parts, listener: Listener | None) -> None:
         """Let the record say what the parts have chosen."""
@@ -277,9 +358,13 @@ class Assembly(ABC):
             parts.notes.append(search.describe)
         if isinstance(residency := parts.residency, LayeredLru):
             parts.notes.append(lambda: {"slots_by_layer": list(residency.quotas)})
+        if isinstance(foresight := parts.foresight, Foresight):
+            record = self.model.record_bytes
+            parts.notes.append(lambda: {"schedules": dict(foresight.chosen), "fewest_bytes": foresight.fewest * record})
         if isinstance(buffered := parts.residency, AdaptiveLayers):
             parts.notes.append(lambda: {"prefetch_buffer": buffered.buffer})
         if isinstance(listener, NextGate):
             parts.notes.append(listener.describe)
         if isinstance(listener, ActivationMatching):
-            parts.notes.append(lambda: {"traces": len(self._matrices.traces)})
+            source = "warm-up" if self._stored is None else self._stored.source
+            parts.notes.append(lambda: {"traces": len(self._matrices.traces), "traces_from": source})

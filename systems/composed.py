@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
+from systems.policies.foresight import Foresight
+from systems.policies.governor import Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
-from systems.policies.predicting import Foresight
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import Residency
 from systems.replay.cutoff import CutoffSearch
@@ -52,6 +53,7 @@ class Parts:
     gating: AdaptiveGating | None = None
     foresight: Foresight | NextNeeds | None = None
     depth: Depth | None = None
+    governor: Governor | None = None
     search: CutoffSearch | None = None
     """What sets an `auto` depth when the warm-up has been seen."""
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
@@ -85,7 +87,9 @@ class ComposedSystem(ABC):
         May be called for several batches; what is derived rests on all of them.
         """
         parts = self._parts
-        learners: tuple[Residency | Listener, ...] = (parts.residency, parts.listener)
+        learners: list[Residency | Listener | Governor] = [parts.residency, parts.listener]
+        if parts.governor is not None:
+            learners.append(parts.governor)
         for learner in learners:
             learner.learn(True)
         self._warm_up(requests)
@@ -97,12 +101,19 @@ class ComposedSystem(ABC):
             parts.depth.layers = parts.search.choose()
 
     def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
-        """Let the oracle record the generation that follows."""
+        """Let the oracle record the generation that follows, and put back what its slots held.
+
+        It may start with what the warm-up used most instead, as those do who keep that.
+        """
         if (foresight := self._parts.foresight) is None:
             return
+        held = self.cache.slots.residents
         foresight.rehearse()
         self.generate(requests, self._unmeasured(requests), at_once)
-        foresight.perform()
+        favourites = self._parts.residency.favourites()
+        start = foresight.perform([held, favourites] if favourites else [held])
+        self.cache.install(start)
+        self.cache.take_traffic()  # none of the generation's
 
     def now_ns(self) -> int:
         """The time on the clock of the link (ns)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from systems.assembly import Assembly
+from systems.assembly import Assembly, wants_stored
 from systems.composed import Parts
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
@@ -52,7 +52,8 @@ class LiveAssembly(Assembly):
     def __init__(
         self, options: Options, pair: Pair, shape: Shape, link: LinkSpec | None, costs: Costs, virtual: bool = False
     ) -> None:
-        super().__init__(options, pair, shape, link, costs, virtual)
+        stored = pair.activations if wants_stored(options) else None
+        super().__init__(options, pair, shape, link, costs, virtual, stored)
         self._pair = pair
         self._device = torch.device(pair.device)
 

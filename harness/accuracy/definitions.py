@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from harness.datasets.fences import FENCES
 from harness.metrics.base import Definition
 
 PASS_AT_1 = Definition(
-    "pass_at_1@1", "-", "higher", "share of problems whose output passes the problem's tests, mean over repeats"
+    "pass_at_1@2",
+    "-",
+    "higher",
+    f"share of problems whose output, code taken out of its fences ({FENCES}), passes the tests, mean over repeats",
 )
 ACCURACY = Definition("accuracy@1", "-", "higher", "share of prompts whose output gives the right answer")
 ROUGE_1 = Definition("rouge_1@1", "-", "higher", "mean F-measure of words shared with the reference, stemmed")
@@ -23,6 +27,6 @@ MCNEMAR = Definition(
     "mcnemar_p@1", "-", "neither", "exact McNemar test, two-sided: chance of so uneven a split of lost and gained"
 )
 DIFFERENCE = Definition(
-    "score_difference@1", "-", "higher", "score less that of the reference system, paired bootstrap over prompts"
+    "score_difference@1", "-", "higher", "score less that of the reference system, paired over prompts"
 )
 VERDICT = Definition("verdict@1", "-", "neither", "share of outputs whose program ended like this in the sandbox")

@@ -51,7 +51,7 @@ def graded(
         return [_without(row, str(unknown)) for row in rows]
     for label, mine in fresh.items():
         write_text(folders[label] / SCORES, "".join(f"{dump(one._asdict())}\n" for one in mine))
-    return _with(rows, judged | fresh, config.measure.seed)
+    return _with(rows, judged | fresh)
 
 
 def reference_of(rows: Sequence[Row], labels: Sequence[str]) -> str | None:
@@ -61,7 +61,7 @@ def reference_of(rows: Sequence[Row], labels: Sequence[str]) -> str | None:
     return next((row["system"] for row in (*exact, *lossless)), None)
 
 
-def _with(rows: Sequence[Row], judged: Mapping[str, Sequence[Judged]], seed: int) -> list[Row]:
+def _with(rows: Sequence[Row], judged: Mapping[str, Sequence[Judged]]) -> list[Row]:
     scores = {label: by_prompt(mine) for label, mine in judged.items() if mine}
     reference = reference_of(rows, list(scores))
     found = []
@@ -70,31 +70,31 @@ def _with(rows: Sequence[Row], judged: Mapping[str, Sequence[Judged]], seed: int
         if label not in scores:
             found.append(row)
             continue
-        values = _values(scores[label], seed) | _verdicts(judged[label])
+        values = _values(scores[label]) | _verdicts(judged[label])
         if reference is not None and label != reference:
-            values |= _beside(scores[label], scores[reference], reference, seed)
+            values |= _beside(scores[label], scores[reference], reference)
             values |= _flips(judged[label], judged[reference], reference)
         found.append(row | {"metrics": row["metrics"] | {id: value.row() for id, value in values.items()}})
     return found
 
 
-def _values(scores: Scores, seed: int) -> dict[str, Value]:
+def _values(scores: Scores) -> dict[str, Value]:
     found = {}
     for id in (id for id in definitions.SCORES if id in scores):
         mine = list(scores[id].values())
-        value, low, high = statistics.interval(mine, seed)
+        value, low, high = statistics.interval(mine)
         found[id] = definitions.SCORES[id].known(value, len(mine), low, high)
     return found
 
 
-def _beside(scores: Scores, reference: Scores, over: str, seed: int) -> dict[str, Value]:
+def _beside(scores: Scores, reference: Scores, over: str) -> dict[str, Value]:
     """Return the difference of headline scores on the prompts that both have."""
     id = next(id for id in definitions.SCORES if id in scores)
     shared = [prompt for prompt in scores[id] if prompt in reference[id]]
     if not shared:
         return {"score_difference": definitions.DIFFERENCE.unknown(f"no prompt was finished by {over} too")}
     mine, theirs = ([side[id][prompt] for prompt in shared] for side in (scores, reference))
-    value, low, high = statistics.difference(mine, theirs, seed)
+    value, low, high = statistics.difference(mine, theirs)
     return {"score_difference": definitions.DIFFERENCE.known(value, len(shared), low, high, over)}
 
 

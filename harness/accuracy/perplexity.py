@@ -22,7 +22,7 @@ from harness.contender import Contender
 from harness.datasets.spec import Text
 from harness.files import dump, ensure_writable, write_text
 from harness.metrics.base import Definition, Value
-from harness.metrics.bootstrap import Interval, pooled_interval
+from harness.metrics.intervals import Interval, pooled_interval
 from harness.records import Row
 from harness.run import launch
 from systems import api
@@ -75,8 +75,8 @@ def rows(config: BenchConfig, found: Mapping[str, Likelihoods]) -> list[Row]:
             "system": label,
             "lossless": config.systems[label].lossless,
             "metrics": {
-                "perplexity": _perplexity(mine, config.measure.seed).row(),
-                **({"perplexity_ratio": _ratio(mine, found[first], first, config.measure.seed).row()} if first else {}),
+                "perplexity": _perplexity(mine).row(),
+                **({"perplexity_ratio": _ratio(mine, found[first], first).row()} if first else {}),
             },
         }
         for label, mine in found.items()
@@ -111,21 +111,22 @@ def _likelihoods(contender: Contender, selection: datasets.Selection, texts: Seq
     return [api.log_likelihood(contender.system, text) for text in texts]
 
 
-def _perplexity(found: Likelihoods, seed: int) -> Value:
+def _perplexity(found: Likelihoods) -> Value:
     value = module("perplexity").compute(predictions=[list(text) for text in found])["perplexity"]
-    _, low, high = _pooled([-math.fsum(text) for text in found], found, seed)
+    _, low, high = _pooled([-math.fsum(text) for text in found], found)
     return PERPLEXITY.known(value, len(found), low, high)
 
 
-def _ratio(found: Likelihoods, reference: Likelihoods, over: str, seed: int) -> Value:
+def _ratio(found: Likelihoods, reference: Likelihoods, over: str) -> Value:
     losses = [math.fsum(theirs) - math.fsum(mine) for mine, theirs in zip(found, reference, strict=True)]
-    value, low, high = _pooled(losses, found, seed)
+    value, low, high = _pooled(losses, found)
     return RATIO.known(value, len(found), low, high, over)
 
 
-def _pooled(losses: Sequence[float], found: Likelihoods, seed: int) -> Interval:
+def _pooled(losses: Sequence[float], found: Likelihoods) -> Interval:
     """Return exp of losses per token with its interval over texts."""
-    value, low, high = pooled_interval([(loss, len(text)) for loss, text in zip(losses, found, strict=True)], seed)
+    pairs = [(loss, float(len(text))) for loss, text in zip(losses, found, strict=True)]
+    value, low, high = pooled_interval(pairs, "signed")
     if low is None or high is None:
         return math.exp(value), None, None
     return math.exp(value), math.exp(low), math.exp(high)

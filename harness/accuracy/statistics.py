@@ -4,33 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from harness.metrics.bootstrap import DRAWS, LEVEL, Interval, pooled_interval
+from harness.metrics.intervals import Interval, certain, pooled_interval
 
 
-def interval(scores: Sequence[float], seed: int) -> Interval:
-    """Return the mean and its bootstrap interval over prompts.
+def interval(scores: Sequence[float]) -> Interval:
+    """Return the mean of scores from 0 to 1 and its interval over prompts."""
+    return pooled_interval([(score, 1.0) for score in scores], "share")
 
-    Where all are right, or all wrong, resampling knows no spread: the exact binomial bound takes its place
-    (Clopper and Pearson, 1934), as "0 of 16" does not mean "never".
+
+def difference(system: Sequence[float], reference: Sequence[float]) -> Interval:
+    """Return the mean difference of two systems' scores on the same prompts and its interval over prompts.
+
+    No prompt told apart does not mean that none would be.
     """
-    if set(scores) not in ({0.0}, {1.0}):
-        return pooled_interval([(score, 1.0) for score in scores], seed)
-    from scipy.stats import binomtest
-
-    bounds = binomtest(int(sum(scores)), len(scores)).proportion_ci(LEVEL, method="exact")
-    return scores[0], float(bounds.low), float(bounds.high)
-
-
-def difference(system: Sequence[float], reference: Sequence[float], seed: int) -> Interval:
-    """Return the mean difference of two systems' scores on the same prompts and its paired bootstrap interval."""
-    deltas = np.asarray(system, dtype=float) - np.asarray(reference, dtype=float)
-    if len(deltas) < 2:
-        return float(deltas.mean()), None, None
-    draws = np.random.default_rng(seed).integers(len(deltas), size=(DRAWS, len(deltas)))
-    low, high = np.quantile(deltas[draws].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(deltas.mean()), float(low), float(high)
+    deltas = [mine - theirs for mine, theirs in zip(system, reference, strict=True)]
+    value, low, high = pooled_interval([(delta, 1.0) for delta in deltas], "signed")
+    if low is None or high is None:
+        return value, None, None
+    if len(set(deltas)) == 1:
+        return value, *certain(value, len(deltas), lowest=-1.0)
+    return value, max(low, -1.0), min(high, 1.0)
 
 
 def mcnemar(lost: int, gained: int) -> float:

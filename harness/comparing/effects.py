@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.comparing.sets import Cell, Parts
+from harness.comparing.sets import Cell, Parts, named
 from harness.metrics import acceptance, correctness, experts, tpot, ttft
 from harness.metrics.base import Definition
-from harness.metrics.bootstrap import Pair, paired_interval
+from harness.metrics.intervals import Pair, paired_interval
 
 Verdict = Literal["regressed", "improved", "same", "unclear"]
 """`unclear` has an interval that holds both no change and one beyond twice the floor: more prompts are needed."""
@@ -30,7 +30,6 @@ FLOOR = 0.03
 """Least relative change that counts, on a machine whose noise was not measured, and never less for measured times."""
 EXACT_FLOOR = 1e-9
 """Of what is computed and not timed: replays, and whether tokens are the same."""
-SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,25 @@ def effects(system: str, base: Cell, new: Cell, floor: float) -> list[Effect]:
     return found
 
 
+def incomparable(base: Cell, new: Cell) -> list[str]:
+    """Say of which metrics there is no effect although a cell has them: two definitions, or nothing to pair with."""
+    texts = []
+    for metric, definition in COMPARED.items():
+        ids = [cell.row["metrics"].get(metric, {}).get("definition") for cell in (base, new)]
+        parts = [cell.parts.get(metric, {}) for cell in (base, new)]
+        known = [any(down for _, down in side.values()) for side in parts]
+        if ids != [definition.id] * 2 and any(ids):
+            texts.append(f"{metric} is {ids[0]} in the base and {ids[1]} in the new set; {definition.id} is compared")
+        elif known[0] != known[1]:
+            texts.append(f"{metric} is known in the {'base' if known[0] else 'new set'} only")
+        elif alone := sorted({prompt for prompts in parts[0].keys() ^ parts[1].keys() for prompt in prompts}):
+            texts.append(f"{metric} has no two records to compare of {named(alone)}")
+    return texts
+
+
 def _pairs(base: Parts, new: Parts) -> list[tuple[Pair, Pair]]:
     both = [(base[prompts], new[prompts]) for prompts in base if prompts in new]
-    sums = [sum(pair[side][1] for pair in both) for side in (0, 1)]
-    return both if len(both) > 1 and all(sums) else []
+    return both if sum(bool(one[1] and two[1]) for one, two in both) > 1 else []
 
 
 def _effect(system: str, metric: str, pairs: list[tuple[Pair, Pair]], floor: float, lower: bool) -> Effect:
@@ -77,10 +91,9 @@ def _effect(system: str, metric: str, pairs: list[tuple[Pair, Pair]], floor: flo
 
 
 def _interval(base: list[Pair], new: list[Pair]) -> tuple[float, float, float]:
-    ratio, low, high = paired_interval(new, base, SEED)
-    assert low is not None, "two batches at least"
-    assert high is not None, "two batches at least"
-    return ratio, low, high
+    """Return the ratio with its bounds; it may be anything where the base has something in one batch only."""
+    ratio, low, high = paired_interval(new, base)
+    return (ratio, 0.0, float("inf")) if low is None or high is None else (ratio, low, high)
 
 
 def _from_nothing(after: float) -> tuple[float, float, float]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.comparing.effects import Effect, effects
+from harness.comparing.effects import Effect, effects, incomparable
 from harness.comparing.sets import Cell
 from harness.status import FAILING
 
 OK, REGRESSED, USAGE, INCOMPARABLE = 0, 1, 2, 3
 """Exit codes."""
 SETTING = ("model", "dataset", "hardware", "emulated", "replayed", "batch", "budget_bytes")
-ORIGIN = ("model", "dataset", "max_new_tokens", "seeds")
+ORIGIN = ("model", "dataset", "max_new_tokens", "sampling", "queue", "warmup", "seeds")
 MACHINE = ("machine", "cpu", "cpus", "gpu", "threads")
 
 
@@ -47,11 +47,19 @@ def compare(base: Mapping[str, Cell], new: Mapping[str, Cell], floor: float) -> 
             broken.append(f"{system}: {after.row['status']}: {after.row['reason']}")
         elif after.row["status"] != "ok":
             refused.append(f"{system}: {after.row['status']}: {after.row['reason']}")
-        elif effects_of := effects(system, before, after, floor):
-            found += effects_of
+        elif gaps := [f"{text} in the {side}" for side, cell in sides(before, after) for text in cell.gaps]:
+            refused += [f"{system}: {text}" for text in gaps]
         else:
-            refused.append(f"{system}: fewer than two prompts are in both")
+            refused += [f"{system}: {text}" for text in incomparable(before, after)]
+            found += (effects_of := effects(system, before, after, floor))
+            if not effects_of:
+                refused.append(f"{system}: fewer than two prompts are in both")
     return Result(found, broken, refused)
+
+
+def sides(base: Cell, new: Cell) -> tuple[tuple[str, Cell], ...]:
+    """Return two cells with what they are called."""
+    return ("base", base), ("new set", new)
 
 
 def differences(base: Cell, new: Cell) -> list[str]:

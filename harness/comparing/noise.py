@@ -35,7 +35,8 @@ def store(origin: Mapping[str, Any], effects: Sequence[Effect], home: Path = HOM
     """
     ensure_writable(home)
     path = home / f"{machine_key(origin)}.json"
-    behind = [{name: getattr(e, name) for name in ("system", "metric", "ratio", "low", "high")} for e in effects]
+    times = [effect for effect in effects if effect.metric in TIMES]
+    behind = [{name: getattr(e, name) for name in ("system", "metric", "ratio", "low", "high")} for e in times]
     facts = {"floor": floor_of(effects), "machine": {name: origin.get(name) for name in MACHINE}, "effects": behind}
     write_text(path, dump(facts, indent=1))
     return path

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.files import read_lines
-from harness.metrics.bootstrap import Pair
+from harness.metrics.intervals import Pair
 from harness.records import SCHEMA, UNFINISHED, Row
 from systems.api import BadInput
 
@@ -26,11 +27,13 @@ class CannotCompare(Exception):
 
 @dataclass(frozen=True)
 class Cell:
-    """One system's records: its row of `summary.json`, its provenance, and the parts of every metric compared."""
+    """One system's records: its row of `summary.json`, its provenance, the parts of every metric compared, and what
+    is missing or no number in them."""
 
     row: Row
     origin: Mapping[str, Any]
     parts: Mapping[str, Parts]
+    gaps: Sequence[str] = ()
 
 
 def read(folder: Path) -> dict[str, Cell]:
@@ -69,8 +72,11 @@ def _cell(row: Row, home: Path) -> Cell:
     for line in requests:
         ids[line["repeat"], line["batch"]].append(line["id"])
     parts: dict[str, dict[Prompts, Pair]] = defaultdict(dict)
+    odd: dict[str, int] = defaultdict(int)
 
     def add(metric: str, line: Mapping[str, Any], up: float, down: float) -> None:
+        if not (math.isfinite(up) and math.isfinite(down)):
+            odd[metric] += 1
         prompts = tuple(ids[line["repeat"], line["batch"]])
         before = parts[metric].get(prompts, (0.0, 0.0))
         parts[metric][prompts] = (before[0] + up, before[1] + down)
@@ -80,14 +86,49 @@ def _cell(row: Row, home: Path) -> Cell:
             add("ttft", line, line["ttft"], 1)
         if line["exact_match"] is not None:
             add("exact_match", line, line["exact_match"], 1)
-        add("tpot", line, line["decode_seconds"], max(line["n"] - 1, 0))
+        tokens = line.get("decode_tokens", max(line["n"] - 1, 0))
+        add("tpot", line, line["decode_seconds"], tokens)
         add("acceptance_rate", line, line["accepted"], line["drafted"])
-        add("bytes_per_token", line, 0, max(line["n"] - 1, 0))
+        add("bytes_per_token", line, 0, tokens)
     for line in steps:
         if line["phase"] == "decode":
             add("hit_rate", line, line["resident"] + line["on_time"], line["needed"])
             add("bytes_per_token", line, line["moved_bytes"], 0)
-    return Cell(row, _json(home / "provenance.json"), parts)
+    origin = _json(home / "provenance.json")
+    gaps = [f"{metric} is no finite number in {count} records" for metric, count in odd.items()]
+    return Cell(row, origin, parts, (*_missing(requests, origin), *_missing_steps(requests, steps), *gaps))
+
+
+def named(ids: Sequence[str]) -> str:
+    """Name a few prompts, and say how many there are besides."""
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+def _missing(requests: Sequence[Mapping[str, Any]], origin: Mapping[str, Any]) -> Iterator[str]:
+    """Say of which prompts records are missing: each has one per repeat."""
+    found = Counter(line["id"] for line in requests)
+    wanted = origin.get("repeats", max(found.values(), default=1))
+    expected = dict.fromkeys((*origin["dataset"]["prompts"], *found)) if "dataset" in origin else found
+    if few := [id for id in expected if found[id] < wanted]:
+        lost = sum(wanted - found[id] for id in few)
+        yield f"{lost} of {wanted * len(expected)} records are missing, of {named(few)},"
+    if twice := [id for id in found if found[id] > wanted]:
+        yield f"there are more than {wanted} records of {named(twice)}"
+
+
+def _missing_steps(requests: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of which generations steps are missing: they are numbered, and each has some where any has."""
+    numbers: dict[tuple[int, int], set[int]] = {(line["repeat"], line["batch"]): set() for line in requests}
+    seen = set[tuple[int, int]]()
+    for line in steps:
+        seen.add(place := (line["repeat"], line["batch"]))
+        if line["phase"] == "decode" and line.get("step") is not None:
+            numbers.setdefault(place, set()).add(line["step"])
+    lost = [
+        place for place, found in numbers.items() if found != set(range(len(found))) or (steps and place not in seen)
+    ]
+    if lost:
+        yield f"steps of {len(lost)} of {len(numbers)} generations are missing"
 
 
 def _json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Prompts and how they are chosen: always in the dataset's own order."""
+"""Prompts and how they are chosen: a sample, drawn by a seed, in the dataset's own order."""
 
 from __future__ import annotations
 
@@ -43,29 +43,38 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
 
 
 def select(prompts: Sequence[Prompt], pair: ModelPair, dataset: DatasetConfig, measure: MeasureConfig) -> Selection:
-    """Encode the first `dataset.limit` prompts, and the next ones to warm up on (the same if none are left).
+    """Draw `dataset.limit` prompts to measure and `measure.warmup` others to warm up on, and encode them.
+
+    A prompt's lot hangs on `dataset.seed` and its id alone, so that a smaller limit takes some of the prompts of a
+    larger one: what was recorded for this can be replayed with that.
 
     Raises:
-        BadInput: a prompt is empty or, unless skipped, too long for the context; or nothing is left.
+        BadInput: a prompt is empty or, unless skipped, too long for the context; or there are too few.
     """
-    requests: list[Request] = []
-    skipped: list[str] = []
-    limit = len(prompts) if dataset.limit is None else dataset.limit
-    for prompt in prompts:
-        if len(requests) == limit + measure.warmup:
+    drawn: dict[int, Request] = {}
+    skipped: list[int] = []
+    wanted = len(prompts) if dataset.limit is None else dataset.limit + measure.warmup
+    for place in sorted(range(len(prompts)), key=lambda place: _lot(dataset.seed, prompts[place].id)):
+        if len(drawn) == wanted:
             break
+        prompt = prompts[place]
         tokens = _encode(prompt, pair)
         if len(tokens) + measure.max_new_tokens <= pair.context_length:
-            requests.append(Request(prompt.id, tokens, measure.max_new_tokens, measure.sampling))
+            drawn[place] = Request(prompt.id, tokens, measure.max_new_tokens, measure.sampling)
         elif dataset.skip_too_long:
-            skipped.append(prompt.id)
+            skipped.append(place)
         else:
             raise BadInput(_too_long(prompt.id, len(tokens), measure.max_new_tokens, pair.context_length))
-    measured = tuple(requests[:limit])
-    if not measured:
-        raise BadInput("no prompt is left to measure; check `dataset.limit` and `measure.max_new_tokens`")
-    rest = tuple(requests[limit:]) or measured
-    return Selection(measured, rest[: measure.warmup], tuple(skipped))
+    limit = len(drawn) - measure.warmup if dataset.limit is None else dataset.limit
+    if len(drawn) < max(limit, 1) + measure.warmup:
+        raise BadInput(_too_few(len(drawn), dataset, measure))
+    places = list(drawn)
+    measured, warmup = (tuple(drawn[place] for place in sorted(some)) for some in (places[:limit], places[limit:]))
+    return Selection(measured, warmup, tuple(prompts[place].id for place in sorted(skipped)))
+
+
+def _lot(seed: int, id: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{id}".encode()).digest()
 
 
 def _encode(prompt: Prompt, pair: ModelPair) -> tuple[int, ...]:
@@ -73,6 +82,15 @@ def _encode(prompt: Prompt, pair: ModelPair) -> tuple[int, ...]:
     if not tokens:
         raise BadInput(f"prompt {prompt.id!r} is empty; there is nothing to continue")
     return tokens
+
+
+def _too_few(count: int, dataset: DatasetConfig, measure: MeasureConfig) -> str:
+    """Say what `count` prompts, those that fit the context, are too few for."""
+    limit = "one" if dataset.limit is None else f"`dataset.limit` {dataset.limit}"
+    return (
+        f"{count} prompts of {dataset.name} fit the context, and {limit} to measure and `measure.warmup`"
+        f" {measure.warmup} others are wanted; change these, or `measure.max_new_tokens`"
+    )
 
 
 def _too_long(id: str, length: int, new_tokens: int, context: int) -> str:

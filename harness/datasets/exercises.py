@@ -8,16 +8,20 @@ from harness.config import DatasetConfig
 from harness.datasets.humaneval import COLUMNS, STOP, program
 from harness.datasets.spec import Code, Generated, Row, Spec
 
-DEFAULT_COUNT = 64
-SPARE = 8
-"""Exercises beyond `dataset.limit`, to warm up on."""
+COUNT = 256
+"""Exercises that prompts are drawn from, whatever `dataset.limit`: a smaller one draws some of those of a larger."""
+SPARE = 32
+"""Exercises beyond `dataset.limit` at least, to warm up on."""
 
 
 def make(config: DatasetConfig) -> Iterator[Row]:
     """Yield held-out exercises; `dataset.seed` chooses which."""
     from models.exercises import generate
 
-    for exercise in generate("held_out", (config.limit or DEFAULT_COUNT) + SPARE, config.seed):
+    count = COUNT
+    while count < (config.limit or 0) + SPARE:
+        count *= 2
+    for exercise in generate("held_out", count, config.seed):
         yield exercise.record()
 
 

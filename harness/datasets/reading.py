@@ -83,9 +83,29 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         cut = "" if text.endswith("\n") else "; the line has no end, so the file may be cut off"
         raise BadInput(f"{where}: not JSON ({error.msg} at column {error.colno}){cut}") from error
+    except RecursionError as error:
+        raise BadInput(f"{where}: nested too deeply to be read") from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise BadInput(f"{where}: a number cannot be read ({error})") from error
     if not isinstance(row, dict):
         raise BadInput(f"{where}: one JSON object a line is needed")
+    if "\\u" in text:  # only an escape can make half a character
+        _check_characters(row, where)
     return row
+
+
+def _check_characters(row: Row, where: str) -> None:
+    """Refuse halves of characters: they cannot be encoded, hashed or written."""
+    for name, value in row.items():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(f"{where}: the name of a column has half a character; write it whole") from error
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise BadInput(f"{where}: `{name}` has half a character ({half} alone); write it whole") from error
 
 
 def _check(row: Row, columns: Mapping[str, type], where: str) -> None:

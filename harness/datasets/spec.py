@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config import DatasetConfig
+from harness.datasets import fences
 
 Row = Mapping[str, Any]
 Located = tuple[str, Row]
@@ -129,5 +130,12 @@ class Spec:
     problems: Callable[[Iterable[Located]], Iterable[Located]] = as_it_is
 
     def completion(self, text: str) -> str:
-        """Cut an output where its stop rules say."""
+        """Cut an output where its stop rules say; of a program, take the code out of its fences first (`fences@1`).
+
+        A block that defines its function anew is not cut: it replaces what the prompt began.
+        """
+        if isinstance(self.task, Code):
+            text, whole = fences.code(text)
+            if whole:
+                return f"\n{text}"
         return text[: min((at for word in self.stop if (at := text.find(word)) >= 0), default=len(text))]

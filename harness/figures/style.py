@@ -23,6 +23,7 @@ LOOKS = {
     "caching": (INDIGO, ">"),
     "accelerate_offload": (OLIVE, "p"),
     "oracle": (GREY, "x"),
+    "oracle_cpu": (GREY, "+"),
     "sd_oracle": (BLACK, "+"),
     "no_cache": (GREY, "d"),
     "resident": (GREY, "1"),
@@ -38,7 +39,7 @@ PART_NAMES = {
     "host": "host",
     "residual": "residual",
 }
-ORACLES = ("oracle", "sd_oracle")
+ORACLES = ("oracle", "oracle_cpu", "sd_oracle")
 BOUNDS = (*ORACLES, "resident", "sd_resident")
 REPORTED: dict[str, Any] = {
     "marker": "D",

@@ -39,14 +39,18 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`exact`, `ties`, `bug`; `lossy` for a system that may change outputs; `unknown` without a reference."""
+        """`exact`, `ties`, `bug`; `reference` where that is what errs; `lossy` for a system that may change outputs;
+        `unknown` without a reference."""
         if not self.cell.outputs:
             return "unknown"
         if not self.divergences:
             return "exact"
         if not self.cell.lossless:
             return "lossy"
-        return "ties" if self.ties == len(self.divergences) else "bug"
+        beyond = [found for found in self.divergences if not found.is_tie(self.dtype)]
+        if any(not found.took_the_best for found in beyond):
+            return "bug"
+        return "reference" if beyond else "ties"
 
     def plain(self) -> dict[str, Any]:
         """Everything as plain data."""

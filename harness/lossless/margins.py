@@ -37,6 +37,11 @@ class Divergence:
     margin: float
     gap: float | None
 
+    @property
+    def took_the_best(self) -> bool:
+        """Whether the output is what the target itself would have written here, so that its reference is not."""
+        return self.gap == 0
+
     def is_tie(self, dtype: str) -> bool:
         """Whether rounding in `dtype` explains it: the output took a token about as likely as the best."""
         return self.gap is not None and max(self.margin, self.gap) <= TOLERANCE[dtype]

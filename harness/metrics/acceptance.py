@@ -4,6 +4,9 @@ Rate and length are different things under similar names: the rate is accepted /
 the bonus token and is pooled over steps. By position, marginal means "of all steps", conditional "of the
 steps whose previous draft was accepted"; some tools print one, some the other, both as "acceptance per
 position".
+
+The last step of a request drafts beyond what is wanted. What it throws away is in no output and in none of these: a
+short request would have an acceptance length that its tokens never saw.
 """
 
 from __future__ import annotations
@@ -13,14 +16,21 @@ from collections import Counter
 from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
 
-RATE = Definition("acceptance_rate@1", "-", "higher", "accepted drafts / drafted")
-LENGTH = Definition("acceptance_length@1", "tokens", "higher", "1 + accepted / steps, pooled over steps")
-MARGINAL = Definition("acceptance_marginal@1", "-", "higher", "steps with at least i accepted / steps")
+RATE = Definition("acceptance_rate@2", "-", "higher", "accepted drafts / drafted, none behind an output's end")
+LENGTH = Definition(
+    "acceptance_length@2",
+    "tokens",
+    "higher",
+    "1 + accepted / steps, pooled over steps, no draft behind an output's end: tokens that a step leaves in outputs",
+)
+MARGINAL = Definition(
+    "acceptance_marginal@2", "-", "higher", "steps with at least i accepted / steps, none behind an output's end"
+)
 CONDITIONAL = Definition(
-    "acceptance_conditional@1",
+    "acceptance_conditional@2",
     "-",
     "higher",
-    "steps with at least i accepted / those with i drafted and i - 1 accepted",
+    "steps with at least i accepted / those with i drafted and i - 1 accepted, none behind an output's end",
 )
 NO_DRAFT = "nothing was drafted"
 NO_STEPS = "the system reports no steps"

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from harness.generation import Generation
-from harness.metrics.bootstrap import pooled_interval
+from harness.metrics.intervals import Scale, pooled_interval
 
 Better = Literal["lower", "higher", "neither"]
 
@@ -43,7 +43,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A pinned definition. `id` ends in a version that changes when the formula does."""
+    """A pinned definition. `id` ends in a version that changes when the formula does; the unit of a share is `-`."""
 
     id: str
     unit: str
@@ -70,7 +70,8 @@ class Definition:
         pairs = cell.pairs(parts)
         if sum(denominator for _, denominator in pairs) == 0:
             return self.unknown(unknown)
-        value, low, high = pooled_interval(pairs, cell.seed)
+        scale: Scale = "share" if self.unit == "-" else "amount"
+        value, low, high = pooled_interval(pairs, scale)
         return self.known(value, cell.num_prompts, low, high)
 
 
@@ -91,7 +92,6 @@ class Cell:
     fast_bytes: int = 0
     peak_rss: int = 0
     layer_times: Mapping[int, float] = field(default_factory=dict)
-    seed: int = 0
 
     @cached_property
     def num_prompts(self) -> int:
@@ -101,8 +101,7 @@ class Cell:
     def pairs(self, parts: Parts) -> list[tuple[float, float]]:
         """Sum numerators and denominators per batch of prompts over repeats.
 
-        The batch is what an interval resamples: its prompts ran together, and repeats of it are not new
-        prompts.
+        The batch is what an interval counts as one: its prompts ran together, and repeats of it are not new prompts.
         """
         sums: dict[int, tuple[float, float]] = {}
         for generation in self.generations:

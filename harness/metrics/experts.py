@@ -2,7 +2,8 @@
 
 A hit rate means nothing without its axes. Here: unit is the unique (layer, expert) of one forward of the
 target (what the link sees; under speculation the union over draft length + 1 tokens); moment is when the
-expert kernel would start (a prefetch in flight is `late`, not a hit); phase is decode only; shared experts
+expert kernel would start (a prefetch in flight is `late`, not a hit, and one that is still queued is neither: the layer
+fetches that expert itself); phase is decode only; shared experts
 are not counted.
 """
 
@@ -15,9 +16,11 @@ from harness.metrics.base import Cell, Definition, Parts, Value
 from systems.api import Traffic
 
 HIT_RATE = Definition("hit_rate@1", "-", "higher", "(resident + prefetched on time) / needed, decode, per forward")
-PRECISION = Definition("prefetch_precision@1", "-", "higher", "bytes of prefetches used / bytes prefetched, decode")
+PRECISION = Definition(
+    "prefetch_precision@2", "-", "higher", "bytes of prefetches used / bytes of prefetches that started, decode"
+)
 RECALL = Definition("prefetch_recall@1", "-", "higher", "prefetched on time / (needed - resident), decode")
-LATE = Definition("late@1", "-", "lower", "prefetched but still in flight when needed / needed, decode")
+LATE = Definition("late@2", "-", "lower", "prefetched, started and still in flight when needed / needed, decode")
 ELSEWHERE = Definition(
     "computed_elsewhere@1", "-", "neither", "computed in slow memory, where they lie / needed, decode, per forward"
 )

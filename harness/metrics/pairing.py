@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.metrics.base import Definition, Value
-from harness.metrics.bootstrap import Pair, paired_interval
+from harness.metrics.intervals import Pair, paired_interval
 
 Sides = Mapping[int, Pair]
 """Seconds and tokens by batch of prompts."""
@@ -16,7 +16,7 @@ def shared(one: Sides, other: Sides) -> list[tuple[Pair, Pair]]:
     return [(one[b], other[b]) for b in sorted(one) if b in other and one[b][1] and other[b][1]]
 
 
-def ratio(definition: Definition, up: Sides, down: Sides, seed: int, other: str, over: str | None = None) -> Value:
+def ratio(definition: Definition, up: Sides, down: Sides, other: str, over: str | None = None) -> Value:
     """Return pooled TPOT of `up` / pooled TPOT of `down`, with its interval over batches of prompts.
 
     Args:
@@ -26,5 +26,5 @@ def ratio(definition: Definition, up: Sides, down: Sides, seed: int, other: str,
     pairs = shared(up, down)
     if not pairs:
         return definition.unknown(f"no prompt was finished by both this system and {other}")
-    value, low, high = paired_interval([one for one, _ in pairs], [two for _, two in pairs], seed)
+    value, low, high = paired_interval([one for one, _ in pairs], [two for _, two in pairs])
     return definition.known(value, len(pairs), low, high, over)

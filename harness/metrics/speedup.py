@@ -26,23 +26,23 @@ OVER_BEST = Definition(
 BEST = "speedup_over_best"
 
 
-def measure(name: str, baseline: Sides, system: Sides, seed: int) -> dict[str, Value]:
+def measure(name: str, baseline: Sides, system: Sides) -> dict[str, Value]:
     """Speedup of `system` over the baseline called `name`, pooled and as the geometric mean."""
     return {
-        f"speedup_over_{name}": ratio(SPEEDUP, baseline, system, seed, name),
+        f"speedup_over_{name}": ratio(SPEEDUP, baseline, system, name),
         f"speedup_geomean_over_{name}": _geomean(name, baseline, system),
     }
 
 
-def over_best(best: str | None, sides: dict[str, Sides], system: Sides, seed: int) -> dict[str, Value]:
+def over_best(best: str | None, sides: dict[str, Sides], system: Sides) -> dict[str, Value]:
     """Speedup of `system` over `best`, the fastest other baseline; None where there is no such baseline."""
     if best is None:
         return {BEST: OVER_BEST.unknown("no other baseline of this run is lossless and `ok`")}
-    return {BEST: ratio(OVER_BEST, sides[best], system, seed, best, best)}
+    return {BEST: ratio(OVER_BEST, sides[best], system, best, best)}
 
 
 def _geomean(name: str, baseline: Sides, system: Sides) -> Value:
-    pairs = shared(baseline, system)
+    pairs = [(t, o) for t, o in shared(baseline, system) if t[0] and o[0]]
     if not pairs:
         return SPEEDUP_GEOMEAN.unknown(f"no prompt was finished by both this system and {name}")
     logs = [math.log((t[0] / t[1]) / (o[0] / o[1])) for t, o in pairs]

@@ -17,7 +17,7 @@ EFFICIENCY = Definition(
 
 def measure(cell: Cell) -> dict[str, Value]:
     """Ratio of layer times at one position and at a whole draft, from the start-up calibration."""
-    drafted = [d for g in cell.generations for _, d, _ in g.accepted_by_row()]
+    drafted = [d for g in cell.generations for step in g.steps for d in step.drafted]
     rows = max((len(step.rows) for g in cell.generations for step in g.steps), default=0)
     longest = max(drafted, default=0)
     if not longest:

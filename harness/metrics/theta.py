@@ -11,10 +11,10 @@ from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
 
 THETA = Definition(
-    "theta@1",
+    "theta@2",
     "tokens/s",
     "higher",
-    "tokens committed in steps that drafted k tokens / seconds of those steps",
+    "tokens that steps which drafted k tokens leave in outputs / seconds of those steps",
 )
 
 
@@ -28,5 +28,7 @@ def measure(cell: Cell) -> dict[str, Value]:
 
 
 def _parts(length: int, generation: Generation) -> tuple[float, float]:
-    steps = [step for step in generation.steps if max(step.drafted, default=0) == length]
-    return sum(accepted + 1 for step in steps for accepted in step.accepted), sum(step.seconds for step in steps)
+    both = zip(generation.steps, generation.kept_by_step(), strict=True)
+    steps = [(step, kept) for step, kept in both if max(step.drafted, default=0) == length]
+    tokens = sum(accepted + 1 for _, kept in steps for *_, accepted in kept)
+    return tokens, sum(step.seconds for step, _ in steps)

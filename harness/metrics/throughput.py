@@ -6,10 +6,10 @@ from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
 
 THROUGHPUT = Definition(
-    "throughput@1",
+    "throughput@2",
     "tokens/s",
     "higher",
-    "tokens after each row's first / time from first to last commit of the batch",
+    "tokens behind each row's first commit / time from first to last commit of the batch",
 )
 
 

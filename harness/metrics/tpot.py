@@ -1,4 +1,4 @@
-"""Time per output token, first token excluded.
+"""Time per output token, what comes with the first commit excluded.
 
 Prevents two misreadings: a TPOT that hides prefill in its numerator (some tools divide all time by all
 tokens), and one that counts commits for tokens, which under speculation come several at a time.
@@ -9,9 +9,13 @@ from __future__ import annotations
 from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
 
-TPOT = Definition("tpot@1", "s", "lower", "sum of (t_last - t_first) / sum of (n - 1) over requests with n >= 2")
-TPOT_MEAN = Definition("tpot_mean@1", "s", "lower", "mean over requests of (t_last - t_first) / (n - 1)")
-TOO_SHORT = "no request has two tokens"
+TPOT = Definition(
+    "tpot@2", "s", "lower", "sum of (t_last - t_first) / sum of tokens behind the first commit, over requests with any"
+)
+TPOT_MEAN = Definition(
+    "tpot_mean@2", "s", "lower", "mean over requests of (t_last - t_first) / tokens behind the first commit"
+)
+TOO_SHORT = "no request has tokens behind its first commit"
 
 
 def parts(generation: Generation) -> tuple[float, float]:

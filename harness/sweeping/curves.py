@@ -48,8 +48,8 @@ def _together(group: Sequence[Outcome]) -> list[Row]:
     systems = {label: system for outcome in group for label, system in outcome.config.systems.items()}
     rows = list({row["system"]: row for outcome in group for row in outcome.rows}.values())
     sides, config = standing.sides_of(rows, folders), group[0].config
-    rows = standing.with_gaps(rows, sides, systems, config.measure.seed)
-    return standing.with_speedups(rows, sides, config.baselines, config.measure.seed)
+    rows = standing.with_gaps(rows, sides, systems)
+    return standing.with_speedups(rows, sides, config.baselines)
 
 
 def _points(outcomes: Sequence[Outcome]) -> tuple[str, list[str]]:

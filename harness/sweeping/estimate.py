@@ -40,7 +40,7 @@ def plan(config: BenchConfig) -> Plan:
     done = [label for label in config.systems if records.finished_row(Path(config.runs) / key / label)]
     if config.resume and len(done) == len(config.systems):
         return Plan(key, tuple(done), 0.0)
-    count = min(len(prompts), config.dataset.limit or len(prompts))
+    count = config.dataset.limit or len(prompts) - config.measure.warmup
     tokens = count * config.measure.repeats * config.measure.max_new_tokens
     known = _paces(Path(config.runs))
     kinds = [_kind(label, config.model.name, config.hardware.name, config.replay) for label in config.systems]

@@ -28,8 +28,17 @@ class ModelPair(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt."""
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids, special tokens skipped."""
+    def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
+        """Text of token ids as it reads behind those of `after`, special tokens skipped."""
+
+    @property
+    def activations(self) -> Any:
+        """Activation matrices that were collected before (`systems.runtime.activation_file.Stored`), None where there
+        are none.
+
+        Raises:
+            BadInput: the file is missing, broken, or of another model.
+        """
 
     @property
     def stop_tokens(self) -> frozenset[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from systems.contract.costs import Costs
 from systems.contract.requests import Request
@@ -14,6 +14,9 @@ class Traces(Protocol):
 
     costs: Costs
     """Measured on the machine that recorded; computations take as long in a replay."""
+
+    def activations(self) -> Any:
+        """Return activation matrices that were collected of the same models; see `systems.contract.pair.ModelPair`."""
 
 
 class Recording(Traces, Protocol):

@@ -32,8 +32,8 @@ class System(Protocol):
         """Run the given warm-up requests unmeasured, then fix whatever is chosen from a profile (e.g. cutoff)."""
 
     def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
-        """Called untimed right before each measured `generate`, with its arguments: a bound records there what it
-        needs to know, everybody else does nothing."""
+        """Called untimed before each measured `generate`, with its arguments and with no other call between: a bound
+        records there what it needs to know, everybody else does nothing."""
 
     def now_ns(self) -> int:
         """The time in nanoseconds on the clock that the system runs on: the machine's, or a virtual one."""

@@ -13,8 +13,10 @@ class LayerNeeds:
     """Unique experts one layer needed in one forward, classified when the expert kernel would start.
 
     `needed` is counted by the router and the others as each need is met, so that
-    `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology. `covered` of them were
-    named by a hint of the step, or had a slot when the router named them.
+    `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology. A prefetch is `late` when
+    its transfer had started and not ended; one that was still queued has moved nothing ahead: its expert is a
+    `demand`, and one of the `overtaken` among these. `covered` of the needs were named by a hint of the step, or had a
+    slot when the router named them.
     """
 
     needed: int = 0
@@ -24,6 +26,7 @@ class LayerNeeds:
     demand: int = 0
     elsewhere: int = 0
     covered: int = 0
+    overtaken: int = 0
 
     # One is made per layer and step; the one that `dataclass` makes is slow where this module is compiled.
     def __init__(
@@ -35,9 +38,11 @@ class LayerNeeds:
         demand: int = 0,
         elsewhere: int = 0,
         covered: int = 0,
+        overtaken: int = 0,
     ) -> None:
         self.needed, self.resident, self.on_time = needed, resident, on_time
-        self.late, self.demand, self.elsewhere, self.covered = late, demand, elsewhere, covered
+        self.late, self.demand, self.elsewhere = late, demand, elsewhere
+        self.covered, self.overtaken = covered, overtaken
 
 
 @dataclass(slots=True)
@@ -45,7 +50,8 @@ class Traffic:
     """Expert needs and transfers since the previous report of the same phase.
 
     Bytes satisfy `moved = demand + useful + late + wasted` once a generation has ended: a prefetch counts as
-    wasted when it is evicted unused, or unused at the end of the generation that issued it.
+    wasted when it is evicted unused, or unused at the end of the generation that issued it. All that was `prefetched`
+    (records) is then useful, late or wasted.
     `written_back_bytes` are those that go the other way, an expert for every eviction or none: they are no part of
     `moved`. `link_busy` is the time in seconds that the link spent moving both.
     """

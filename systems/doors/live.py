@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +43,26 @@ def routing(pair: ModelPair, requests: Sequence[Request]) -> Any:
     from systems.replay.record import decoded_routing
 
     return decoded_routing(cast("Any", pair), requests)
+
+
+def collect_activations(
+    pair: ModelPair, batches: Iterable[Sequence[Request]], texts: Mapping[str, Any], path: Path
+) -> int:
+    """Decode greedily with all experts resident, and write where each sequence's decoded tokens were routed.
+
+    Args:
+        texts: what the requests are, for the record.
+        path: the file, which the model's config may then name as `activations`.
+
+    Returns:
+        How many sequences there are; one that ended with its first token is none.
+
+    Raises:
+        BadInput: a request that is not greedy, or no sequence.
+    """
+    from systems.replay.activations import collect
+
+    return collect(cast("Any", pair), batches, texts, path)
 
 
 def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:

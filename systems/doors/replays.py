@@ -32,7 +32,7 @@ def load_traces(folder: Path, pair: ModelPair | None = None) -> Recording:
     """
     from systems.replay.store import TraceFolder
 
-    return TraceFolder(folder, None if pair is None else pair.describe())
+    return TraceFolder(folder) if pair is None else TraceFolder(folder, pair.describe(), lambda: pair.activations)
 
 
 def recorded_pair(folder: Path, config: ModelConfig, root: Path) -> ModelPair:
@@ -71,7 +71,7 @@ def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: 
     from systems.replay.system import ReplayedSystem
 
     trace = cast("Any", traces).of(config.drafter["part"])
-    return ReplayedSystem(config, trace, budget_bytes, link, costs)
+    return ReplayedSystem(config, trace, budget_bytes, link, costs, traces.activations)
 
 
 def write_costs(folder: Path, costs: Costs, **facts: Any) -> None:

@@ -49,6 +49,9 @@ class QuantisedSelf(SelfDrafter):
         self._fresh: list[bool] = []
         """Rows that nothing was drafted for yet."""
         self._accepted: list[int] = []
+        self._began: float | None = None
+        """When the cycle began whose end nobody has seen."""
+        self._seconds: float | None = None
 
     def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
         """Share the target's decoder, whose cache holds the prompts."""
@@ -58,6 +61,7 @@ class QuantisedSelf(SelfDrafter):
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Nothing was drafted for these rows yet."""
         super().join(prompts)
+        self._began = None
         self._fresh += [True for _ in prompts]
 
     def propose(self, chooser: Chooser) -> Draft:
@@ -65,13 +69,16 @@ class QuantisedSelf(SelfDrafter):
         self._learn()
         self._drafted = self.draft_length if self.governor is None else self.governor.choose()
         self._fresh = [False for _ in self._fresh]
+        self._began = None if self._pace is None else self._pace.clock.now()
         if self._scheduler is not None:
-            self._scheduler.begin_step()
+            self._scheduler.begin_step(self._drafted)
         return self._draft(chooser, self._drafted)
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Note how many of the row's drafts were accepted, if it had any."""
         super().observe(row, tokens)
+        if self._began is not None and self._pace is not None:
+            self._seconds, self._began = self._pace.clock.now() - self._began, None
         if not self._fresh[row]:
             self._accepted.append(len(tokens) - 1)
 
@@ -104,5 +111,5 @@ class QuantisedSelf(SelfDrafter):
         """Tell the governor how the last step went."""
         if self.governor is not None and self._accepted:
             fresh = self._scheduler.fresh if self._scheduler is not None else [0] * self._drafted
-            self.governor.observe(self._drafted, self._accepted, fresh)
-        self._accepted = []
+            self.governor.observe(self._drafted, self._accepted, fresh, self._seconds)
+        self._accepted, self._seconds = [], None

@@ -56,7 +56,7 @@ class SelfDrafter:
         """Nothing to end."""
 
     def _draft(self, chooser: Chooser, count: int) -> Draft:
-        """Draft `count` tokens per row, at least one."""
+        """Draft `count` tokens per row."""
         choices = []
         tokens = torch.tensor(self._last, device=self._target.device)
         own: Mixer = self._port.mixer
@@ -70,6 +70,8 @@ class SelfDrafter:
                 self._end_token(place + 1, count)
         finally:
             self._port.mixer = own
+        if not choices:
+            return Draft(torch.empty(len(self._last), 0, dtype=torch.long, device=self._target.device))
         probabilities = [choice.probabilities for choice in choices if choice.probabilities is not None]
         return Draft(
             torch.stack([choice.tokens for choice in choices], 1),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from systems.options.base import require
 from systems.policies.lookahead import Schedule
+from systems.policies.traces import CAPACITY, DISTANCE, MATCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,22 @@ class NextGateOptions(PredictorOptions):
 
 @dataclass(frozen=True, slots=True)
 class ActivationMatrixOptions(PredictorOptions):
-    """`predictor.part: activation_matrix`: MoE-Infinity's predictor."""
+    """`predictor.part: activation_matrix`: MoE-Infinity's predictor.
+
+    `traces` says where the activation matrices of earlier sequences are from: `model`, the file that the model's config
+    names (`activations`; where it names none, the warm-up), or `warm_up` in any case. At most `capacity` of them are
+    kept. The `matches` nearest ones predict together, those within `distance` (one less the mean cosine over layers).
+    """
+
+    traces: Literal["model", "warm_up"] = "model"
+    capacity: int = CAPACITY
+    matches: int = MATCHES
+    distance: float = DISTANCE
+
+    def __post_init__(self) -> None:
+        require(self.capacity >= 1, "predictor.capacity", self.capacity, "at least 1")
+        require(self.matches >= 1, "predictor.matches", self.matches, "at least 1")
+        require(0 <= self.distance <= 1, "predictor.distance", self.distance, "from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +116,8 @@ class NextLayersOptions(PrefetchOptions):
 
 @dataclass(frozen=True, slots=True)
 class PriorityOptions(PrefetchOptions):
-    """`prefetch.part: priority`: fetch by priority, planned anew after every layer; each plan names the `share` of
-    all slots at most."""
-
-    share: float = 0.5
-
-    def __post_init__(self) -> None:
-        PrefetchOptions.__post_init__(self)
-        require(0 < self.share <= 1, "prefetch.share", self.share, "in (0, 1]")
+    """`prefetch.part: priority`: fetch by priority, planned anew after every layer, what an idle link has time for and
+    what is worth it; see `systems.policies.activation.IdleLink`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ class Int4Options:
 
 @dataclass(frozen=True, slots=True)
 class ActivationAwareOptions:
-    """`residency.part: activation_aware`: MoE-Infinity's."""
+    """`residency.part: activation_aware`: MoE-Infinity's. `decay` lets experts of later layers count for less, as the
+    paper does."""
+
+    decay: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,157 +1,200 @@
-"""MoE-Infinity's sequence-level activation matrices (arXiv 2401.14361): prediction, prefetch order and residency.
+"""MoE-Infinity's activation matrices at work (arXiv 2401.14361): prediction, prefetch order and residency.
 
-A sequence's activation matrix counts, per layer and expert, the tokens that the sequence has routed there. The
-matrix of the running sequence is matched with those of earlier sequences; the nearest one tells where the rest
-of a forward will probably go. The released code (EfficientMoE/MoE-Infinity @d617801) has the calls that predict
-and prefetch commented out for Mixtral, DeepSeek, NLLB and Switch and evicts by visit count; this is the
-mechanism of the paper.
+The decoded tokens of the running sequence are matched with those of earlier ones (`systems.policies.traces`); what the
+nearest of them used, together with what the sequence itself has used, tells how probably each expert is needed. Prompts
+are not counted: they pass nearly all experts, and what they prefer is not what decoding prefers. The released code
+(EfficientMoE/MoE-Infinity @d617801) has the calls that predict and prefetch commented out for Mixtral, DeepSeek, NLLB
+and Switch and evicts by visit count; this is the mechanism of the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TypeAlias
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systems.policies.orders import DEMAND, Hint, Order, Shape
 from systems.policies.residency import Evictable, Residency
+from systems.policies.traces import Likeness, Matrix, Traces, pooled
 
-Matrix: TypeAlias = NDArray[np.float64]
-CAPACITY = 1000
-"""Matrices that are kept, as in the released code; beyond it the nearest neighbour of a new one makes room."""
 EPSILON = 1e-3
-"""Keeps experts that were never activated in the order of their layers."""
-
-
-class Traces:
-    """Activation matrices of earlier sequences, each flattened and of unit length."""
-
-    def __init__(self, shape: Shape, capacity: int = CAPACITY) -> None:
-        self._shape, self._capacity = shape, capacity
-        self._rows = np.zeros((0, shape.layers * shape.experts))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, matrix: Matrix) -> None:
-        """Keep the matrix of a finished sequence."""
-        row = _unit(matrix.ravel())
-        if len(self._rows) < self._capacity:
-            self._rows = np.vstack([self._rows, row])
-        else:
-            self._rows[int(np.argmax(self._rows @ row))] = row
-
-    def __getitem__(self, number: int) -> Matrix:
-        """Return a stored matrix."""
-        found: Matrix = self._rows[number].reshape(self._shape.layers, self._shape.experts)
-        return found
-
-    def nearest(self, matrix: Matrix) -> int | None:
-        """Return the number of the stored matrix with the largest cosine to `matrix`, None while there is none."""
-        return int(np.argmax(self._rows @ matrix.ravel())) if len(self._rows) else None
+"""Keeps experts of no probability in the order of their layers; the paper's."""
 
 
 class ActivationMatrices:
-    """The matrices of the running sequences, one per row of the batch, and what they predict."""
+    """The matrices of the running sequences, one per row of the batch, and what they predict.
 
-    def __init__(self, shape: Shape) -> None:
-        self._shape = shape
-        self.layers = shape.layers
-        self.traces = Traces(shape)
-        self.matrices: list[Matrix] = []
+    Args:
+        top_k: experts that a token uses in a layer.
+        width: tokens of a row in a forward, until one has been seen.
+    """
+
+    def __init__(self, shape: Shape, top_k: int, traces: Traces, width: int = 1) -> None:
+        self._shape, self._top_k = shape, top_k
+        self.layers, self.traces, self.width = shape.layers, traces, width
+        self.running: list[Likeness] = []
+        self.learning = not len(traces)
+        """Whether the warm-up leaves traces; not where they were collected before."""
         self.collecting = False
-        """Whether finished sequences are kept as traces."""
+        """Whether finished sequences are kept as traces now."""
         self._started: list[Matrix] = []
-        self._scores: list[float] | None = None
-        self._stale = set[int]()
-        """Layers that were counted since the scores were made."""
-        self._plans: dict[tuple[int, ...], list[Hint]] = {}
-        """Plans by layer, most, and numbers of the nearest traces: these seldom change."""
+        self._matched: list[tuple[int, ...]] = []
+        self._stored: list[Matrix] = []
+        """What the matched traces say, per row."""
+        self._probable: Matrix = np.zeros((shape.layers, shape.experts))
+        self._stale = set(range(shape.layers))
+        """Layers whose probabilities are to be worked out anew."""
+        self._changed = set(range(shape.layers))
+        """Layers whose probabilities have changed since the last `changes`."""
 
     def begin(self, rows: int) -> None:
         """A batch of so many sequences starts."""
-        self.matrices, self._started = [], []
+        self.running, self._started = [], []
         self.join(rows)
 
     def join(self, rows: int) -> None:
         """So many sequences come behind the present ones."""
         joining = [np.zeros((self._shape.layers, self._shape.experts)) for _ in range(rows)]
-        self.matrices = [*self.matrices, *joining]
+        self.running = [*self.running, *(Likeness(self.traces, matrix) for matrix in joining)]
         self._started += joining
-        self._scores = None
+        self._forget()
 
     def count(self, row: int, layer: int, experts: Sequence[int]) -> None:
-        """Tokens of a sequence were routed to these experts, with repetition."""
-        self.matrices[row][layer] += np.bincount(experts, minlength=self._shape.experts)
+        """Decoded tokens of a sequence were routed to these experts, with repetition."""
+        running = self.running[row]
+        running.matrix[layer] += np.bincount(experts, minlength=self._shape.experts)
+        running.counted(layer)
         self._stale.add(layer)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""
-        self.matrices = [self.matrices[row] for row in rows]
-        self._scores = None
+        self.running = [self.running[row] for row in rows]
+        self._forget()
 
-    def end(self) -> None:
-        """The batch is over: keep its matrices, if they are collected."""
+    def end(self) -> list[Matrix]:
+        """The batch is over: return its matrices, and keep them if they are collected."""
+        finished = [matrix for matrix in self._started if matrix.any()]
         if self.collecting:
-            for matrix in self._started:
-                if matrix.any():
-                    self.traces.add(matrix)
-            self._plans.clear()
-        self.matrices = []
+            for matrix in finished:
+                self.traces.add(matrix)
+        self.running, self._started = [], []
+        return finished
 
-    def hints(self, layer: int, most: int) -> list[Hint]:
-        """Return what the layers behind `layer` will probably need, at most `most` experts.
+    def probabilities(self) -> Matrix:
+        """How probably the next forward needs each expert `[layers, experts]`.
 
-        Priority is the activation ratio that the nearest trace has in that layer, falling linearly with the
-        distance: `(ratio + epsilon) (1 - distance / layers)`. Experts that the trace never used are left out.
+        A token uses `top_k` of a layer's experts, so an expert with the share s of the activations is used by a token
+        with the chance `top_k s`, and by one of w tokens with `1 - (1 - top_k s) ** w`.
         """
-        found = {number for matrix in self.matrices if (number := self.traces.nearest(matrix)) is not None}
-        if not found or layer + 1 >= self._shape.layers:
-            return []
-        key = (layer, most, *sorted(found))
-        if key not in self._plans:
-            self._plans[key] = self._plan(layer, most, [self.traces[number] for number in found])
-        return self._plans[key]
+        if not self.running:
+            return self._probable
+        for row, running in enumerate(self.running):
+            if (matched := running.nearest()) != self._matched[row] or not len(self._stored[row]):
+                self._matched[row], self._stored[row] = matched, pooled(self.traces, matched)
+                self._stale.update(range(self.layers))
+        if self._stale:
+            self._work_out(sorted(self._stale))
+        return self._probable
 
-    def scores(self) -> tuple[list[float], set[int]]:
-        """How much each expert (by id) deserves its slot, and the layers in which that has changed since the last call.
+    def changes(self) -> tuple[Matrix, set[int]]:
+        """Return the probabilities, and the layers in which they have changed since the last call."""
+        found = self.probabilities()
+        changed, self._changed = self._changed, set[int]()
+        return found, changed
 
-        The score is the activation ratio so far, weighed by `1 - layer / layers`: earlier layers have less time to be
-        prefetched.
+    def _work_out(self, layers: list[int]) -> None:
+        spared = np.ones((len(layers), self._shape.experts))
+        for stored, running in zip(self._stored, self.running, strict=True):
+            counts = stored[layers] + running.matrix[layers]
+            totals = counts.sum(axis=1, keepdims=True)
+            totals[totals == 0] = 1.0
+            spared *= np.maximum(0.0, 1.0 - counts * self._top_k / totals) ** self.width
+        self._probable[layers] = 1.0 - spared
+        self._changed.update(layers)
+        self._stale.clear()
+
+    def _forget(self) -> None:
+        """Other rows are there: what was worked out holds no more."""
+        self._matched = [() for _ in self.running]
+        self._stored = [np.zeros((0, 0)) for _ in self.running]
+        self._stale.update(range(self.layers))
+
+
+class IdleLink:
+    """What a prefetch has to be worth.
+
+    A transfer that is fetched ahead saves a fetch if it is needed, costs one if the expert that gives way is, and keeps
+    the demands of the next layer waiting for as long as it is still on the link then. In units of one transfer, with
+    `room` of them until the next layer asks, the i-th prefetch (from 0) pays when
+
+        p(expert) - p(victim) > p(the next layer misses) min(1, max(0, i + 1 - room))
+
+    Prefetches that would start when the next layer has asked are left to the plan made then.
+
+    Args:
+        owners: the expert in each slot, negative where it is free.
+
+    Attributes:
+        limit: what the expert that gives way may be worth at most.
+    """
+
+    def __init__(self, matrices: ActivationMatrices, shape: Shape, owners: Sequence[int]) -> None:
+        self._matrices, self._shape, self._owners = matrices, shape, owners
+        self.limit = float("inf")
+
+    def hints(self, layer: int, room: float) -> list[Hint]:
+        """Return what is worth to be fetched for the layers behind `layer`, in the order of priority.
+
+        Priority falls linearly with the distance, as in the paper: `(p + epsilon) (1 - distance / layers)`.
+
+        Args:
+            room: transfers until the next layer asks.
         """
-        layers, experts = self._shape.layers, self._shape.experts
-        if self._scores is None:
-            self._scores, self._stale = [0.0] * (layers * experts), set(range(layers))
-        for layer in self._stale:
-            counts: list[float] = sum((matrix[layer] for matrix in self.matrices), np.zeros(experts)).tolist()
-            total, weight = sum(counts) or 1.0, 1 - layer / layers
-            self._scores[layer * experts : (layer + 1) * experts] = [(n / total + EPSILON) * weight for n in counts]
-        changed, self._stale = self._stale, set[int]()
-        return self._scores, changed
+        probable, owners = self._matrices.probabilities().ravel(), np.array(self._owners)
+        here = owners[owners >= 0]
+        victims = [0.0] * (len(owners) - len(here)) + np.sort(probable[here]).tolist()
+        absent = probable.copy()
+        absent[here] = 0.0
+        absent = absent[(layer + 1) * self._shape.experts :]
+        misses = 1.0 - float(np.prod(1.0 - absent[: self._shape.experts]))
+        worthy = np.flatnonzero(absent > victims[0] + self._price(0, room, misses))
+        return self._chosen(layer, absent, worthy, victims, room, misses) if len(worthy) else []
 
-    def _plan(self, layer: int, most: int, traces: Sequence[Matrix]) -> list[Hint]:
-        ahead = np.max([_ratios(trace)[layer + 1 :] for trace in traces], axis=0)
-        distance = np.arange(1, len(ahead) + 1)[:, None]
-        priority = np.where(ahead > 0, (ahead + EPSILON) * (1 - distance / self._shape.layers), 0.0).ravel()
-        order = np.argsort(-priority, kind="stable")[:most]
-        return [
-            Hint(1.0 - float(priority[i]), layer + 1 + int(i) // self._shape.experts, int(i) % self._shape.experts)
-            for i in order
-            if priority[i] > 0
-        ]
+    def _chosen(
+        self, layer: int, absent: Matrix, worthy: NDArray[np.intp], victims: list[float], room: float, misses: float
+    ) -> list[Hint]:
+        nearness = 1.0 - (worthy // self._shape.experts + 1) / self._shape.layers
+        priority = (absent[worthy] + EPSILON) * nearness
+        found, self.limit = list[Hint](), float("inf")
+        for place in np.argsort(-priority, kind="stable").tolist():
+            number = len(found)
+            if number >= min(room, len(victims)):
+                break
+            worth = float(absent[worthy[place]]) - self._price(number, room, misses)
+            if worth > victims[number]:
+                ahead, expert = divmod(int(worthy[place]), self._shape.experts)
+                found.append(Hint(1.0 - float(priority[place]), layer + 1 + ahead, expert))
+                self.limit = min(self.limit, worth)
+        return found
+
+    def _price(self, number: int, room: float, misses: float) -> float:
+        return misses * min(1.0, max(0.0, number + 1 - room))
 
 
 class ActivationAware(Residency):
-    """Evicts the expert with the lowest score; what is hinted goes last, and for a demand only.
+    """Evicts the expert that is least probably needed; what is hinted goes last, and for a demand only.
 
-    A prefetch takes the slot only of an expert that deserves it less than what is prefetched: both are ratios
-    weighed by layers, so they compare.
+    Args:
+        decay: weigh probabilities by `1 - layer / layers` as the paper does, whose later layers are prefetched.
     """
 
-    def __init__(self, scores: Callable[[], tuple[list[float], set[int]]], shape: Shape) -> None:
-        self._scores, self._experts = scores, shape.experts
+    def __init__(self, matrices: ActivationMatrices, shape: Shape, decay: bool = False) -> None:
+        self._matrices, self._experts = matrices, shape.experts
+        self.link: IdleLink | None = None
+        """Whose prefetches are admitted; None: nobody's are weighed."""
+        self._weights = [1 - layer / shape.layers if decay else 1.0 for layer in range(shape.layers)]
+        self._scores = [0.0] * (shape.layers * shape.experts)
         self._residents: list[dict[int, None]] = [{} for _ in range(shape.layers)]
         self._ranked: list[list[int] | None] = [None] * shape.layers
         """Residents of each layer, the lowest score first; None where scores or residents have changed."""
@@ -167,19 +210,24 @@ class ActivationAware(Residency):
         self._ranked[expert // self._experts] = None
 
     def victim(self, order: Order, evictable: Evictable, held: Collection[int]) -> int | None:
-        """Return the evictable expert with the lowest score, None for a prefetch of lower priority."""
-        scores, changed = self._scores()
+        """Return the evictable expert with the lowest score, None for a prefetch that is worth less than it."""
+        self._score()
+        least = self._least(evictable, held)
+        if order.kind == DEMAND:
+            return self._least(evictable, ()) if least is None else least
+        if least is None or (self.link is not None and self._scores[least] >= self.link.limit):
+            return None
+        return least
+
+    def _score(self) -> None:
+        probable, changed = self._matrices.changes()
         for layer in changed:
             self._ranked[layer] = None
-        least = self._least(scores, evictable, held)
-        if least is None and order.kind == DEMAND:
-            least = self._least(scores, evictable, ())
-        if least is None or order.kind == DEMAND or scores[least] < 1.0 - order.urgency:
-            return least
-        return None
+            start = layer * self._experts
+            self._scores[start : start + self._experts] = (probable[layer] * self._weights[layer]).tolist()
 
-    def _least(self, scores: Sequence[float], evictable: Evictable, spared: Collection[int]) -> int | None:
-        found, lowest = None, float("inf")
+    def _least(self, evictable: Evictable, spared: Collection[int]) -> int | None:
+        found, lowest, scores = None, float("inf"), self._scores
         for layer, residents in enumerate(self._residents):
             if (ranked := self._ranked[layer]) is None:
                 self._ranked[layer] = ranked = sorted(residents, key=scores.__getitem__)
@@ -190,15 +238,3 @@ class ActivationAware(Residency):
                     found, lowest = expert, scores[expert]
                     break
         return found
-
-
-def _unit(row: Matrix) -> Matrix:
-    length = float(np.linalg.norm(row))
-    return row / length if length else row
-
-
-def _ratios(matrix: Matrix) -> Matrix:
-    """Share of each layer's activations that went to each expert."""
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares: Matrix = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
-    return shares

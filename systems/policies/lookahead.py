@@ -3,8 +3,8 @@
 The quantised draft routes with the target's own gates, so that the experts of every drafted token and layer are known,
 with few errors, before verification starts. The paper gives neither the boundaries of the phases nor their
 bandwidth caps; ours: the first drafted token primes (nothing is fetched, residents that are named are spared), the
-following ones fetch what the link can carry until drafting ends, after the last one everything still missing is
-fetched in the order of layers.
+following ones fetch what the link can carry until drafting ends, and with the last one, which may be the first,
+everything still missing is fetched in the order of layers, each as soon as it has routed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from systems.policies.hinting import Hinting
+from systems.policies.listening import distinct
 from systems.policies.orders import DEMAND, Hint, Order, Shape
 from systems.policies.residency import Evictable, Lru, Residency
 
@@ -85,6 +86,12 @@ class ThreePhases:
     token_time: float
     transfer: float
 
+    @property
+    def streams(self) -> bool:
+        """Whether the last token's layers are fetched for as soon as they have routed: what all tokens have named is
+        known then, layer by layer, and drafting goes on meanwhile."""
+        return self.schedule == "three_phase"
+
     def after(self, buffer: LookaheadBuffer, drafted: int, length: int, missing: Collection[tuple[int, int]]) -> Plan:
         """Plan after `drafted` of `length` tokens.
 
@@ -119,30 +126,47 @@ class LookaheadScheduler:
     ) -> None:
         self._phases, self._hinting, self._absent, self._experts = phases, hinting, absent, experts
         self._buffer = LookaheadBuffer()
+        self._known: list[dict[int, None]] = []
+        """Experts named so far, by layer."""
+        self._missing = self._place = self._length = 0
         self.fresh: list[int] = []
         """Missing experts named by the first 1, 2, ... tokens of the step."""
 
-    def begin_step(self) -> None:
-        """A step begins."""
+    def begin_step(self, length: int) -> None:
+        """A step begins that drafts so many tokens."""
         self._buffer.clear()
-        self.fresh = []
+        self._known, self.fresh = [], []
+        self._missing, self._place, self._length = 0, 0, length
 
     def begin_token(self) -> None:
         """The next token is being drafted."""
         self._buffer.start()
+        self._place += 1
 
     def routed(self, layer: int, chosen: Sequence[Sequence[int]], confidences: Sequence[Sequence[float]]) -> None:
         """A layer has routed the token that is being drafted, of every row."""
         for experts, weights in zip(chosen, confidences, strict=True):
             self._buffer.add(Entry(layer, tuple(experts), tuple(weights)))
+        self._know(layer, distinct(chosen))
+        if self._place == self._length and self._phases.streams:
+            self._hinting.prefetch(layer, list(self._known[layer]))
 
     def end_token(self, drafted: int, length: int) -> None:
         """`drafted` of `length` tokens are drafted: let the phases decide."""
         named = {layer * self._experts + expert: (layer, expert) for layer, expert in self._buffer.confidences()}
         missing = {named[id] for id in self._absent(named)}
-        self.fresh.append(len(missing))
+        self.fresh.append(self._missing)
         plan = self._phases.after(self._buffer, drafted, length, missing)
         self._hinting.plan(plan.fetch, plan.hold)
+
+    def _know(self, layer: int, experts: Sequence[int]) -> None:
+        """Count what a layer names for the first time in this step and is missing."""
+        while len(self._known) <= layer:
+            self._known.append({})
+        new = [expert for expert in experts if expert not in self._known[layer]]
+        if new:
+            self._known[layer].update(dict.fromkeys(new))
+            self._missing += len(self._hinting.absent(layer, new))
 
 
 class Lookahead(Lru):

@@ -5,28 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from systems.policies.activation import ActivationMatrices
-from systems.policies.belady import Future, Need
+from systems.policies.activation import ActivationMatrices, IdleLink
 from systems.policies.hinting import Hinting
-from systems.policies.listening import Chosen, Listener, PhaseListener, distinct
+from systems.policies.listening import Chosen, Listener, distinct
+from systems.policies.traces import Matrix
 
 Predict = Callable[[int, Any], list[int]]
 """Distinct experts that the router of a later layer (ordinal) would choose for what an earlier layer's router read."""
 
 
 class ActivationMatching(Listener):
-    """MoE-Infinity's predictor: counts where sequences are routed, and after each layer plans for all later ones.
+    """MoE-Infinity's predictor: counts where decoded tokens are routed, and after each layer plans for all later ones.
 
     Args:
-        hinting: None where only the residency policy uses the matrices.
-        most: experts that one plan names at most.
+        link: None where only the residency policy uses the matrices.
+        carried: transfers that the link carries while a layer computes so many tokens.
+        between: those that it carries between two forwards, while a draft runs.
     """
 
-    def __init__(self, matrices: ActivationMatrices, hinting: Hinting | None, most: int) -> None:
-        self._matrices, self._hinting, self._most = matrices, hinting, most
-        self._layers = matrices.layers
-        self._reading: tuple[int, Sequence[int]] | None = None
-        """The first row whose prompt is being read, and the tokens of that and of each row behind it."""
+    def __init__(
+        self,
+        matrices: ActivationMatrices,
+        hinting: Hinting,
+        link: IdleLink | None = None,
+        carried: Callable[[int], float] = lambda tokens: 0.0,
+        between: float = 0.0,
+    ) -> None:
+        self._matrices, self._hinting, self._link = matrices, hinting, link
+        self._carried, self._between = carried, between
+        self._reading = True
+        self.on_finished: Callable[[Sequence[Matrix]], None] | None = None
+        """Told the matrices of every batch that is over, those without a decoded token left out."""
 
     def begin(self, rows: int) -> None:
         """Start empty matrices."""
@@ -37,23 +46,25 @@ class ActivationMatching(Listener):
         self._matrices.join(rows)
 
     def reading(self, first: int, lengths: Sequence[int]) -> None:
-        """Count for these rows."""
-        self._reading = first, lengths
+        """A prompt is not counted."""
+        self._reading = True
 
     def decoding(self) -> None:
-        """Count for all rows, and plan."""
-        self._reading = None
-        self._plan(-1)
+        """Count, and plan."""
+        self._reading = False
+        self._plan_ahead()
 
     def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
         """Count the tokens of a layer and plan for those behind it."""
-        if self._reading is not None:
-            self._count(layer, chosen, *self._reading)
+        if self._reading:
             return
-        rows = len(self._matrices.matrices)
-        self._count(layer, chosen, 0, [len(chosen) // rows] * rows)
-        if layer + 1 < self._layers:
-            self._plan(layer)
+        matrices = self._matrices
+        width = matrices.width = len(chosen) // len(matrices.running)
+        for row in range(len(matrices.running)):
+            tokens = chosen[row * width : (row + 1) * width]
+            matrices.count(row, layer, [expert for token in tokens for expert in token])
+        if layer + 1 < matrices.layers:
+            self._plan(layer, self._idle(len(chosen), len(set(distinct(chosen)))))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop finished sequences."""
@@ -61,80 +72,28 @@ class ActivationMatching(Listener):
 
     def end(self) -> None:
         """Keep the matrices as traces, during the warm-up."""
-        self._matrices.end()
+        finished = self._matrices.end()
+        if self.on_finished is not None:
+            self.on_finished(finished)
 
     def end_step(self) -> None:
         """Plan the next forward from its first layer on: drafting leaves the link to prefetches."""
-        self._plan(-1)
+        self._plan_ahead()
 
     def learn(self, on: bool) -> None:
         """Collect traces during the warm-up only: a repeated prompt must not find itself."""
-        self._matrices.collecting = on
+        self._matrices.collecting = on and self._matrices.learning
 
-    def _count(self, layer: int, chosen: Chosen, first: int, lengths: Sequence[int]) -> None:
-        """Count for the rows from `first` on, which have so many tokens each."""
-        start = 0
-        for row, length in enumerate(lengths, first):
-            tokens = chosen[start : start + length]
-            self._matrices.count(row, layer, [expert for token in tokens for expert in token])
-            start += length
+    def _idle(self, tokens: int, experts: int) -> float:
+        """Transfers that the link has time for until the next layer asks: its own may come in last, and what is left
+        then is the last of `experts`, each as long as the others, and the half of the next layer before its experts."""
+        return self._carried(tokens) * (1 + 1 / experts) / 2
 
-    def _plan(self, layer: int) -> None:
-        if self._hinting is not None and self._matrices.matrices:
-            self._hinting.plan(self._matrices.hints(layer, self._most))
+    def _plan_ahead(self) -> None:
+        """Until the first layer asks, the draft runs and the first half of that layer is computed."""
+        matrices = self._matrices
+        self._plan(-1, self._between + self._carried(matrices.width * len(matrices.running)) / 2)
 
-
-class Foresight(PhaseListener):
-    """The oracle: follows a rehearsed future and orders what its schedule has next.
-
-    Args:
-        residents: owners of the slots, -1 where a slot is empty.
-        window: fetches that are considered ahead; more than the link carries in a step.
-    """
-
-    def __init__(self, future: Future, hinting: Hinting, residents: Sequence[int], window: int = 24) -> None:
-        super().__init__()
-        self._future, self._hinting, self._window = future, hinting, window
-        self._residents = residents
-        self._recorded: list[Need] = []
-        self._recording = self._following = False
-
-    def rehearse(self) -> None:
-        """Record the next generation."""
-        self._recorded, self._recording = [], True
-
-    def perform(self) -> None:
-        """Follow what was recorded in the next generation."""
-        self._recording, self._following = False, True
-        self._future.foresee(self._recorded, ())
-
-    def decoding(self) -> None:
-        """Prompts have been read, and some residents gave way to them: schedule all that is left, and order what
-        comes first."""
-        super().decoding()
-        if self._following:
-            self._future.foresee(self._future.left, [owner for owner in self._residents if owner >= 0])
-        self._plan()
-
-    def routed(self, layer: int, hidden: Any, chosen: Chosen) -> None:
-        """Record a need, or meet it and order what follows."""
-        if self._prefill or not (self._recording or self._following):
-            return
-        experts = sorted(set(distinct(chosen)))
-        if self._recording:
-            self._recorded.append(Need(layer, tuple(experts)))
-        if self._following:
-            self._future.advance(layer, experts)
-            self._plan()
-
-    def end_step(self) -> None:
-        """Hints were forgotten; what is needed next was not."""
-        self._plan()
-
-    def end(self) -> None:
-        """What comes next is unknown again."""
-        self._following = False
-
-    def _plan(self) -> None:
-        if self._following:
-            self._hinting.plan(self._future.hints(self._window))
+    def _plan(self, layer: int, room: float) -> None:
+        if self._link is not None and self._matrices.running:
+            self._hinting.plan(self._link.hints(layer, room))

@@ -29,9 +29,10 @@ class NextNeeds(PhaseListener):
         """Record the next generation."""
         self._needs, self._recording = [], True
 
-    def perform(self) -> None:
-        """Follow what was recorded in the next generation."""
+    def perform(self, starts: Sequence[Sequence[int]]) -> Sequence[int]:
+        """Follow what was recorded in the next generation, from the first of these residents."""
         self._recording, self._following, self._met = False, True, 0
+        return starts[0]
 
     def decoding(self) -> None:
         """Prompts are read: name what comes first."""

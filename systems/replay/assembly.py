@@ -19,6 +19,7 @@ from systems.policies.lookahead import LookaheadScheduler
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
 from systems.replay.trace import Header
+from systems.runtime.activation_file import Stored
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.transport import EmulatedLink, Transport
@@ -30,6 +31,7 @@ class Source:
     def __init__(self, header: Header) -> None:
         self.top_k, self.record_bytes = header.top_k, header.record_bytes
         self.decoder_layers = header.decoder_layers
+        self.draft_layers = len(header.draft_ordinals) if header.drafter == "model" else 0
 
 
 @dataclass
@@ -47,9 +49,11 @@ class ReplayedDrafter:
 class ReplayAssembly(Assembly):
     """A system over a trace; see `Assembly`."""
 
-    def __init__(self, options: Options, header: Header, slots: int, link: LinkSpec, costs: Costs) -> None:
+    def __init__(
+        self, options: Options, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None = None
+    ) -> None:
         shape = Shape(header.layers, header.experts, slots)
-        super().__init__(options, Source(header), shape, link, costs, virtual=True)
+        super().__init__(options, Source(header), shape, link, costs, virtual=True, stored=stored)
         self._header = header
         self._link_spec = link
 

@@ -9,11 +9,14 @@ from systems.contract.errors import BadInput
 from systems.contract.requests import Request
 from systems.contract.shape import DraftShape, ModelShape, int4_bytes
 from systems.replay.statistics import Statistics
-from systems.replay.synthetic import synthesise
+from systems.replay.synthetic import activation_matrices, synthesise
 from systems.replay.trace import NOTHING, Header, Trace
+from systems.runtime.activation_file import Stored
 
 GROUP = 128
 """Weights to a scale in an INT4 self-draft, as MoE-SpeQ has it."""
+EARLIER = 120
+"""Sequences whose activation matrices are there before: as many as SP-MoE's comparison gives MoE-Infinity."""
 AHEAD = 2
 """How many layers ahead statistics reach."""
 
@@ -42,6 +45,7 @@ class Imagined:
         self._drafts = {"model": shape.draft, "quantised_self": shape.self_draft}
         self._statistics = {part: _statistics(shape, draft) for part, draft in self._drafts.items()}
         self._made: dict[str, Trace] = {}
+        self._stored: Stored | None = None
 
     def of(self, drafter: str) -> Trace:
         """Return the trace for a drafter part."""
@@ -53,6 +57,16 @@ class Imagined:
                 texts.seed,
             )  # fmt: skip
         return self._made[part]
+
+    def activations(self) -> Stored:
+        """Activation matrices of further sequences of the same model."""
+        if self._stored is None:
+            part, texts = self._known("none"), self._texts
+            counts = activation_matrices(
+                self._header(part), self._statistics[part], EARLIER, texts.new_tokens, texts.seed
+            )
+            self._stored = Stored(f"{EARLIER} generated sequences", counts)
+        return self._stored
 
     def draft_bytes(self, drafter: str) -> int:
         """Fast memory of the draft of a drafter part."""

@@ -111,6 +111,7 @@ class Replay:
         self._settle()
 
     def _step(self) -> None:
+        began = self._pace.clock.now()
         length = self._draft_length if self._governor is None else self._governor.choose()
         with self._meter.span("draft"):
             for row in self._rows:
@@ -129,7 +130,7 @@ class Replay:
             self._meter.step([row.place for row in self._rows], drafted, accepted)
             if self._governor is not None:
                 fresh = self._scheduler.fresh if self._scheduler is not None else [0] * length
-                self._governor.observe(length, accepted, fresh)
+                self._governor.observe(length, accepted, fresh, self._pace.clock.now() - began)
             for row in self._rows:
                 row.advance(length)
             self._settle()
@@ -153,7 +154,7 @@ class Replay:
     def _self_draft(self, length: int) -> None:
         scheduler = self._scheduler
         if scheduler is not None:
-            scheduler.begin_step()
+            scheduler.begin_step(length)
         for place in range(length):
             if scheduler is not None:
                 scheduler.begin_token()

@@ -7,9 +7,11 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from systems.contract.config import ModelConfig
+from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
 from systems.replay.trace import Header
+from systems.runtime import activation_file
+from systems.runtime.activation_file import Stored
 from systems.runtime.model_files import Tokenized, check_top_k, fingerprint
 
 
@@ -20,7 +22,7 @@ class RecordedPair(Tokenized):
     folders, a model of the recorded name is taken to be the recorded one.
 
     Args:
-        root: what the paths of the config are relative to.
+        root: what the paths of the config are relative to, see `located`.
         tokenizer: as `Tokenized.save_tokenizer` wrote it.
 
     Raises:
@@ -43,12 +45,19 @@ class RecordedPair(Tokenized):
         self.non_expert_bytes: int = facts["non_expert_bytes"]
         self.stop_tokens = frozenset(header.stop_tokens)
         here = {"name": config.name, "dtype": config.dtype, "store": config.store, "top_k": self.top_k}
+        here["tokenizer"] = self.tokenizer_hash
         self._facts = facts | here
+        self._activations = None if config.activations is None else root / config.activations
         for role, folder in (("target", config.target), ("draft", config.draft)):
-            if folder and (root / folder).is_dir():
-                self._facts[role] = fingerprint(root / folder)
+            if folder and located(folder, root).is_dir():
+                self._facts[role] = fingerprint(located(folder, root))
             elif not folder or config.name != facts["name"]:
                 self._facts[role] = None
+
+    @property
+    def activations(self) -> Stored | None:
+        """Activation matrices that were collected before; see `systems.contract.pair.ModelPair`."""
+        return None if self._activations is None else activation_file.load(self._activations, self._facts)
 
     def describe(self) -> dict[str, Any]:
         """What was recorded, and what the folders hold."""

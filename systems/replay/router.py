@@ -31,6 +31,10 @@ class Router:
         """Start another request, which prefers other experts."""
         self._logits = self._common + self._popularity(self._own)
 
+    def draw_from(self, rng: np.random.Generator) -> None:
+        """Draw all that follows from here: other requests of the same model."""
+        self._rng = rng
+
     def fresh(self, tokens: int) -> Ids:
         """Independent draws `[tokens, layers, k]` without replacement, by popularity (Gumbel top-k)."""
         return _lowest(-(self._logits + self._rng.gumbel(size=(tokens, *self._size))), self._top_k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from systems.contract.errors import BadInput
 from systems.contract.requests import Request
 from systems.replay import costs, trace_file
 from systems.replay.trace import Header, Trace
+from systems.runtime.activation_file import Stored
 
 if TYPE_CHECKING:
     from systems.runtime.pair import Pair
@@ -26,12 +27,19 @@ class TraceFolder:
 
     Args:
         models: what the pair that is to be replayed says of itself, see `ModelPair.describe`; None takes any.
+        activations: asked for that pair's activation matrices; see `systems.contract.recording.Traces`.
 
     Raises:
         BadInput: the folder holds no recording.
     """
 
-    def __init__(self, folder: Path, models: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        models: Mapping[str, Any] | None = None,
+        activations: Callable[[], Stored | None] = lambda: None,
+    ) -> None:
+        self.activations = activations
         self.costs = costs.read(folder)
         self._folder, self._models = folder, models
         self._read: dict[Path, Trace] = {}

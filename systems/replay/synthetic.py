@@ -32,6 +32,27 @@ def synthesise(
     return Trace(header, {f"synthetic/{number}": maker.record(prompt_tokens, new_tokens) for number in range(requests)})
 
 
+def activation_matrices(
+    header: Header, statistics: Statistics, sequences: int, tokens: int, seed: int = 0
+) -> NDArray[np.float64]:
+    """Count where sequences that no trace of this seed holds are routed: `[sequences, layers, experts]`.
+
+    The experts' popularity over all requests is that of `synthesise` with the same seed; what each request prefers
+    besides is its own.
+
+    Raises:
+        BadInput: as `synthesise`.
+    """
+    router = Router(header, statistics, np.random.default_rng(seed))
+    router.draw_from(np.random.default_rng([seed, sequences]))
+    counts = np.zeros((sequences, header.layers, header.experts))
+    layers = np.arange(header.layers)[None, :, None]
+    for matrix in counts:
+        router.begin()
+        np.add.at(matrix, (layers, router.chain(tokens, router.fresh(1)[0])), 1)
+    return counts
+
+
 class _Maker:
     """Draws requests."""
 

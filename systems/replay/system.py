@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from systems.assembly import wants_stored
 from systems.budget import affordable_slots
 from systems.combination import check_combination
 from systems.composed import ComposedSystem
@@ -18,6 +19,7 @@ from systems.parts import Options
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
 from systems.replay.trace import UNKNOWN_DRAFT, Header, Trace
+from systems.runtime.activation_file import Stored
 
 NO_LINK = LinkSpec(bandwidth=float("inf"), latency=0.0, virtual=True)
 """The link of a system that keeps everything: it is loaded before the clock counts."""
@@ -26,11 +28,22 @@ NO_LINK = LinkSpec(bandwidth=float("inf"), latency=0.0, virtual=True)
 class ReplayedSystem(ComposedSystem):
     """`systems.contract.system.System` over a trace; its times are predictions, on a virtual clock.
 
+    Args:
+        activations: asked for activation matrices that were collected before, where the system predicts from them.
+
     Raises:
         BadInput: the system drafts with another part, or longer, than the trace was recorded with, or changes outputs.
     """
 
-    def __init__(self, config: SystemConfig, trace: Trace, budget_bytes: int, link: LinkSpec, costs: Costs) -> None:
+    def __init__(
+        self,
+        config: SystemConfig,
+        trace: Trace,
+        budget_bytes: int,
+        link: LinkSpec,
+        costs: Costs,
+        activations: Callable[[], Stored | None] = lambda: None,
+    ) -> None:
         options = Options.of(config)
         _check(config, options, trace.header)
         check_combination(config, options)
@@ -43,7 +56,8 @@ class ReplayedSystem(ComposedSystem):
                 options, header.layers, count, header.top_k, header.record_bytes, budget_bytes, drafting
             )
         link = NO_LINK if everything else link
-        self._assembly = ReplayAssembly(options, header, count, link, costs)
+        stored = activations() if wants_stored(options) else None
+        self._assembly = ReplayAssembly(options, header, count, link, costs, stored)
         parts = self._assembly.parts()
         held = count * header.record_bytes + drafting
         super().__init__(parts, costs, held, header.layers, frozenset(header.stop_tokens))

@@ -76,15 +76,14 @@ class TransferDesk:
         occupancy, queue, base = self._occupancy, self.queue, layer * self._experts
         slots, loading, pending = occupancy.slots.of, occupancy.loading, queue.pending
         present, absent = list[int](), set[int]()
-        on_time = late = demand = 0
+        on_time = late = demand = overtaken = 0
         for local in needed:
             expert = base + local
             if slots[expert] < 0:
-                # A prefetch that is still queued is upgraded and counts as late.
+                # A prefetch that is still queued has not helped: it is upgraded and counts as a demand.
+                demand += 1
                 if expert in pending:
-                    late += 1
-                else:
-                    demand += 1
+                    overtaken += 1
                 queue.push(Order(DEMAND, layer, now, expert, layer))
                 absent.add(expert)
                 continue
@@ -95,7 +94,7 @@ class TransferDesk:
             else:
                 absent.add(expert)
                 late += 1
-        self._ledger.met(layer, len(present) - on_time, on_time, late, demand)
+        self._ledger.met(layer, len(present) - on_time, on_time, late, demand, overtaken)
         self.cancel(queue.prefetches(layer))
         return present, absent
 

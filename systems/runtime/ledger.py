@@ -34,14 +34,15 @@ class Ledger:
         needs.needed += count
         needs.covered += covered
 
-    def met(self, layer: int, resident: int, on_time: int, late: int, demand: int) -> None:
+    def met(self, layer: int, resident: int, on_time: int, late: int, demand: int, overtaken: int) -> None:
         """How needs were met: by experts that had been used before, by prefetches that had arrived, by ones that were
-        queued or on their way, by transfers of their own."""
+        on their way, by transfers of their own, `overtaken` of which a prefetch was queued for."""
         now, needs = self.now, self.now.layers[layer]
         needs.resident += resident
         needs.on_time += on_time
         needs.late += late
         needs.demand += demand
+        needs.overtaken += overtaken
         now.useful_bytes += on_time * self._record
         now.late_bytes += late * self._record
         now.demand_bytes += demand * self._record

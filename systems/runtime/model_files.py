@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,24 @@ class Tokenized:
         """Token ids of a prompt."""
         return list(self._tokenizer.encode(text).ids)
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids, special tokens skipped."""
+    def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
+        """Text of token ids as it reads behind those of `after`, special tokens skipped.
+
+        Both are decoded together and cut: many decoders drop the space that a text begins with (SentencePiece), join
+        what belongs together (WordPiece, bytes of one character), and so read the same tokens otherwise alone. A
+        character whose bytes lie on both sides is given whole.
+        """
+        whole, before = self._text([*after, *tokens]), self._text(after) if after else ""
+        border = next((at for at, pair in enumerate(zip(whole, before, strict=False)) if len(set(pair)) > 1), None)
+        return whole[min(len(whole), len(before)) if border is None else border :]
+
+    def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Start of the SHA-256 of all that decides what texts become."""
+        return hashlib.sha256(self._tokenizer.to_str(pretty=False).encode()).hexdigest()[:16]
 
     def save_tokenizer(self, file: Path) -> None:
         """Write what `Tokenizer.from_file` reads."""
@@ -89,10 +105,39 @@ def verify(folder: Path) -> None:
     sums = folder / CHECKSUMS
     if not sums.is_file():
         return
-    expected = {name: digest for digest, name in (line.split() for line in sums.read_text().splitlines())}
+    expected = _checksums(sums)
     for file in files:
         if _sha256(file) != expected.get(file.name):
             raise BadInput(f"weights file {file} is corrupted (its SHA-256 is not that of {sums}); restore it")
+
+
+def _checksums(sums: Path) -> dict[str, str]:
+    """Return SHA-256 by name, as `sha256sum` writes them: a star before the name of a file that was read as bytes."""
+    try:
+        pairs = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return {name.strip().removeprefix("*"): digest for digest, name in pairs}
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{sums} cannot be read ({error}); `sha256sum *.safetensors` writes such a file") from error
+
+
+def check_config(folder: Path) -> None:
+    """Refuse a model folder whose `config.json` does not say what model it is.
+
+    Raises:
+        BadInput: it is missing, no JSON, or names no kind of model that transformers knows.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    file = folder / "config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read ({error.strerror}); a model folder of transformers has one") from error
+    except ValueError as error:
+        raise BadInput(f"{file} is not JSON ({error}); restore it") from error
+    kind = found.get("model_type") if isinstance(found, dict) else None
+    if kind not in CONFIG_MAPPING:
+        raise BadInput(f"{file}: `model_type` is {kind!r}, which this version of transformers does not know")
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

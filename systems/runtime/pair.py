@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from systems.contract.config import ModelConfig
+from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
+from systems.runtime import activation_file
+from systems.runtime.activation_file import Stored
 from systems.runtime.checkpoint import index_experts
 from systems.runtime.decoder import position_bytes
 from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
-from systems.runtime.model_files import Tokenized, check_vocabulary, fingerprint, overrides, verify
+from systems.runtime.model_files import Tokenized, check_config, check_vocabulary, fingerprint, overrides, verify
 from systems.runtime.store import ExpertStore
 from systems.runtime.stores import open_store
 
@@ -40,6 +42,7 @@ class Pair(Tokenized):
         self.num_layers, self.num_experts = len(store.shape.layers), store.shape.experts
         self.top_k: int = target.config.num_experts_per_tok
         self.decoder_layers: int = target.config.num_hidden_layers
+        self.draft_layers: int = draft.config.num_hidden_layers if draft is not None else 0
         self.vocab_size: int = target.config.vocab_size
         self.context_length: int = target.config.max_position_embeddings
         self.record_bytes = store.shape.record_bytes(store.dtype)
@@ -54,6 +57,12 @@ class Pair(Tokenized):
         if ids is None:
             ids = self.tokenizer.eos_token_id
         return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+    @cached_property
+    def activations(self) -> Stored | None:
+        """Activation matrices that were collected before; see `systems.contract.pair.ModelPair`."""
+        file = self.config.activations
+        return None if file is None else activation_file.load(Path(file), self.describe())
 
     @cached_property
     def position_bytes(self) -> int:
@@ -72,6 +81,7 @@ class Pair(Tokenized):
             "name": self.name,
             "target": fingerprint(Path(self.config.target)),
             "draft": fingerprint(Path(self.config.draft)) if self.config.draft else None,
+            "tokenizer": self.tokenizer_hash,
             "dtype": self.config.dtype,
             "store": self.config.store,
             "layers": self.num_layers,
@@ -88,16 +98,20 @@ class Pair(Tokenized):
 
 
 def load(config: ModelConfig, root: Path) -> Pair:
-    """Load a pair; paths in `config` are relative to `root`.
+    """Load a pair; for paths in `config` and `root` see `located`.
 
     Raises:
         BadInput: missing, truncated or corrupted files, or a draft that does not speak the target's tokens.
     """
-    target_path, tokenizer_path = root / config.target, root / config.tokenizer
-    draft_path = root / config.draft if config.draft else None
-    config = replace(config, target=str(target_path), draft=str(draft_path) if draft_path else None)
+    target_path, tokenizer_path = located(config.target, root), config.tokenizer_folder(root)
+    draft_path = located(config.draft, root) if config.draft else None
+    activations = str(located(config.activations, root)) if config.activations else None
+    config = replace(
+        config, target=str(target_path), draft=str(draft_path) if draft_path else None, activations=activations
+    )
     for folder in filter(None, (target_path, draft_path)):
         verify(folder)
+        check_config(folder)
     dtype: torch.dtype = getattr(torch, config.dtype)
     index = index_experts(target_path)
     target = _load_target(target_path, dtype, config.device, overrides(config, index.shape.experts))
@@ -124,10 +138,23 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Name the folder where transformers only says what is wrong in it."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise BadInput(f"transformers cannot load the model in {path}: {_first_line(error)}") from error
+
+
 def _load_target(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
-    with experts_left_out(AutoConfig.from_pretrained(path, local_files_only=True)):
+    with _explained(path):
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    with experts_left_out(config):
         return load_model(path, dtype, device, overrides)
 
 
@@ -136,16 +163,23 @@ def _load_tokenizer(folder: Path) -> Any:
 
     if not (folder / "tokenizer.json").is_file():
         raise BadInput(f"tokenizer {folder / 'tokenizer.json'} is missing; check `model.tokenizer`")
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the libraries raise nothing narrower
+        raise BadInput(f"the tokenizer in {folder} cannot be read ({_first_line(error)}); restore it") from error
 
 
 def load_model(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any] | None = None) -> Any:
     """Load a causal language model of transformers for inference; `overrides` replace values of its config."""
     from transformers import AutoModelForCausalLM
 
-    with _quietly():
+    with _quietly(), _explained(path):
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True, **(overrides or {}))
     return model.to(device).eval()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _bytes(model: nn.Module) -> int:

@@ -19,15 +19,20 @@ def checkpoint_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BadInput(f"model folder {folder} does not exist; check `model.target` and `model.draft`")
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
+    names = _listed(index) if index.is_file() else ["model.safetensors"]
     files = [folder / name for name in names]
     for file in files:
         if not file.is_file():
             raise BadInput(f"weights file {file} is missing; restore it, or `make models` rebuilds ours")
     return files
+
+
+def _listed(index: Path) -> list[str]:
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return sorted(str(name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{index} is no index of weights files ({error!r}); restore it") from error
 
 
 def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
@@ -36,11 +41,13 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
     Raises:
         BadInput: the header cannot be read or points past the end of the file.
     """
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(length)) if length < size else {}
+    except OSError as error:
+        raise BadInput(f"weights file {file} cannot be read ({error.strerror}); check its permissions") from error
     except (struct.error, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadInput(f"weights file {file} is corrupted (unreadable header); restore it") from error
     header.pop("__metadata__", None)

@@ -53,7 +53,7 @@ class FakePair:
     def encode(self, text: str) -> list[int]:
         return [1 + ord(letter) % 250 for letter in text]
 
-    def decode(self, tokens: Sequence[int]) -> str:
+    def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
         return " ".join(map(str, tokens))
 
     def describe(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class FakeSystem:
         self.missing = MISSING.get(config.residency["part"], 2)
         self.spin = SPIN.get(config.residency["part"], 20_000)
         self.fast_bytes = 16 * RECORD if self.resident else budget + (1 if self.fault == "greedy" else 0)
-        self.calls = 0
+        self.calls = self.moved = 0
 
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         self.calls += 1
@@ -105,7 +105,7 @@ class FakeSystem:
             with meter.span("prefill"):
                 spin(20_000)
             meter.traffic(self._traffic("prefill", 0))
-            if not self._commit(meter, row, scripts, sent, 1):
+            if not self._commit(meter, row, scripts, sent, 99 if self.fault == "at_once" else 1):
                 active.append(row)
         while active:
             active = self._step(meter, active, scripts, sent)
@@ -128,7 +128,9 @@ class FakeSystem:
                 if not self._commit(meter, row, scripts, sent, a + 1)
             ]
         if self.fault != "silent":
-            meter.traffic(self._traffic("decode", drafting))
+            traffic = self._traffic("decode", drafting)
+            self.moved += traffic.moved_bytes * (not isinstance(meter, NullMeter))
+            meter.traffic(traffic)
         meter.step(active, [drafting] * len(active), accepted)
         return going
 
@@ -185,7 +187,9 @@ class FakeSystem:
         self.generate(requests, NullMeter([request.max_new_tokens for request in requests], frozenset({STOP})))
 
     def describe(self) -> dict[str, Any]:
-        return {"calls": self.calls, "drafter": json.loads(json.dumps(dict(self.config.drafter)))}
+        drafter = json.loads(json.dumps(dict(self.config.drafter)))
+        oracle = {"fewest_bytes": self.moved} if self.config.residency["part"] == "belady" else {}
+        return {"calls": self.calls, "drafter": drafter, **oracle}
 
     def close(self) -> None:
         pass

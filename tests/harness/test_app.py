@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,11 +37,11 @@ def test_a_comparison_end_to_end(app: App) -> None:
     assert "speedup_over_offload" not in found["offload"]["metrics"]
     assert found["offload"]["metrics"]["acceptance_rate"] == {
         "value": None, "unit": "-", "low": None, "high": None, "n": 0,
-        "definition": "acceptance_rate@1", "reason": "nothing was drafted",
+        "definition": "acceptance_rate@2", "reason": "nothing was drafted",
     }  # fmt: skip
     assert "emulated" in ran.out
     assert "emulated" in Path("out/table.md").read_text()
-    assert "tpot@1" in ran.out
+    assert "tpot@2" in ran.out
 
 
 def test_records_of_a_cell(app: App) -> None:
@@ -57,9 +60,21 @@ def test_records_of_a_cell(app: App) -> None:
     assert first["exact_match"] is True
     steps = [json.loads(line) for line in (cell / "steps.jsonl").read_text().splitlines()]
     decode = [line for line in steps if line["phase"] == "decode" and line["step"] is not None]
-    assert sum(sum(line["accepted"]) for line in decode) == sum(line["accepted"] for line in requests)
+    assert sum(sum(line["accepted"]) for line in decode) >= sum(line["accepted"] for line in requests)
+    kept = sum(line["n"] - 1 for line in requests)
+    assert kept == len(decode) + sum(line["accepted"] for line in requests), "what was thrown away is not counted"
+    row = json.loads((cell / "summary.json").read_text())["rows"][0]["metrics"]
+    assert row["acceptance_length"]["value"] == pytest.approx(kept / len(decode))
     assert all(line["needed"] == 10 and len(line["layers"]) == 2 for line in decode)
     assert any(line["step"] is None and line["wasted_bytes"] for line in steps)
+
+
+def test_a_text_is_what_the_tokens_say_behind_their_prompt(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake.FakePair, "decode", lambda self, tokens, after=(): f"{len(tokens)} behind {len(after)}")
+    app("system=offload")
+    (file,) = Path("results/runs").glob("*/offload/requests.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["text"] for line in lines] == [f"{line['n']} behind {line['prompt_tokens']}" for line in lines]
 
 
 def test_parquet_says_the_same_as_jsonl(app: App) -> None:
@@ -128,6 +143,25 @@ def test_statuses_follow_from_what_happened(app: App) -> None:
             assert f"{label}: {row['status']}" in ran.words
 
 
+def test_a_system_that_commits_all_at_once_has_no_tpot_and_harms_no_other(app: App) -> None:
+    """At first, and when its records are read back."""
+    for _ in range(2):
+        ran = app("systems=[offload,sp_moe,at_once]", "baselines=[offload,at_once]", "output=out")
+        found = rows(OUT)
+        tpot = found["at_once"]["metrics"]["tpot"]
+        assert (tpot["value"], tpot["reason"]) == (None, "no request has tokens behind its first commit")
+        assert found["sp_moe"]["metrics"]["speedup_over_offload"]["value"] > 0
+        assert ran.code == 0, ran.words
+
+
+def test_drafts_that_came_too_late_were_drafts_all_the_same(app: App) -> None:
+    """Two tokens are wanted, of which the prefill gives one: no draft is of use, and there was one."""
+    app("systems=[offload,sd_offload]", "measure.max_new_tokens=2", "output=out")
+    row = rows(OUT)["sd_offload"]
+    assert row["status"] == "ok"
+    assert (row["metrics"]["acceptance_rate"]["value"], row["metrics"]["acceptance_length"]["value"]) == (None, 1.0)
+
+
 def test_a_noisy_cell_says_so(app: App) -> None:
     app("systems=[offload]", "output=out", "measure.noisy_above=0.0")
     assert rows(OUT)["offload"]["status"] == "noisy"
@@ -161,14 +195,28 @@ def test_a_batch_of_four_with_ragged_acceptance_and_early_stops(app: App) -> Non
     assert {line["finish"] for line in lines} == {"stop", "length"}
 
 
-def test_systems_take_turns_in_a_rotating_order(app: App) -> None:
-    app("systems=[resident,offload,sd_offload]", "dataset.limit=6")
-    orders = {}
-    for cell in Path("results/runs").glob("*/*/requests.jsonl"):
-        lines = [json.loads(line) for line in cell.read_text().splitlines()]
-        orders[cell.parent.name] = [line["order"] for line in lines]
-    assert all(sorted(turn) == [0, 1, 2] for turn in zip(*orders.values(), strict=True))
-    assert all(order.count(0) == order.count(1) == order.count(2) == 2 for order in orders.values())
+def test_systems_take_turns_in_a_new_random_order_each_time(app: App) -> None:
+    """Each system stands at every place, and follows every other, about as often; the seed decides when."""
+
+    def measured(*options: str) -> list[tuple[str, ...]]:
+        app("systems=[resident,offload,sd_offload]", "dataset.limit=20", "measure.repeats=2", "resume=false", *options)
+        (folder,) = Path("results/runs").iterdir()
+        orders: dict[tuple[int, int], dict[int, str]] = {}
+        for cell in folder.glob("*/requests.jsonl"):
+            for line in map(json.loads, cell.read_text().splitlines()):
+                orders.setdefault((line["repeat"], line["batch"]), {})[line["order"]] = cell.parent.name
+        shutil.rmtree(folder)
+        return [tuple(places[place] for place in sorted(places)) for _, places in sorted(orders.items())]
+
+    found = measured()
+    assert len(found) == 40
+    assert set(found) == set(itertools.permutations(("resident", "offload", "sd_offload")))
+    turns = [system for order in found for system in order]
+    follows = Counter(pair for pair in itertools.pairwise(turns) if len(set(pair)) == 2)
+    assert min(follows.values()) > 119 / 9 / 2
+    assert found[:20] != found[20:]
+    assert measured() == found
+    assert measured("measure.seed=1") != found
 
 
 def test_a_rerun_shows_what_is_finished(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +248,30 @@ def test_changed_code_makes_another_cell(app: App, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("harness.provenance.code_fingerprint", lambda: "changed")
     app("system=sp_moe")
     assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_another_tokenizer_makes_another_cell(app: App) -> None:
+    Path("words").mkdir()
+    file = Path("words/tokenizer.json")
+    for content in ("{}", '{"a": 1}', '{"a": 1}'):
+        file.write_text(content)
+        app("system=sp_moe", "model.tokenizer=words")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_models_are_found_from_the_current_folder_and_count_by_content(app: App) -> None:
+    Path("mine").mkdir()
+    file = Path("mine/config.json")
+    for content in ("{}", '{"a": 1}'):
+        file.write_text(content)
+        app("system=sp_moe", "model.target=mine")
+    assert len(list(Path("results/runs").glob("*/sp_moe"))) == 2
+
+
+def test_a_model_whose_name_nobody_gave_is_not_called_as_another(app: App) -> None:
+    ran = app("system=sp_moe", "model=reference", "model.target=somewhere/mixtral", "output=out")
+    assert rows(OUT)["sp_moe"]["model"] == "mixtral"
+    assert "reference" not in ran.out.replace("reference: plain greedy", "")
 
 
 def test_resume_false_measures_again(app: App) -> None:
@@ -246,6 +318,36 @@ def test_sampling_has_no_reference(app: App) -> None:
     assert (entry["value"], entry["reason"]) == (None, "sampled outputs have no single reference")
 
 
+def test_provenance_says_how_tokens_were_chosen(app: App) -> None:
+    """A greedy choice has no settings: whatever top-p says, it is the same choice."""
+    app("system=offload", "measure.sampling.temperature=0.7", "measure.sampling.top_p=0.9", "output=sampled")
+    app("system=offload", "measure.sampling.top_p=0.9", "output=greedy")
+    said = {name: json.loads(Path(name, "provenance.json").read_text()) for name in ("sampled", "greedy")}
+    assert said["sampled"]["sampling"] == {"temperature": 0.7, "top_k": 0, "top_p": 0.9}
+    assert said["greedy"]["sampling"] == {"temperature": 0.0}
+    assert (said["greedy"]["repeats"], said["greedy"]["queue"], said["greedy"]["warmup"]) == (1, 0, 1)
+
+
+def test_repeats_of_sampling_have_seeds_of_their_own(app: App) -> None:
+    """Every system has the same one in a repeat; greedy requests have none."""
+    app(
+        "systems=[offload,sd_offload]",
+        "measure.repeats=3",
+        "measure.sampling.temperature=0.7",
+        "measure.sampling.seed=5",
+    )
+    seeds: dict[int, set[int]] = {}
+    for file in Path("results/runs").glob("*/*/requests.jsonl"):
+        for line in map(json.loads, file.read_text().splitlines()):
+            seeds.setdefault(line["repeat"], set()).add(line["seed"])
+    assert [len(found) for found in seeds.values()] == [1, 1, 1]
+    assert seeds[0] == {5}
+    assert len(set.union(*seeds.values())) == 3
+    app("system=offload", "measure.repeats=2", "runs=greedy")
+    (file,) = Path("greedy").glob("*/*/requests.jsonl")
+    assert {json.loads(line)["seed"] for line in file.read_text().splitlines()} == {None}
+
+
 def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
@@ -254,11 +356,16 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
 
     monkeypatch.setattr(fake.FakeSystem, "calibrate", calibrate)
     app("system=offload", "measure.warmup=3", "measure.batch=2")
-    assert seen == [["HumanEval/4", "HumanEval/5"], ["HumanEval/6"]]
+    assert [len(ids) for ids in seen] == [2, 1]
+    (origin,) = Path("results/runs").glob("*/offload/provenance.json")
+    chosen = json.loads(origin.read_text())["dataset"]
+    assert [id for ids in seen for id in ids] == chosen["warmup"]
+    assert len(chosen["prompts"]) == 4
+    assert not {*chosen["prompts"]} & {*chosen["warmup"]}
 
 
 SIZES = {
-    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 28, "ablation": 7, "budget": 8, "draft_length": 4,
+    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 32, "ablation": 7, "budget": 8, "draft_length": 4,
     "hit_rate": 5,
 }  # fmt: skip
 

@@ -49,9 +49,16 @@ from tests.harness.app import App
         (["system=unknown"], "residency.part=mru is unknown; did you mean lru?"),
         (["dataset=jsonl"], "dataset.path"),
         (["dataset=jsonl", "dataset.path=none.jsonl"], "cannot read none.jsonl: No such file"),
-        (["dataset.limit=0"], "no prompt is left"),
-        (["measure.max_new_tokens=599"], "no prompt is left"),
-        (["dataset.skip_too_long=false", "measure.max_new_tokens=400"], "prompt 'HumanEval/0' has"),
+        (["dataset.limit=164"], "`dataset.limit` 164 to measure and `measure.warmup` 1 others are wanted"),
+        (["dataset.limit=0"], "`dataset.limit` is 0; 1 or more is needed"),
+        (
+            ["measure.max_new_tokens=599"],
+            "0 prompts of humaneval fit the context, and `dataset.limit` 4 to measure and",
+        ),
+        (
+            ["dataset.skip_too_long=false", "measure.max_new_tokens=400"],
+            "with 400 new ones it exceeds the context of 600",
+        ),
     ],
 )
 def test_named_and_mended(app: App, arguments: list[str], said: str) -> None:
@@ -95,7 +102,8 @@ def test_bad_prompts_name_their_line(app: App, case: str) -> None:
 
 def test_good_prompts_of_ones_own(app: App) -> None:
     Path("mine.jsonl").write_text('\ufeff{"prompt": "caf\u00e9", "answer": 1}\n\n{"id": 7, "prompt": "b"}\n', "utf-8")
-    assert app("dataset=jsonl", "dataset.path=mine.jsonl", "system=offload").code == 0
+    own = ("dataset=jsonl", "dataset.path=mine.jsonl", "dataset.limit=null", "measure.warmup=0")
+    assert app("system=offload", *own).code == 0
     (cell,) = Path("results/runs").glob("*/offload/requests.jsonl")
     assert '"id": "line-1"' in cell.read_text()
     assert '"id": "7"' in cell.read_text()

@@ -52,9 +52,22 @@ def test_whom_the_bounds_bind(change: dict[str, Any], bounded: bool) -> None:
     assert bounds.is_bounded(replace(PLAIN, **change), row()) is bounded
 
 
-def test_what_computes_elsewhere_or_is_suspect_already_is_not_judged() -> None:
-    assert bounds.is_bounded(PLAIN, row(computed_elsewhere=0.0))
-    assert not bounds.is_bounded(PLAIN, row(computed_elsewhere=0.2))
+def test_a_draft_is_the_same_however_its_work_is_divided_but_not_with_a_governor() -> None:
+    for change, same in (({"split": 2}, True), ({"governor": True}, False), ({"by_positions": {0: 2}}, False)):
+        other = replace(DRAFTS, drafter={**DRAFTS.drafter, **change})
+        assert (bounds.drafting(other) == bounds.drafting(DRAFTS)) is same
+
+
+def test_the_oracle_of_a_system_may_compute_where_that_may() -> None:
+    able = replace(ORACLE, placement={"part": "cpu"})
+    systems = {"plain": PLAIN, "cpu": replace(PLAIN, placement={"part": "cpu"}), "oracle": ORACLE, "able": able}
+    assert bounds.oracle_of("plain", ["able", "oracle"], systems) == "oracle", "the tighter bound"
+    assert bounds.oracle_of("plain", ["able"], systems) == "able"
+    assert bounds.oracle_of("cpu", ["oracle", "able"], systems) == "able"
+    assert bounds.oracle_of("cpu", ["oracle"], systems) is None
+
+
+def test_what_is_suspect_already_is_not_judged() -> None:
     for status, judged in (("noisy", True), ("nothing_offloaded", False), ("diverged", False), ("failed", False)):
         assert bounds.is_bounded(PLAIN, row(status=status)) is judged
 
@@ -70,25 +83,25 @@ def test_what_computes_elsewhere_or_is_suspect_already_is_not_judged() -> None:
     ],
 )
 def test_faster_than_the_oracle_by_the_whole_interval(interval: Any, beyond: bool) -> None:
-    found = list(bounds.below_oracle(with_gap(*interval), row("oracle")))
+    found = list(bounds.below_oracle(with_gap(*interval), "oracle"))
     assert bool(found) is beyond
     assert not beyond or found == ["TPOT is 0.90 [0.80, 0.97] times that of oracle, its lower bound"]
 
 
 @pytest.mark.parametrize(("ours", "beyond"), [(1001.0, False), (999.5, False), (998.5, True), (None, False)])
 def test_fewer_bytes_than_the_oracle(ours: float | None, beyond: bool) -> None:
-    found = list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3, bytes=ours), row("oracle")))
+    found = list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3, bytes=ours), "oracle", 1000.0))
     assert bool(found) is beyond
 
 
 @pytest.mark.parametrize(("ours", "beyond"), [(950.0, False), (940.0, True)])
 def test_what_a_system_holds_at_the_start_may_spare_it_fetches(ours: float, beyond: bool) -> None:
-    found = list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3, bytes=ours), row("oracle"), head_start=50))
+    found = list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3, bytes=ours), "oracle", 1000.0, head_start=50))
     assert bool(found) is beyond
 
 
-def test_an_oracle_of_unknown_traffic_binds_no_bytes() -> None:
-    assert not list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3), row("oracle", bytes=None)))
+def test_an_oracle_that_says_nothing_of_bytes_binds_none() -> None:
+    assert not list(bounds.below_oracle(with_gap(1.2, 1.1, 1.3, bytes=1.0), "oracle"))
 
 
 @pytest.mark.parametrize(

@@ -10,23 +10,24 @@ from tests.harness import fake
 from tests.harness.app import App, rows
 
 
-def test_each_measured_generation_is_rehearsed_with_its_own_requests(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, list[str]]] = []
+def test_all_rehearse_a_batch_before_any_is_timed_on_it(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, tuple[str, ...]]] = []
     generate = fake.FakeSystem.generate
 
     def rehearse(self: fake.FakeSystem, requests: list[fake.Request], at_once: int) -> None:
-        seen.append(("rehearse", [request.id for request in requests]))
+        seen.append(("rehearse", tuple(request.id for request in requests)))
 
     def measured(self: fake.FakeSystem, requests: list[fake.Request], meter: fake.Meter, at_once: int = 9) -> None:
         if not isinstance(meter, fake.NullMeter):
-            seen.append(("generate", [request.id for request in requests]))
+            seen.append(("generate", tuple(request.id for request in requests)))
         generate(self, requests, meter, at_once)
 
     monkeypatch.setattr(fake.FakeSystem, "rehearse", rehearse)
     monkeypatch.setattr(fake.FakeSystem, "generate", measured)
-    app("system=offload", "measure.batch=3")
-    batches = [["HumanEval/0", "HumanEval/1", "HumanEval/2"], ["HumanEval/3"]]
-    assert seen == [(what, ids) for ids in batches for what in ("rehearse", "generate")]
+    app("systems=[offload,sd_offload]", "measure.batch=3", "dataset.limit=4")
+    batches = list(dict.fromkeys(ids for _, ids in seen))
+    assert [len(ids) for ids in batches] == [3, 1]
+    assert seen == [(what, ids) for ids in batches for what in ("rehearse", "rehearse", "generate", "generate")]
 
 
 def test_a_rehearsal_is_not_timed(app: App) -> None:

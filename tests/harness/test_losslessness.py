@@ -81,6 +81,50 @@ def test_the_records_of_a_run_are_judged(
     assert calls == [4], "repeats of an output are scored once"
 
 
+def test_an_output_that_took_the_best_token_is_not_the_bug(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reference is: it left what stock transformers would have written, by far more than rounding."""
+
+    def next_logits(pair: api.ModelPair, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+        wrong = [1 + fake.script(text[:-DIVERGED_AT], 4)[DIVERGED_AT] % 250 for text in texts]
+        return [[1.0 if token == best else 0.0 for token in range(pair.vocab_size)] for best in wrong]
+
+    monkeypatch.setattr(api, "next_logits", next_logits)
+    app("systems=[offload,wrong]")
+    code, rows = judged(tmp_path, monkeypatch)
+    assert (code, rows["wrong"]["verdict"], rows["offload"]["verdict"]) == (1, "reference", "exact")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "reference: wrong took what stock transformers rates best" in said
+    assert "the reference is wrong" in said
+
+
+@pytest.mark.parametrize("home", ["~", "<tmp>", ""])
+def test_models_and_prompts_are_found_wherever_they_are(
+    home: str, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records name folders by what they are to their user, and are read back by whom they belong to."""
+    place = tmp_path / "place"
+    (place / "m").mkdir(parents=True)
+    (place / "p.jsonl").write_text('{"prompt": "hello"}\n{"prompt": "world"}\n{"prompt": "again"}\n{"prompt": "there"}\n{"prompt": "more"}\n')
+    if home == "~":
+        monkeypatch.setenv("HOME", str(place))
+    elif home == "<tmp>":
+        monkeypatch.setattr("tempfile.tempdir", str(place))
+    loaded: list[str] = []
+
+    def load_pair(config: api.ModelConfig, root: Path) -> fake.FakePair:
+        loaded.append(str(api.located(config.target, root)))
+        return fake.FakePair()
+
+    monkeypatch.setattr(api, "load_pair", load_pair)
+    app("systems=[offload]", f"model.target={place}/m", "dataset=jsonl", f"dataset.path={place}/p.jsonl")
+    (config,) = tmp_path.glob("results/runs/*/offload/config.yaml")
+    assert f"target: {home or 'place'}/{'m'}" in config.read_text().replace("'", "")
+    assert judged(tmp_path, monkeypatch)[0] == 0
+    assert loaded == [f"{place}/m"] * 2
+
+
 def test_a_lossy_system_is_reported_without_a_verdict(
     app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

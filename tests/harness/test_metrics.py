@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import metrics
+from harness.generation import Generation
 from harness.metrics import (
     acceptance,
     breakdown,
@@ -21,6 +22,7 @@ from harness.metrics import (
     tpot,
     ttft,
 )
+from harness.metrics.base import Definition
 from systems.api import LayerNeeds
 from tests.harness.builders import MS, cell, generation, row, step, traffic
 
@@ -34,7 +36,19 @@ def test_tpot_excludes_the_first_token_and_pools() -> None:
     values = tpot.measure(two)
     assert values["tpot"].value == pytest.approx(60e-3 / 9)
     assert values["tpot_mean"].value == pytest.approx((40e-3 / 8 + 20e-3) / 2)
-    assert (values["tpot"].n, values["tpot"].unit, values["tpot"].definition) == (2, "s", "tpot@1")
+    assert (values["tpot"].n, values["tpot"].unit, values["tpot"].definition) == (2, "s", "tpot@2")
+
+
+def test_what_has_no_unit_is_a_share_and_its_interval_ends_at_1() -> None:
+    def two_of_three(generation: Generation) -> tuple[float, float]:
+        return float(generation.batch > 0), 1.0
+
+    three = cell(*(generation(row(str(batch), (0, 1)), batch=batch) for batch in range(3)))
+    share, amount = (Definition("x@1", unit, "higher", "").ratio(three, two_of_three, "none") for unit in ("-", "s"))
+    assert share.value == amount.value == pytest.approx(2 / 3)
+    assert share.high is not None
+    assert amount.high is not None
+    assert share.high < 1 < amount.high
 
 
 def test_tpot_leaves_out_requests_of_one_token() -> None:
@@ -42,7 +56,15 @@ def test_tpot_leaves_out_requests_of_one_token() -> None:
     values = tpot.measure(cell(generation(row("a", (0, 1), (30, 3))), short))
     assert values["tpot"].value == pytest.approx(10e-3)
     unknown = tpot.measure(cell(short))["tpot"]
-    assert (unknown.value, unknown.reason) == (None, "no request has two tokens")
+    assert (unknown.value, unknown.reason) == (None, "no request has tokens behind its first commit")
+
+
+def test_tokens_of_the_first_commit_have_no_time_between_them() -> None:
+    """A peer whose first commit holds 4 of 10 tokens took 30 ms for the other 6, and not for 9."""
+    values = tpot.measure(cell(generation(row("a", (5, 4), (20, 3), (35, 3)))))
+    assert (values["tpot"].value, values["tpot_mean"].value) == (pytest.approx(5e-3), pytest.approx(5e-3))
+    at_once = tpot.measure(cell(generation(row("a", (5, 4)))))["tpot"]
+    assert (at_once.value, at_once.reason) == (None, "no request has tokens behind its first commit")
 
 
 def test_tpot_pools_repeats_within_their_prompt() -> None:
@@ -79,6 +101,34 @@ def test_acceptance_by_hand() -> None:
     assert [known[f"acceptance_conditional_{i}"] for i in (1, 2, 3)] == pytest.approx([4 / 5, 2 / 4, 1 / 2])
     marginals = sum(known[f"acceptance_marginal_{i}"] or 0 for i in (1, 2, 3))
     assert 1 + marginals == pytest.approx(known["acceptance_length"])
+
+
+def test_what_is_drafted_behind_the_end_of_an_output_counts_nowhere() -> None:
+    """Each request is handed 1 + 3 + 4 tokens by two steps of three drafts, and wants fewer."""
+    steps = [step(3, 2), step(3, 3)]
+
+    def known(kept: int, thrown: int, stopped: bool) -> dict[str, float | None]:
+        made = row("a", (0, 1), (1, 3), (2, kept), stopped=stopped)
+        made.handed += thrown
+        values = acceptance.measure(cell(generation(made, steps=steps)))
+        return {id.removeprefix("acceptance_"): value.value for id, value in values.items()}
+
+    for stopped in (False, True):
+        two = known(2, 2, stopped)
+        assert two["length"] == (3 + 2) / 2, "tokens of steps in the output, by steps"
+        assert two["rate"] == 3 / 4, "of the last three drafts one was wanted before the last token"
+        assert (two["marginal_1"], two["marginal_2"], two["marginal_3"]) == (1, 1 / 2, 0)
+        assert (two["conditional_2"], two["conditional_3"]) == (1, 0)
+    assert known(1, 3, False)["length"] == (3 + 1) / 2
+    whole = known(4, 0, True)
+    assert (whole["length"], whole["rate"]) == (7 / 2, 5 / 6), "the stop token was the step's last: all of it counts"
+
+
+def test_a_draft_that_could_not_be_kept_is_not_held_against_the_drafter() -> None:
+    """One token was wanted: the three drafts were wrong or right for nobody."""
+    made = row("a", (0, 1), (1, 4), (2, 1))
+    values = acceptance.measure(cell(generation(made, steps=[step(3, 3), step(3, 0)])))
+    assert (values["acceptance_rate"].value, values["acceptance_length"].value) == (1.0, 5 / 2)
 
 
 def test_conditional_acceptance_ignores_steps_that_drafted_less() -> None:
@@ -230,16 +280,16 @@ def test_target_efficiency_needs_the_widths() -> None:
 
 def test_speedup_is_paired_and_pooled() -> None:
     baseline, system = {0: (4.0, 10.0), 1: (2.0, 10.0)}, {0: (2.0, 10.0), 1: (1.0, 10.0)}
-    values = speedup.measure("offload", baseline, system, seed=0)
+    values = speedup.measure("offload", baseline, system)
     value = values["speedup_over_offload"]
     assert (value.value, value.low, value.high, value.n) == (2.0, 2.0, 2.0, 2)
     assert values["speedup_geomean_over_offload"].value == pytest.approx(2.0)
 
 
 def test_speedup_uses_shared_prompts_only() -> None:
-    values = speedup.measure("offload", {0: (4.0, 4.0), 1: (9.0, 1.0)}, {0: (2.0, 4.0)}, seed=0)
+    values = speedup.measure("offload", {0: (4.0, 4.0), 1: (9.0, 1.0)}, {0: (2.0, 4.0)})
     assert values["speedup_over_offload"].value == 2.0
-    nothing = speedup.measure("offload", {1: (9.0, 1.0)}, {0: (2.0, 4.0)}, seed=0)
+    nothing = speedup.measure("offload", {1: (9.0, 1.0)}, {0: (2.0, 4.0)})
     assert nothing["speedup_over_offload"].reason == "no prompt was finished by both this system and offload"
 
 

@@ -61,7 +61,7 @@ def test_a_replay_needs_neither_models_nor_what_computes_with_them(folder: Path)
 import runpy, sys
 sys.modules.update(dict.fromkeys(("torch", "transformers"), None))
 sys.argv = ["harness", *{[*SHORT, *_places(folder)]!r}, "output=null", "resume=false", "model.target=nowhere",
-            "model.draft=nowhere", "model.tokenizer=nowhere"]
+            "model.draft=nowhere", "model.tokenizer=nowhere", "model.name=reference"]
 runpy.run_module("harness", run_name="__main__")
 """
     ran = subprocess.run([sys.executable, "-c", blocked], cwd=ROOT, text=True, capture_output=True, check=False)

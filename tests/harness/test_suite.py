@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from harness import overview
-from harness.metrics.oracle_gap import SAME_DRAFT
+from harness.metrics.oracle_gap import ANY_DRAFT, SAME_DRAFT
 from harness.metrics.tpot import TPOT
 from tests.harness.app import App
 
@@ -104,6 +104,7 @@ def _row(system: str, hardware: str = "fine_grained", **parts: Any) -> dict[str,
     metrics = {
         "tpot": TPOT.known(0.19666, 16, 0.18143, 0.21312).row(),
         "oracle_gap": SAME_DRAFT.known(1.5, 16, 1.4, 1.6, "oracle").row(),
+        "oracle_gap_any": ANY_DRAFT.known(1.9, 16, 1.8, 2.0, "oracle_cpu").row(),
         "speedup_over_offload": {"value": 0.48, "low": 0.41, "high": 0.54},
         "speedup_over_best": {"value": 0.33, "low": 0.3, "high": 0.4, "over": "adapmoe"},
         **{id: {"value": 0.7} for id in ("hit_rate", "acceptance_rate", "stall_share", "exact_match")},
@@ -137,7 +138,7 @@ def test_one_table_where_it_fits_else_two_per_profile(width: int, tables: int) -
     assert max(map(len, drawn.splitlines())) <= width
     assert sum(line.startswith("system ") for line in drawn.splitlines()) == tables
     assert "196.66 [181.43, 213.12]" in drawn
-    for heading in ("x offload", "x best", "hit rate", "accept.", "MiB/token", "stall", "gap", "exact"):
+    for heading in ("x offload", "x best", "hit rate", "accept.", "MiB/token", "stall", "gap", "gap any", "exact"):
         assert heading in drawn, heading
 
 
@@ -151,6 +152,7 @@ def test_what_ratios_are_over_and_why_something_is_not_ok() -> None:
     drawn = " ".join(_draw(140).split())
     assert "speedup_over_best is over adapmoe" in drawn
     assert "oracle_gap is over oracle" in drawn
+    assert "oracle_gap_any is over oracle_cpu" in drawn
     assert "transformers_assisted: beyond_bound: because" in drawn
 
 

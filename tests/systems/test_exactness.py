@@ -95,6 +95,8 @@ def test_tokens_equal_plain_greedy_decoding(
     assert meter.tokens == [plain(reference, request) for request in group]
     moved = sum(meter.total(kind) for kind in ("demand_bytes", "useful_bytes", "late_bytes", "wasted_bytes"))
     assert meter.total("moved_bytes") == moved
+    ahead = sum(meter.total(kind) for kind in ("useful_bytes", "late_bytes", "wasted_bytes"))
+    assert ahead == meter.total("prefetched") * pair.record_bytes, "a demand that overtakes a hint is no prefetch"
 
 
 @pytest.mark.parametrize("cutoff", [0, 1, 2, 3, 4, "auto"])

@@ -1,10 +1,11 @@
 """Generated traces show the statistics asked for, and the controls of any simulator hold on them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from systems.api import BadInput, Costs, LayerNeeds, LinkSpec, NullMeter, Request, SystemConfig, Traffic
+from systems.api import BadInput, Costs, HostCosts, LayerNeeds, LinkSpec, NullMeter, Request, SystemConfig, Traffic
 from systems.replay.statistics import Statistics, measured
 from systems.replay.synthetic import synthesise
 from systems.replay.system import ReplayedSystem
@@ -30,7 +31,7 @@ class Sums(NullMeter):
         if traffic.phase == "decode":
             self.moved += traffic.moved_bytes
             for sums, layer in zip(self.layers, traffic.layers, strict=True):
-                for name in ("needed", "resident", "on_time", "demand", "late"):
+                for name in ("needed", "resident", "on_time", "demand", "late", "overtaken"):
                     setattr(sums, name, getattr(sums, name) + getattr(layer, name))
 
     def total(self, *names: str) -> int:
@@ -48,7 +49,21 @@ def made(statistics: Statistics, new_tokens: int = 300, requests: int = 2) -> Tr
 def replayed(
     config: SystemConfig, trace: Trace, slots: int, new_tokens: int = 300, link: LinkSpec = LINK, warm: bool = True
 ) -> tuple[Sums, float]:
-    costs = replace(COSTS, transfer=SHAPE.record_bytes / link.bandwidth + link.latency)
+    meter, seconds, _ = played(config, trace, slots, new_tokens, link, warm)
+    return meter, seconds
+
+
+def played(
+    config: SystemConfig,
+    trace: Trace,
+    slots: int,
+    new_tokens: int,
+    link: LinkSpec,
+    warm: bool = True,
+    costs: Costs = COSTS,
+) -> tuple[Sums, float, dict[str, Any]]:
+    """What a replay counts, how long it takes (s), and what the system says of itself."""
+    costs = replace(costs, transfer=SHAPE.record_bytes / link.bandwidth + link.latency)
     drafting = SHAPE.draft_bytes if config.drafter["part"] != "none" else 0
     system = ReplayedSystem(config, trace, drafting + slots * SHAPE.record_bytes, link, costs)
     other, request = (
@@ -60,7 +75,7 @@ def replayed(
     meter = Sums([new_tokens])
     start = system.now_ns()
     system.generate([request], meter)
-    return meter, (system.now_ns() - start) / 1e9
+    return meter, (system.now_ns() - start) / 1e9, system.describe()
 
 
 @pytest.mark.parametrize(
@@ -124,13 +139,14 @@ def test_a_link_at_no_cost_is_as_fast_as_having_everything(name: str, resident: 
 
 def test_a_fresh_gate_is_always_right() -> None:
     """Behind the first layer, which no gate foretells, nothing is demanded where the link carries both of a token's
-    experts in the time of a layer: all was hinted at, one layer before."""
+    experts in the time of a layer but what had been hinted at, one layer before."""
     fast = LinkSpec(bandwidth=2e6, latency=0.0, virtual=True)
     perfect, _ = replayed(SYSTEMS["adapmoe"], made(Statistics(ahead=(1.0, 1.0))), 12, link=fast)
-    assert perfect.layers[0].demand > 0
-    assert [layer.demand for layer in perfect.layers[1:]] == [0, 0, 0]
+    assert perfect.layers[0].demand > perfect.layers[0].overtaken == 0
+    assert [layer.demand - layer.overtaken for layer in perfect.layers[1:]] == [0, 0, 0]
     useless, _ = replayed(SYSTEMS["adapmoe"], made(Statistics(ahead=(0.0, 0.0))), 12, link=fast)
-    assert useless.total("demand") > 2 * perfect.total("demand")
+    unhinted = [sums.total("demand") - sums.total("overtaken") for sums in (useless, perfect)]
+    assert unhinted[0] > 2 * unhinted[1]
 
 
 @pytest.mark.parametrize(("name", "plain"), [("adapmoe", "offload"), ("sd_adapmoe", "sd_offload")])
@@ -167,15 +183,43 @@ PLAIN = ("offload", "static_hot", "adapmoe", "moe_infinity", "no_cache")
 DRAFTING = ("sd_offload", "sd_adapmoe", "sd_moe_infinity", "sp_moe")
 
 
+REMOTE = ("cpu_compute", "oracle")
+
+
+@pytest.mark.parametrize("transfer", [5e-4, 1e-3, 1e-2])
 @pytest.mark.parametrize(
-    ("bound", "name"), [*(("oracle", name) for name in PLAIN), *(("sd_oracle", name) for name in DRAFTING)]
+    ("bound", "name"),
+    [
+        *(("oracle", name) for name in PLAIN),
+        *(("sd_oracle", name) for name in DRAFTING),
+        *(("oracle_cpu", name) for name in REMOTE),
+    ],
 )
-def test_nobody_beats_the_oracle(bound: str, name: str) -> None:
-    trace = made(Statistics(skew=0.6, reuse=0.4, ahead=(0.8, 0.6), recall=0.8, acceptance=0.8), new_tokens=150)
-    oracle, best = replayed(SYSTEMS[bound], trace, 16, 150)
-    meter, took = replayed(SYSTEMS[name], trace, 16, 150)
-    assert meter.moved >= oracle.moved
-    assert took >= best
+def test_nobody_beats_the_oracle(bound: str, name: str, transfer: float) -> None:
+    """Where a transfer lasts half a layer, one, and ten: in time; and in bytes, nobody does with less than it knows to
+    be needed but for what it happens to hold."""
+    trace = made(Statistics(skew=0.6, reuse=0.4, ahead=(0.8, 0.6), recall=0.8, acceptance=0.8), new_tokens=100)
+    link = LinkSpec(bandwidth=1e3 / transfer, latency=0.0, virtual=True)
+    costs = replace(COSTS, transfer=transfer, host=HostCosts(0.0, transfer / 10))
+    _, best, facts = played(SYSTEMS[bound], trace, 16, 100, link, costs=costs)
+    meter, took, _ = played(SYSTEMS[name], trace, 16, 100, link, costs=costs)
+    # Of placements none is proven to be the best: another start or split may be a fraction of a percent sooner.
+    assert took >= best * (0.99 if bound == "oracle_cpu" else 1 - 1e-9)
+    if bound != "oracle_cpu":
+        assert meter.moved >= facts["fewest_bytes"]
+
+
+def test_knowing_the_future_is_worth_more_where_experts_may_be_computed_elsewhere() -> None:
+    """Where a transfer lasts ten layers, the link is spent on what many needs use, and the host does the rest."""
+    trace = made(Statistics(skew=0.6, request_skew=0.6, reuse=0.4), new_tokens=100)
+    link = LinkSpec(bandwidth=1e5, latency=0.0, virtual=True)
+    costs = replace(COSTS, transfer=1e-2, host=HostCosts(0.0, 1e-3))
+    times = {
+        name: played(SYSTEMS[name], trace, 16, 100, link, costs=costs)
+        for name in ("oracle", "cpu_compute", "oracle_cpu")
+    }
+    assert times["oracle_cpu"][1] < 0.95 * times["cpu_compute"][1] < 0.95 * times["oracle"][1]
+    assert 0 < times["oracle_cpu"][0].moved < times["oracle"][0].moved / 2
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 def readable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs say what differs, as their tokens are numbers without a meaning; some hold odd line separators."""
 
-    def decode(self: fake.FakePair, tokens: Sequence[int]) -> str:
+    def decode(self: fake.FakePair, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
         true = tokens[3] == 1 + (tokens[0] - 1 + 7 * 3) % 250
         return f"{tokens[0]}\u2028\x85{'' if true else ' fourth'}"
 
@@ -108,7 +108,7 @@ def test_finished_cells_are_scored_without_measuring_again(
 
 def test_a_program_ends_where_its_dataset_says(app: App, executed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = "    return 1\n\ndef unasked():\n    pass\n"
-    monkeypatch.setattr(fake.FakePair, "decode", lambda self, tokens: text)
+    monkeypatch.setattr(fake.FakePair, "decode", lambda self, tokens, after=(): text)
     app("systems=[offload]", YES)
     assert executed
     assert all("    return 1\n" in program and "unasked" not in program for program in executed)
@@ -203,8 +203,8 @@ def test_the_reference_of_the_paired_test_is_lossless() -> None:
 
 
 def test_a_task_without_a_scorer_says_why(app: App) -> None:
-    Path("mine.jsonl").write_text('{"prompt": "abc"}\n')
-    ran = app("systems=[offload]", "dataset=jsonl", "dataset.path=mine.jsonl")
+    Path("mine.jsonl").write_text('{"prompt": "abc"}\n{"prompt": "abd"}\n')
+    ran = app("systems=[offload]", "dataset=jsonl", "dataset.path=mine.jsonl", "dataset.limit=1")
     assert "accuracy: unknown: your own prompts have no answers to compare with" in ran.words
 
 

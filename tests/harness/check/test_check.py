@@ -103,7 +103,7 @@ def test_a_token_count_off_by_one_is_found(checked: Checked, monkeypatch: pytest
     monkeypatch.setattr(RecordingMeter, "finish", finish)
     code, said = checked()
     assert code == 1
-    assert "live: offload: tokens of line-1: 11 tokens, were 12" in said
+    assert "live: offload: tokens of line-2: 11 tokens, were 12" in said
 
 
 def test_an_acceptance_bug_is_found(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import compare
 from harness.comparing import noise, sets
 from harness.comparing.gate import compare as gate
-from tests.harness.compare.recorded import write
+from tests.harness.compare.recorded import TIMES, write
 
 Compare = Callable[[Path, Path], tuple[int, str]]
 
@@ -72,6 +74,8 @@ def test_a_system_that_fails_now_is_a_regression(compared: Compare, base: Path, 
         ({"row": {"model": "other"}}, "model is 'reference' in the base and 'other'"),
         ({"origin": {"model": {"target": "b2"}}}, "model differs in `target`"),
         ({"origin": {"cpu": "another"}}, "cpu is 'a processor' in the base and 'another'"),
+        ({"origin": {"queue": 4}}, "queue is None in the base and 4"),
+        ({"origin": {"warmup": 4}}, "warmup is None in the base and 4"),
         ({"row": {"status": "noisy", "reason": "few"}}, "not compared: offload: noisy: few"),
     ],
 )
@@ -81,6 +85,70 @@ def test_what_cannot_be_compared_says_why(
     code, said = compared(base, write(tmp_path / "new", **changed))  # type: ignore[arg-type]
     assert code == 3
     assert reason in said
+
+
+def _edit(file: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    change(lines)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _at(name: str, value: float) -> Callable[[list[dict[str, Any]]], None]:
+    return lambda lines: lines[0].update({name: value})
+
+
+INCOMPLETE: dict[str, tuple[str, Callable[[list[dict[str, Any]]], object], str]] = {
+    "requests lost": ("requests", lambda lines: lines.__delitem__(slice(3, None)), "records are missing, of"),
+    "a request lost": ("requests", lambda lines: lines.pop(5), "1 of 64 records are missing, of"),
+    "a request twice": ("requests", lambda lines: lines.append(lines[0]), "there are more than 2 records of"),
+    "steps lost": ("steps", lambda lines: lines.pop(), "steps of 1 of 64 generations are missing"),
+    "no number": ("requests", _at("decode_seconds", math.nan), "tpot is no finite number in 1 records"),
+    "no finite number": ("requests", _at("ttft", math.inf), "ttft is no finite number in 1 records"),
+    "no finite count": ("steps", _at("moved_bytes", math.inf), "bytes_per_token is no finite number in 1 records"),
+}
+
+
+@pytest.mark.parametrize("case", INCOMPLETE)
+@pytest.mark.parametrize("where", ["base", "new set"])
+def test_incomplete_sets_cannot_be_compared(compared: Compare, tmp_path: Path, case: str, where: str) -> None:
+    name, change, reason = INCOMPLETE[case]
+    sides = {side: write(tmp_path / side, origin={"repeats": 2}) for side in ("base", "new set")}
+    _edit(sides[where] / "offload" / f"{name}.jsonl", change)
+    code, said = compared(*sides.values())
+    assert (code, reason in said, f"in the {where}" in said) == (3, True, True), said
+
+
+def test_a_prompt_that_provenance_names_and_no_record_has(compared: Compare, tmp_path: Path) -> None:
+    """Half of the records gone in both sets alike would compare well."""
+    prompts = {prompt for _, prompt, *_ in TIMES["offload"]}
+    named = {"dataset": {"prompts": sorted([*prompts, "lost"])}, "repeats": 2}
+    code, said = compared(*(write(tmp_path / side, origin=named) for side in ("one", "other")))
+    assert (code, "2 of 66 records are missing, of lost, in the base" in said) == (3, True)
+
+
+def test_a_metric_under_two_definitions_cannot_be_compared(compared: Compare, base: Path, tmp_path: Path) -> None:
+    new = write(tmp_path / "new")
+    summary = new / "summary.json"
+    summary.write_text(summary.read_text().replace("tpot@2", "tpot@1"))
+    code, said = compared(base, new)
+    assert (code, "offload: tpot is tpot@2 in the base and tpot@1 in the new set" in said) == (3, True)
+    code, said = compared(new, new)
+    assert (code, "tpot is tpot@1 in the base and tpot@1 in the new set; tpot@2 is compared" in said) == (3, True)
+
+
+def test_a_metric_known_to_one_set_only_cannot_be_compared(compared: Compare, base: Path, tmp_path: Path) -> None:
+    new = write(tmp_path / "new")
+    _edit(new / "sp_moe" / "requests.jsonl", lambda lines: [line.update(drafted=0, accepted=0) for line in lines])
+    code, said = compared(base, new)
+    assert (code, "sp_moe: acceptance_rate is known in the base only" in said) == (3, True)
+
+
+def test_greedy_and_sampled_outputs_cannot_be_compared(compared: Compare, base: Path, tmp_path: Path) -> None:
+    greedy = write(tmp_path / "greedy", origin={"sampling": {"temperature": 0.0}})
+    sampled = write(tmp_path / "sampled", origin={"sampling": {"temperature": 0.9, "top_k": 0, "top_p": 0.8}})
+    code, said = compared(greedy, sampled)
+    assert (code, "not compared: offload: sampling differs in `temperature`" in said) == (3, True)
+    assert compared(sampled, sampled)[0] == 0
 
 
 def test_replays_are_compared_across_machines(compared: Compare, base: Path, tmp_path: Path) -> None:

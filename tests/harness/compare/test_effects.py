@@ -36,8 +36,8 @@ def verdict(base: Sequence[float], new: Sequence[float], metric: str = "tpot", r
         ("hit_rate", [1.1] * 16, EVEN, "regressed"),
         ("tpot", EVEN, [1.02] * 16, "same"),  # certain, but not beyond the noise
         ("tpot", EVEN, ODD, "unclear"),  # beyond the noise, but not certain
-        ("tpot", ODD, EVEN, "same"),
-        ("hit_rate", EVEN, ODD, "same"),
+        ("tpot", ODD, EVEN, "unclear"),
+        ("hit_rate", EVEN, ODD, "unclear"),
         ("hit_rate", ODD, EVEN, "unclear"),
         ("tpot", EVEN, WIDE, "unclear"),  # none, and so are 10 %
         ("tpot", [0.99, 1.01] * 8, [1.01, 0.99] * 8, "same"),

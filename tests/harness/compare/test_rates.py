@@ -14,7 +14,7 @@ from tests.harness.compare.recorded import TIMES
 
 PAIRS, BLOCK = 200, 8
 PROMPTS = list(dict.fromkeys(prompt for _, prompt, *_ in TIMES["offload"]))
-METRICS = {"tpot": {"definition": "tpot@1"}, "ttft": {"definition": "ttft@1"}}
+METRICS = {"tpot": {"definition": "tpot@2"}, "ttft": {"definition": "ttft@1"}}
 ROW = {"status": "ok", "metrics": METRICS, "replayed": False}
 
 

@@ -213,3 +213,23 @@ def test_a_completion_ends_at_its_first_stop() -> None:
     spec = datasets.SPECS["humaneval"]
     assert spec.completion("    return 1\n\ndef other():\n#") == "    return 1\n"
     assert spec.completion("    return 1\n") == "    return 1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "half \\ud83d here"}', r"line 2: `prompt` has half a character (\\ud83d alone)"),
+        ('{"prompt": "x", "id": "\\udc00"}', "line 2: `id` has half a character"),
+        ('{"prompt": "x", "more": {"a": ["\\ud83d"]}}', "line 2: `more` has half a character"),
+        ('{"prompt": "x", "\\ud83d": 1}', "line 2: the name of a column has half a character"),
+        ('{"prompt": "x", "n": ' + "9" * 5000 + "}", "line 2: a number cannot be read"),
+        ('{"prompt": "x", "n": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 2: nested too deeply"),
+    ],
+    ids=["text", "id", "within", "name", "number", "depth"],
+)
+def test_hostile_json_is_refused_by_line_and_field(line: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text(f'{{"prompt": "whole \\ud83d\\ude00 one"}}\n{line}\n')
+    with pytest.raises(BadInput) as raised:
+        datasets.load(DatasetConfig("jsonl", path=str(file)))
+    assert message.replace("\\\\", "\\") in str(raised.value)

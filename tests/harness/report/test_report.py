@@ -41,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_a_page_says_everything_and_needs_nothing(results: Path) -> None:
     page = forms.html(gather(results / "mine"))
-    for said in ("offload", "2 ok", "1 failed", "emulated", "it broke", "known to 40 % only", "c0ffee", "tpot@1"):
+    for said in ("offload", "2 ok", "1 failed", "emulated", "it broke", "known to 40 % only", "c0ffee", "tpot@2"):
         assert said in page, said
     assert "<b>it broke</b>" not in page, "texts of a run are escaped"
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page), "nothing is fetched"

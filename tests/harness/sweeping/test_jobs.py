@@ -126,9 +126,10 @@ def test_a_record_that_is_half_written_or_of_an_older_schema_is_measured_again(
 
 
 def test_other_prompts_under_the_same_name_are_another_cell(app: App) -> None:
-    jobs = ("--multirun", "system=offload,sp_moe", "dataset=jsonl", "dataset.path=mine.jsonl")
+    own = ("dataset=jsonl", "dataset.path=mine.jsonl", "dataset.limit=null")
+    jobs = ("--multirun", "system=offload,sp_moe", *own)
     for text in ("abc", "abd", "abc"):
-        Path("mine.jsonl").write_text(f'{{"prompt": "{text}"}}\n')
+        Path("mine.jsonl").write_text(f'{{"prompt": "{text}"}}\n{{"prompt": "x"}}\n')
         ran = app(*jobs)
     assert len(list(Path("results/runs").glob("*/sp_moe/summary.json"))) == 2
     assert ran.out.count("is finished") == 2

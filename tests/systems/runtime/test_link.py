@@ -107,23 +107,26 @@ def test_policies_that_count_needs_hear_how_many_rows_each_expert_computes(rigs:
 
 
 def test_needs_are_classified(rigs: type[Rig]) -> None:
-    rig = rigs(slots=8, milliseconds=50)
+    clock = VirtualClock()
+    rig = rigs(slots=8, milliseconds=50, clock=clock)
     assert rig.visit(0, [0, 1]) == [0, 1]
     rig.cache.prefetch(1, [2])
-    time.sleep(0.1)
+    clock.spend(0.1)
     rig.cache.prefetch(1, [3])
+    rig.cache.prefetch(1, [0])
     rig.cache.prefetch(2, [0])
-    assert rig.visit(1, [1, 2, 3])[0] == 2
+    assert rig.visit(1, [0, 1, 2, 3])[0] == 2
     rig.visit(0, [0])
     rig.cache.end_generation()
     report = rig.cache.take_traffic()
-    assert [(n.needed, n.resident, n.on_time, n.late, n.demand) for n in report.layers] == [
-        (3, 1, 0, 0, 2),
-        (3, 0, 1, 1, 1),
-        (0, 0, 0, 0, 0),
+    assert [(n.needed, n.resident, n.on_time, n.late, n.demand, n.overtaken) for n in report.layers] == [
+        (3, 1, 0, 0, 2, 0),
+        (4, 0, 1, 1, 2, 1),  # 3 was on its way, 0 only queued behind it
+        (0, 0, 0, 0, 0, 0),
     ]
     moved = report.demand_bytes + report.useful_bytes + report.late_bytes + report.wasted_bytes
     assert report.moved_bytes == moved
+    assert report.prefetched * RECORD == report.useful_bytes + report.late_bytes + report.wasted_bytes
     assert report.wasted_bytes + report.cancelled * RECORD == RECORD, "expert 0 of layer 2 was moved or cancelled"
 
 

@@ -1,0 +1,25 @@
+"""Placement by a schedule that knows the future: none, where it fetches all that is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from systems.policies.belady import Future
+from systems.policies.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledPlacement(Placement):
+    """Computes missing experts where they lie while the schedule in force counts on it.
+
+    The schedule has fetched what is worth it; of what is missing, each goes where it is done first.
+    """
+
+    future: Future
+
+    def elsewhere(
+        self, absent: Mapping[int, int], flying: Mapping[int, float], now: float, link_free: float
+    ) -> list[int]:
+        """Return the experts of `absent` to compute where they lie; see `Placement.elsewhere`."""
+        return Placement.elsewhere(self, absent, flying, now, link_free) if self.future.apart else []
