@@ -1,4 +1,5 @@
-"""TPOT over the cutoff layer, the one that the latency model chooses marked (SP-MoE, section 3.2: a U-shaped curve)."""
+"""TPOT over the cutoff layer, the one that the warm-up chooses marked, and what it had foretold of the others (SP-MoE,
+section 3.2: a U-shaped curve)."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.figures import shapes, style
-from harness.figures.base import Data, Figure, entry, point
+from harness.figures.base import Data, Figure, entry, point, rounded
 from harness.figures.sources import Experiment, rows_of
-from harness.published import Summary
+from harness.published import Summary, metric
 from harness.records import Row
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ def collect(summaries: Sequence[Summary]) -> Data:
     """TPOT and its parts in ms, and speedup, by number of leading layers that are prefetched."""
     rows = {row["system"]: row for row in rows_of(summaries)}
     swept = [row for name, row in rows.items() if name.startswith("sp_moe@") and name != AUTO]
+    predicted = _predicted(rows[AUTO]) if AUTO in rows else []
     return {
         "cutoffs": [_entry(row) for row in sorted(swept, key=lambda row: row["description"].get("cutoff", 0))],
         "chosen": _entry(rows[AUTO]) if AUTO in rows else None,
         "without": _entry(rows[WITHOUT]) if WITHOUT in rows else None,
+        **({"predicted": predicted} if predicted else {}),
     }
 
 
@@ -53,15 +56,29 @@ def _entry(row: Row) -> Data:
     )  # fmt: skip
 
 
+def _predicted(chosen: Row) -> list[Data]:
+    """TPOT (ms) by cutoff as the warm-up foretold it: its steps' times, at the tokens per step that were measured."""
+    length = metric(chosen, "acceptance_length")
+    steps: dict[str, float] = chosen["description"].get("cutoff_step_ms", {})
+    if length is None or not length["value"]:
+        return []
+    return [{"cutoff": int(depth), "tpot": rounded(time / length["value"])} for depth, time in steps.items()]
+
+
 def _times(axes: Axes, data: Data) -> None:
     found = data["cutoffs"]
     shapes.line(axes, "sp_moe", [item["cutoff"] for item in found], found, "tpot")
+    if foretold := data.get("predicted"):
+        axes.plot(
+            [item["cutoff"] for item in foretold], [item["tpot"] for item in foretold], color=style.BLACK,
+            linestyle="--", marker="s", markersize=3, linewidth=1, label="foretold by replaying the warm-up",
+        )  # fmt: skip
     if (chosen := data["chosen"]) is not None and chosen["tpot"] is not None:
         axes.axvline(chosen["cutoff"], color=style.BLACK, linestyle=":", linewidth=1)
         axes.plot(
             [chosen["cutoff"]], [chosen["tpot"]["value"]], marker="*", markersize=14, color=style.YELLOW,
             markeredgecolor=style.BLACK, linestyle="none", zorder=5,
-            label=f"the latency model's choice: {chosen['cutoff']}",
+            label=f"chosen from the warm-up: {chosen['cutoff']}",
         )  # fmt: skip
     if (without := data["without"]) is not None and without["tpot"] is not None:
         axes.axhline(

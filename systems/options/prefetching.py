@@ -92,7 +92,7 @@ class PrefetchOptions:
 class CutoffPrefetchOptions(PrefetchOptions):
     """`prefetch.part: cutoff`: fetch what is predicted for the first `cutoff` MoE layers.
 
-    `cutoff` counts layers: 0 is none, `auto` asks the latency model after warm-up.
+    `cutoff` counts layers: 0 is none, `auto` takes the one at which the warm-up, played over, is fastest.
     """
 
     cutoff: int | Literal["auto"] = "auto"

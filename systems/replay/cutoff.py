@@ -47,8 +47,7 @@ class CutoffSearch:
     def choose(self) -> int:
         """Return the best depth; all layers where nothing was decoded."""
         batches = self.warm_up.batches
-        first = self._rerun(0)
-        warm = first.warm_steps(batches)
+        warm = self._rerun(0).warm_steps(batches)
         if not warm.stop:
             return self._layers
         self._steps = warm.stop - warm.start
@@ -66,16 +65,22 @@ class CutoffSearch:
 
     def _rerun(self, depth: int) -> Rerun:
         if depth not in self._reruns:
-            self._reruns[depth] = Rerun(self._make_twin(), depth)
+            self._reruns[depth] = Rerun(self._make_twin, depth)
         return self._reruns[depth]
 
 
 class Rerun:
     """The system at one depth, going through the warm-up as it did; it goes on from where it was as batches come."""
 
-    def __init__(self, twin: Twin, depth: int) -> None:
-        self._twin, self._depth = twin, depth
+    def __init__(self, make_twin: Callable[[], Twin], depth: int) -> None:
+        self._make_twin, self._depth = make_twin, depth
+        self._start()
+
+    def _start(self) -> None:
+        self._twin = self._make_twin()
         self._times: list[float] = []
+        self._again: list[float] = []
+        """Times of the steps with what all of them have taught."""
         self._played = 0
         self._filled: int | None = None
         """Steps that had passed when no slot was empty any more."""
@@ -84,14 +89,18 @@ class Rerun:
         """Return the time (s) of every step.
 
         Where the warm-up has taught the residency policy whom to load, the steps are played once more with what it has
-        learned: the system goes on with that.
+        learned: the system goes on with that. When another batch comes it then begins anew.
         """
+        if self._again and self._played < len(batches):
+            self._start()
         for batch in batches[self._played :]:
             self._learn_from(batch)
         self._played = len(batches)
         if not self._twin.residency.favourites():
             return self._times
-        return [time for batch in batches for time in self._play(batch)]
+        if not self._again:
+            self._again = [time for batch in batches for time in self._play(batch)]
+        return self._again
 
     def warm_steps(self, batches: Sequence[Batch]) -> slice:
         """The steps that began with no slot empty: an empty one costs no prefetch anything, and there are none later.

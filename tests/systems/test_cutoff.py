@@ -268,10 +268,15 @@ def test_the_warm_up_takes_at_a_depth_what_a_system_with_that_cutoff_takes(varia
             for batch in batches:
                 fixed.calibrate(batch)
         expected = taken(fixed, batches)
-        played = Rerun(search._make_twin(), depth).step_times(search.warm_up.batches)
+        played = Rerun(search._make_twin, depth).step_times(search.warm_up.batches)
         assert played == pytest.approx(expected, rel=1e-9), depth
-        assert len(search.times) == 9
-    assert search.times[auto.describe()["cutoff"]] == min(search.times.values())
+        warm = Rerun(search._make_twin, 0).warm_steps(search.warm_up.batches)
+        mean = sum(played[warm]) / len(played[warm])
+        assert search.times[depth] == pytest.approx(mean, rel=1e-9), "each batch was played once, as it came"
+    facts = auto.describe()
+    assert len(search.times) == 9
+    assert search.times[facts["cutoff"]] == min(search.times.values())
+    assert facts.get("traces", len(trace.records)) == len(trace.records), "what is played teaches the system nothing"
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -29,7 +29,8 @@ def row(system: str, hardware: str = "fine_grained", scale: float = 1.0, **facts
     tpot = 0.005 * size * scale
     values: Values = {
         "tpot": tpot, "bytes_per_token": 2e6 * size, "hit_rate": min(1.0, 0.1 * size * scale), "stall_share": 0.2,
-        "acceptance_rate": 0.7, "speedup_over_sd_offload": 1 / size, "speedup_over_sp_moe": size / 4,
+        "acceptance_rate": 0.7, "acceptance_length": 1.6,
+        "speedup_over_sd_offload": 1 / size, "speedup_over_sp_moe": size / 4,
         "breakdown_draft": 0.2 * tpot, "breakdown_verify": 0.5 * tpot, "breakdown_transfer": 0.2 * tpot,
         "throughput": 100 * size, "target_efficiency": 0.1 * size,
         "breakdown_host": 0.09 * tpot, "breakdown_residual": 0.01 * tpot, "residual": 0.01,
@@ -60,7 +61,8 @@ def everything(results: Path) -> None:
     publish(results / "bench-all", [row(name, hardware) for hardware in ("fine_grained", "coarse") for name in ALL])
     publish(results / "ablation", [row(name) for name in ("sd_offload", "sp_moe@0", "sp_moe")])
     cutoffs = [row(f"sp_moe@{cutoff}", description={"cutoff": cutoff}) for cutoff in range(9)]
-    auto = row("sp_moe@auto", description={"cutoff": 5, "cutoff_auto": True})
+    times = {str(depth): 20.0 + abs(depth - 5) for depth in range(9)}
+    auto = row("sp_moe@auto", description={"cutoff": 5, "cutoff_auto": True, "cutoff_step_ms": times})
     publish(results / "cutoff", [row("sd_offload"), *cutoffs, auto])
     budgets = [f"{tenths / 10:.1f}" for tenths in range(1, 11)]
     _sweep(
