@@ -34,7 +34,7 @@ bench-batch: $(READY) ## Batches of 1 to 64: throughput, bytes and speculation a
 	$(BIN)/python -m harness.batches results/bench-batch
 
 cutoff: $(READY) ## TPOT over the cutoff layer, the one that the warm-up chooses beside it (results/cutoff)
-	$(BIN)/python -m harness experiment=cutoff $(ARGS)
+	$(BIN)/python -m harness.suite experiment=cutoff $(ARGS)
 
 overhead: $(READY) ## Cost of measuring, and of our loop against transformers' generate (results/overhead)
 	$(BIN)/python -m harness experiment=overhead $(ARGS)

@@ -33,8 +33,8 @@ class Clock:
         """Computation that takes so long on the machine that the clock belongs to is about to run."""
 
     def stop(self) -> None:
-        """What follows takes none of this clock's time, up to `go`: the emulated machine does it elsewhere, or not at
-        all. On a clock of real things it takes what it takes."""
+        """What follows takes none of this clock's time, up to the `go` that belongs to it: the emulated machine does it
+        elsewhere, or not at all. On a clock of real things it takes what it takes. May be nested."""
 
     def go(self) -> None:
         """Time passes again."""
@@ -80,8 +80,8 @@ class SkippingClock(Clock):
         self.virtual, self.skips = False, True
         self._ahead = 0.0
         """Seconds that waits have skipped, less those that it was stopped."""
-        self._stopped = -1.0
-        """The time at which it stands; negative while it runs."""
+        self._stopped, self._depth = -1.0, 0
+        """The time at which it stands, negative while it runs; and how often it was stopped."""
         self._others = 0
         self._alone = threading.Condition()
 
@@ -103,12 +103,14 @@ class SkippingClock(Clock):
 
     def stop(self) -> None:
         """Stand still; not while others compute beside, whose time is real."""
-        if self._stopped < 0 and not self._others:
+        if not self._depth and not self._others:
             self._stopped = self.now()
+        self._depth += 1
 
     def go(self) -> None:
         """Go on from where it stood."""
-        if self._stopped >= 0:
+        self._depth -= 1
+        if not self._depth and self._stopped >= 0:
             self._ahead = self._stopped - time.perf_counter()
             self._stopped = -1.0
 
@@ -131,7 +133,7 @@ class VirtualClock(Clock):
     def __init__(self) -> None:
         self.virtual = self.skips = True
         self.time = 0.0
-        self._running = True
+        self._depth = 0
 
     def now(self) -> float:
         """The virtual time."""
@@ -144,16 +146,16 @@ class VirtualClock(Clock):
 
     def spend(self, seconds: float) -> None:
         """Let so many seconds of computing pass."""
-        if self._running:
+        if not self._depth:
             self.time += seconds
 
     def stop(self) -> None:
         """Let computations take nothing."""
-        self._running = False
+        self._depth += 1
 
     def go(self) -> None:
         """Let them take their time."""
-        self._running = True
+        self._depth -= 1
 
 
 class Pace:

@@ -75,15 +75,23 @@ class PolledLink(Link):
         self._clock, self._loading = transport.clock, loading
 
     def wake(self) -> None:
-        """Start what the link would have started until now."""
+        """Start what the link would have started until now. Choosing it is the work of a thread beside the computation
+        on the machine that is emulated, and takes none of the clock's time."""
+        if not self._pending or self._transport.free_at > self._clock.now():
+            return
+        self._clock.stop()
         while self._pending and self._transport.free_at <= self._clock.now():
             if not self._carry():
-                return
+                break
+        self._clock.go()
 
     def wait(self) -> None:
         """Move on to what the link does next, or to the next arrival where no slot can be had before."""
         self._clock.wait(self._transport.free_at)
-        if self._carry():
+        self._clock.stop()
+        carried = self._carry()
+        self._clock.go()
+        if carried:
             return
         now = self._clock.now()
         later = [arrival.at for arrival in self._loading.values() if isinstance(arrival, Due) and arrival.at > now]

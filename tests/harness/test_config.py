@@ -88,7 +88,7 @@ def test_make_bench_all_is_every_system_in_both_profiles() -> None:
     fine, coarse = suite_configs(plain("experiment=bench_all"), [CONF], ["experiment=bench_all"]).values()
     assert (fine.hardware.name, coarse.hardware.name) == ("fine_grained", "coarse")
     assert set(fine.systems) == set(coarse.systems) == set(_options("system"))
-    assert (fine.dataset.name, fine.dataset.limit, fine.measure.max_new_tokens) == ("humaneval", 20, 64)
+    assert (fine.dataset.name, fine.dataset.limit, fine.measure.max_new_tokens) == ("humaneval", 20, 40)
     assert fine.measure.repeats == coarse.measure.repeats == 1
     assert fine.output == coarse.output == "results/bench-all"
     assert {fine.systems[name].residency["part"] for name in fine.baselines} & {

@@ -199,6 +199,9 @@ def test_a_stopped_clock_passes_no_time() -> None:
         time.sleep(0.01)
         assert clock.now() - before < 0.005
         clock.wait(before + 1.0)
+        with clock.stopped():
+            time.sleep(0.01)
+        time.sleep(0.01)
     assert 1.0 <= clock.now() - before < 1.005
 
 
