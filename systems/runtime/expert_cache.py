@@ -101,16 +101,26 @@ class ExpertCache(Prefetcher):
         Returns:
             How many of them were neither here nor ordered before.
         """
+        if not self._worker:
+            return self._ordered(self._order(layer, experts))
+        self.clock.stop()  # what is done about a hint is the worker's business, who runs beside the computation
+        try:
+            return len(self._order(layer, experts))
+        finally:
+            self.clock.go()
+
+    def _order(self, layer: int, experts: Sequence[int]) -> list[int]:
+        """Order what a hint names that is neither here nor ordered before, and return it."""
         with self._guard:
             self._link.check()
             if self._occupancy.streaming or not self._desk.news(layer, experts):
-                return 0
+                return []
             if self._pending:
                 self._link.wake()
             missing = self._desk.hint(layer, experts, self.clock.now())
             if missing:
                 self._link.wake()
-        return self._ordered(missing)
+        return missing
 
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> int:
         """Order what `fetch` names, in place of all hints before, and hold it and what `hold` names; see `prefetch`.
