@@ -3,7 +3,7 @@ section 3.2: a U-shaped curve)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.figures import shapes, style
@@ -23,8 +23,14 @@ PARTS = {"draft": "o", "verify": "s", "transfer": "D"}
 
 
 def collect(summaries: Sequence[Summary]) -> Data:
-    """TPOT and its parts in ms, and speedup, by number of leading layers that are prefetched."""
-    rows = {row["system"]: row for row in rows_of(summaries)}
+    """TPOT and its parts in ms, and speedup, by number of leading layers that are prefetched, per hardware profile."""
+    profiles: dict[str, dict[str, Row]] = {}
+    for row in rows_of(summaries):
+        profiles.setdefault(row["hardware"], {})[row["system"]] = row
+    return {"profiles": {hardware: _profile(rows) for hardware, rows in profiles.items()}}
+
+
+def _profile(rows: Mapping[str, Row]) -> Data:
     swept = [row for name, row in rows.items() if name.startswith("sp_moe@") and name != AUTO]
     predicted = _predicted(rows[AUTO]) if AUTO in rows else []
     return {
@@ -36,15 +42,18 @@ def collect(summaries: Sequence[Summary]) -> Data:
 
 
 def draw(data: Data, canvas: Canvas) -> None:
-    """TPOT, what it is made of, and the gain prompt by prompt, which is known better than TPOT."""
-    whole, parts, gain = canvas.subplots(1, 3)
-    _times(whole, data)
-    _parts(parts, data)
-    shapes.line(gain, "sp_moe", [item["cutoff"] for item in data["cutoffs"]], data["cutoffs"], "speedup")
-    gain.axhline(1, color=style.look(WITHOUT)[0])
-    gain.set_title("speedup over sd_offload")
-    gain.set_ylabel("ratio of TPOT, paired over prompts")
-    for axes in (whole, parts, gain):
+    """Per profile TPOT, what it is made of, and the gain prompt by prompt, which is known better than TPOT."""
+    profiles = data["profiles"]
+    grid = canvas.subplots(len(profiles), 3, squeeze=False)
+    for (hardware, found), (whole, parts, gain) in zip(profiles.items(), grid, strict=True):
+        _times(whole, found)
+        whole.set_title(f"{hardware}: all of it")
+        _parts(parts, found)
+        shapes.line(gain, "sp_moe", [item["cutoff"] for item in found["cutoffs"]], found["cutoffs"], "speedup")
+        gain.axhline(1, color=style.look(WITHOUT)[0])
+        gain.set_title("speedup over sd_offload")
+        gain.set_ylabel("ratio of TPOT, paired over prompts")
+    for axes in grid[-1]:
         axes.set_xlabel("cutoff: leading layers prefetched")
 
 
@@ -85,7 +94,6 @@ def _times(axes: Axes, data: Data) -> None:
             without["tpot"]["value"], color=style.look(WITHOUT)[0], label="sd_offload: no prefetch, its interval"
         )
         axes.axhspan(without["tpot"]["low"], without["tpot"]["high"], color=style.look(WITHOUT)[0], alpha=0.12)
-    axes.set_title("all of it")
     axes.set_ylabel("TPOT (ms per token)")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.35 * (high - low))
@@ -114,5 +122,5 @@ FIGURE = Figure(
     sources=(Experiment("cutoff"),),
     collect=collect,
     draw=draw,
-    size=(10.0, 4.2),
+    size=(10.0, 7.6),
 )

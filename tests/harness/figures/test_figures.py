@@ -125,12 +125,12 @@ def test_nothing_is_cut_off_and_no_legend_covers_the_footer(name: str) -> None:
 
 def test_what_the_warm_up_foretold_stands_beside_what_was_measured(results: Path, tmp_path: Path) -> None:
     """A step's time over the tokens that a step yields; records of before it was foretold are drawn without."""
-    data = FIGURES["cutoff"].record(results)["data"]
+    data = FIGURES["cutoff"].record(results)["data"]["profiles"]["fine_grained"]
     assert [item["cutoff"] for item in data["predicted"]] == [item["cutoff"] for item in data["cutoffs"]]
     assert data["predicted"][5] == {"cutoff": 5, "tpot": 12.5}
     assert "foretold by replaying the warm-up" in picture.render(FIGURES["cutoff"], FIGURES["cutoff"].record(results))
     made.publish(tmp_path / "cutoff", [made.row("sp_moe@1", description={"cutoff": 1}), made.row("sp_moe@auto")])
-    assert "predicted" not in FIGURES["cutoff"].record(tmp_path)["data"]
+    assert "predicted" not in FIGURES["cutoff"].record(tmp_path)["data"]["profiles"]["fine_grained"]
 
 
 @pytest.mark.parametrize(("drafts", "kind"), [({}, "decodes plainly"), ({"draft_length": 2}, "draft model")])
