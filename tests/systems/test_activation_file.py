@@ -12,9 +12,14 @@ from harness import datasets
 from harness.config import DatasetConfig
 from systems import api
 from systems.api import BadInput, LinkSpec, SystemConfig
+from systems.parts import Options
+from systems.policies.activation import ActivationAware
+from systems.policies.predicting import ActivationMatching
+from systems.replay.assembly import ReplayAssembly
 from systems.replay.record import record
 from systems.replay.store import TraceFolder
 from systems.replay.system import ReplayedSystem
+from systems.replay.trace import Header
 from systems.runtime import activation_file
 from systems.runtime.pair import Pair
 from tests.systems.test_replay import WARM_UP, batch_of, measured
@@ -71,6 +76,24 @@ def test_a_model_without_a_file_learns_from_the_warm_up(pair: Pair) -> None:
         api.build_system(SYSTEMS["moe_infinity"], pair, 12 * pair.record_bytes, LINK, COSTS), batch_of(1)
     )
     assert (facts["traces"], facts["traces_from"]) == (len(WARM_UP), "warm-up")
+
+
+@pytest.mark.parametrize(("name", "between"), [("moe_infinity", 0.0), ("sd_moe_infinity", 3.0)])
+def test_a_system_knows_how_long_its_transfers_and_its_draft_take(name: str, between: float) -> None:
+    """Transfers of 2 ms, layers of 1 to 2 ms; three tokens drafted by four layers of half a millisecond."""
+    header = Header(
+        drafter="model", draft_length=3, layers=3, experts=8, top_k=2, decoder_layers=3, draft_ordinals=[0, 1, 2, -1],
+        depth=2, record_bytes=1000, draft_bytes=2000, stop_tokens=[],
+    )  # fmt: skip
+    costs = api.Costs({1: 1e-3, 4: 2e-3}, {1: 5e-4}, 2e-3, 0.0)
+    parts = ReplayAssembly(Options.of(SYSTEMS[name]), header, 12, LINK, costs).parts()
+    listener, residency = parts.listener, parts.residency
+    assert isinstance(listener, ActivationMatching)
+    assert isinstance(residency, ActivationAware)
+    assert residency.link is not None, "what evicts knows what a prefetch is worth"
+    assert residency.link is listener._link
+    assert listener._between == pytest.approx(between)
+    assert [listener._carried(tokens) for tokens in (1, 4)] == pytest.approx([0.5, 1.0])
 
 
 def test_a_recording_is_replayed_with_the_file_of_its_model(file: Path, pair: Pair, tmp_path: Path) -> None:

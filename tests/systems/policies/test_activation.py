@@ -179,9 +179,8 @@ def test_a_prefetch_is_worth_more_than_what_it_evicts() -> None:
     """Of layer 1 an expert with a quarter is missing; three residents are as likely or likelier, the fourth is not."""
     assert after_layer_0((0, 3, 8, 4)).hints(0, 9.0) == []
     assert named(after_layer_0((0, 3, 8, 5)).hints(0, 9.0)) == [(1, 1)]
-    second = after_layer_0((0, 3, 8, 6)).hints(0, 9.0)
-    assert named(second) == [(1, 1)]
-    assert named(after_layer_0((0, 1, 4, 4)).hints(0, 9.0)) == [(1, 0), (2, 2)]
+    assert named(after_layer_0((0, 3, 6, 7)).hints(0, 9.0)) == [(2, 2), (1, 1)], "two that nobody needs can go"
+    assert named(after_layer_0((0, 3, 6)).hints(0, 9.0)) == [(2, 2)], "the second would evict three quarters"
 
 
 def test_a_prefetch_is_worth_more_than_the_demand_that_it_holds_up() -> None:
