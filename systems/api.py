@@ -47,7 +47,6 @@ from systems.doors.replays import (
     read_costs,
     record_traces,
     recorded_pair,
-    write_costs,
 )
 
 __all__ = [
@@ -103,5 +102,4 @@ __all__ = [
     "roofline",
     "routing",
     "watch_transfers",
-    "write_costs",
 ]

@@ -112,7 +112,7 @@ class Assembly(ABC):
         """Make everything and start the link."""
         residency = self._residency()
         slots = self.slots()
-        cache = self._cache(slots, self.transport(slots), residency)
+        cache = self._cache(slots, self.transport(slots), residency, self._future)
         hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
         listener = self._listener(hinting, residency, slots, cache.absent)
         heard, depth = listener, self._depth()
@@ -129,16 +129,13 @@ class Assembly(ABC):
         return parts
 
     def twin(self) -> Twin:
-        """What the system decides with once more, on a virtual clock of its own, over a link as its costs say."""
-        again, shape = copy(self), self.shape
-        again.clock, again._matrices = VirtualClock(), self._activation_matrices()
-        again.pace = Pace(again.clock, self.costs)
-        carrying = self.costs.transfer - self.costs.call
-        bandwidth = self.model.record_bytes / carrying if carrying else math.inf
-        link = EmulatedLink(LinkSpec(bandwidth, self.costs.call), self.model.record_bytes, again.clock)
-        slots, residency = SlotTable(shape.slots, shape.layers * shape.experts), again._residency()
-        cache = again._cache(slots, link, residency)
-        listener = again._listener(Hinting(cache, shape), residency, slots, cache.absent)
+        """What the system decides with once more, on a virtual clock of its own."""
+        again, clock = copy(self), VirtualClock()
+        again.clock, again._matrices = clock, self._activation_matrices()
+        again.pace = Pace(clock, self.costs)
+        residency = again._residency()
+        cache = again._imagined_cache(clock, residency, self._future)
+        listener = again._listener(Hinting(cache, self.shape), residency, cache.slots, cache.absent)
         again._furnish(cache, residency)
         return Twin(cache, residency, listener or Listener(), again.pace, self.draft_ordinals)
 
@@ -232,19 +229,26 @@ class Assembly(ABC):
         residency: Residency = options.build(self.shape)
         return residency
 
-    def _cache(self, slots: SlotTable, transport: Transport, residency: Residency) -> ExpertCache:
-        return self._cache_on(slots, transport, residency, self._future)
+    def _imagined_cache(self, clock: VirtualClock, residency: Residency, future: Future) -> ExpertCache:
+        """An empty cache like that of the system, on a virtual clock, over its link or one as the costs say."""
+        slots = SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
+        link = EmulatedLink(self._emulated_link(), self.model.record_bytes, clock)
+        return self._cache(slots, link, residency, future)
 
-    def _cache_on(self, slots: SlotTable, transport: Transport, residency: Residency, future: Future) -> ExpertCache:
+    def _emulated_link(self) -> LinkSpec:
+        if self.link is not None:
+            return self.link
+        carrying = self.costs.transfer - self.costs.call
+        return LinkSpec(self.model.record_bytes / carrying if carrying else math.inf, self.costs.call)
+
+    def _cache(self, slots: SlotTable, transport: Transport, residency: Residency, future: Future) -> ExpertCache:
         ledger = Ledger(self.shape.layers, self.model.record_bytes)
         keeps = not isinstance(self.options.residency, NoPart)
         prefetch = self.options.prefetch
         how = prefetch if isinstance(prefetch, PrefetchOptions) else PrefetchOptions()
         in_line = self.options.transfer if isinstance(self.options.transfer, InLineOptions) else None
-        occupancy, elsewhere = (
-            Occupancy(slots, residency, ledger, keeps),
-            self._elsewhere(slots, future, transport.clock),
-        )
+        occupancy = Occupancy(slots, residency, ledger, keeps)
+        elsewhere = self._elsewhere(slots, future, transport.clock)
         return ExpertCache(
             occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
         )
@@ -269,21 +273,19 @@ class Assembly(ABC):
 
     def stage(self) -> Stage:
         """A cache like this system's, for schedules to be tried."""
-        costs, record, host = self.costs, self.model.record_bytes, self._host()
-        link = self.link or LinkSpec(record / (costs.transfer - costs.call), costs.call)
+        link, host = self._emulated_link(), self._host()
 
         def build(future: Future, clock: VirtualClock) -> ExpertCache:
-            slots = SlotTable(self.shape.slots, self.shape.layers * self.shape.experts)
-            return self._cache_on(slots, EmulatedLink(link, record, clock), Belady(future, self.shape.slots), future)
+            return self._imagined_cache(clock, Belady(future, self.shape.slots), future)
 
-        transfer = link.latency + record / link.bandwidth
-        return Stage(self.shape, costs, transfer, None if host is None else host.at, build)
+        transfer = link.latency + self.model.record_bytes / link.bandwidth
+        return Stage(self.shape, self.costs, transfer, None if host is None else host.at, build)
 
     def carried(self, tokens: int) -> int:
         """Experts that the link carries while a layer computes so many tokens, and one more, so that it never rests."""
         if not self.costs.transfer:
             return self.shape.slots
-        return math.ceil(self.costs.at(self.costs.target_layer, tokens) / self.costs.transfer) + 1
+        return math.ceil(self.hides(tokens)) + 1
 
     def hides(self, tokens: int) -> float:
         """Transfers that fit into the time of a layer over so many tokens."""
@@ -320,17 +322,13 @@ class Assembly(ABC):
 
     def _matching(self, hinting: Hinting, residency: Residency, slots: SlotTable) -> Listener:
         """MoE-Infinity's predictor, which knows how long the link is idle; one at no cost carries all there is."""
-        costs, matrices = self.costs, self._matrices
+        matrices, transfer = self._matrices, self.costs.transfer
         link = IdleLink(matrices, self.shape, slots.owner)
         if isinstance(residency, ActivationAware):
             residency.link = link
-        transfer = costs.transfer
         if not transfer:
             return ActivationMatching(matrices, hinting, link, lambda tokens: self.shape.slots)
-        between = self._drafting_time() / transfer
-        return ActivationMatching(
-            matrices, hinting, link, lambda tokens: costs.at(costs.target_layer, tokens) / transfer, between
-        )
+        return ActivationMatching(matrices, hinting, link, self.hides, self._drafting_time() / transfer)
 
     def _drafting_time(self) -> float:
         """How long the computation drafts between two forwards (s)."""

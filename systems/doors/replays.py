@@ -74,13 +74,6 @@ def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: 
     return ReplayedSystem(config, trace, budget_bytes, link, costs, traces.activations)
 
 
-def write_costs(folder: Path, costs: Costs, **facts: Any) -> None:
-    """Put costs into a recording, in place of those measured with it; `facts` say where they are from."""
-    from systems.replay.costs import write
-
-    write(folder, costs, **facts)
-
-
 def plain_costs(costs: Costs) -> dict[str, Any]:
     """Return costs as JSON values."""
     from systems.replay.costs import plain

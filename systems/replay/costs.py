@@ -57,8 +57,8 @@ def plain(costs: Costs) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, costs: Costs, **facts: Any) -> None:
-    """Put costs into a recording, in place of those that were there; `facts` say where they are from."""
+def write(folder: Path, costs: Costs) -> None:
+    """Put costs into a recording, in place of those that were there."""
     temporary = folder / f".{COSTS}.partial"
-    temporary.write_text(json.dumps(plain(costs) | facts, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(plain(costs), indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / COSTS)

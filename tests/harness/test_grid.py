@@ -19,6 +19,7 @@ from harness.metrics.base import Cell
 from systems import api
 from systems.api import BadInput, LinkSpec
 from systems.replay import trace_file
+from systems.replay.costs import write as write_costs
 
 SYSTEMS = ["offload", "adapmoe", "sd_offload", "sp_moe", "sd_oracle"]
 PROMPTS, NEW = 3, 24
@@ -37,7 +38,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     costs = api.Costs({1: 1e-3, 3: 1.5e-3}, {1: 2e-4}, 1e-3, 0.0)
     traces: Any = api.imagine_traces(SHAPE, costs, 2, PROMPTS + 1, 5, NEW, 0)
     trace_file.save(traces.of("model"), folder / "model.npz")
-    api.write_costs(folder, costs)
+    write_costs(folder, costs)
     return folder
 
 
