@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from harness import reference
 from harness.config import BenchConfig, budget_bytes, size_bytes
 from harness.contender import Contender, frozen
 from harness.datasets import Selection
@@ -106,7 +107,7 @@ def measure(
     """Run reference, warm-up and all repeats; `on_generation` stores results outside timed sections."""
     batches = split(selection.requests, config.measure.batch + config.measure.queue)
     try:
-        _find_reference(config, pair, batches, measured, display)
+        _find_reference(config, pair, [request for batch in batches for request in batch], measured, display)
         for contender in measured.contenders:
             contender.check_memory(batches, config.measure.batch, kv_bytes(config))
             display.note(f"{contender.label}: warm-up")
@@ -197,40 +198,19 @@ def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display
 
 
 def _find_reference(
-    config: BenchConfig, pair: api.ModelPair, batches: Batches, measured: Measured, display: Display
+    config: BenchConfig, pair: api.ModelPair, requests: Sequence[Request], measured: Measured, display: Display
 ) -> None:
-    """Decode every prompt alone, greedily, all experts resident: what lossless systems must reproduce. A recording has
-    it already."""
+    """Find what lossless systems must reproduce."""
     if config.reference is None or config.measure.sampling.temperature > 0:
         measured.no_reference = "sampled outputs have no single reference" if config.reference else "switched off"
-        return
-    requests = [request for batch in batches for request in batch]
-    if (traces := measured.traces) is not None:
-        measured.reference = {
-            request.id: _cut(traces.greedy(request), request, pair.stop_tokens) for request in requests
-        }
-        return
-    display.note("reference: plain greedy decoding")
-    try:
-        system = api.build_system(config.reference, pair, pair.expert_bytes, None, measured.costs)
+    elif measured.traces is not None:
+        measured.reference = reference.recorded(measured.traces, requests, pair)
+    else:
+        display.note("reference: plain greedy decoding, the first prompts by stock transformers")
         try:
-            measured.reference = {request.id: _decode(system, request, pair) for request in requests}
-        finally:
-            system.close()
-    except Exception as error:
-        measured.no_reference = scrub(f"the reference run failed: {error}")
-
-
-def _decode(system: api.System, request: Request, pair: api.ModelPair) -> list[int]:
-    meter = api.NullMeter([request.max_new_tokens], pair.stop_tokens)
-    system.generate([request], meter)
-    return meter.tokens[0]
-
-
-def _cut(tokens: Sequence[int], request: Request, stop: frozenset[int]) -> list[int]:
-    meter = api.NullMeter([request.max_new_tokens], stop)
-    meter.commit(0, tokens)
-    return meter.tokens[0]
+            measured.reference = reference.decoded(config, pair, requests, measured.costs, display.note)
+        except Exception as error:
+            measured.no_reference = scrub(f"the reference run failed: {error}")
 
 
 def _cell(contender: Contender, measured: Measured) -> Cell:

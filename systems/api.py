@@ -37,6 +37,7 @@ from systems.doors.live import (
     measure_costs,
     next_logits,
     routing,
+    stock_ratings,
     watch_transfers,
 )
 from systems.doors.replays import (
@@ -101,5 +102,6 @@ __all__ = [
     "recorded_pair",
     "roofline",
     "routing",
+    "stock_ratings",
     "watch_transfers",
 ]

@@ -8,7 +8,6 @@ from itertools import count
 from typing import cast
 
 import torch
-from torch.nn import functional
 
 from systems.contract.costs import Costs, HostCosts
 from systems.contract.pair import ModelPair
@@ -50,8 +49,7 @@ def host_costs(pair: ModelPair) -> HostCosts | None:
     @torch.inference_mode()
     def compute(rows: torch.Tensor) -> None:
         expert = next(turns) % store.shape.count
-        gate, up = functional.linear(rows, places.gate_up[expert]).chunk(2, dim=-1)
-        functional.linear(functional.silu(gate) * up, places.down[expert])
+        loaded.arithmetic(rows, places.matrices[expert])
 
     inputs = [torch.randn(rows, store.shape.hidden, dtype=store.dtype) for rows in _ROWS]
     single, some, many = medians([partial(compute, rows) for rows in inputs])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -99,7 +98,7 @@ class LiveAssembly(Assembly):
 
     def predict(self) -> Predict:
         """The target's own routers."""
-        names = [naming(gate) for gate in self._gates()]
+        names = [naming(router) for router in self._pair.routers]
         return lambda ahead, hidden: names[ahead](hidden)
 
     def mixer(self, cache: ExpertCache, listener: Listener | None) -> Mixer:
@@ -123,12 +122,8 @@ class LiveAssembly(Assembly):
             if not self.model.top_k <= options.experts <= self.shape.experts:
                 expected = f"between the router's {self.model.top_k} and all {self.shape.experts}"
                 raise BadInput(f"gating.experts={options.experts} must be {expected}")
-            parts.mixer = ExpertBudget(parts.mixer, self._gates(), options.experts, lambda: parts.cache.streaming)
+            parts.mixer = ExpertBudget(parts.mixer, self._pair.routers, options.experts, lambda: parts.cache.streaming)
         parts.drafter = self._drafter(parts)
-
-    def _gates(self) -> list[Any]:
-        layers = self._pair.target.get_decoder().layers
-        return [layers[layer].mlp.gate for layer in self._pair.store.shape.layers]
 
     def _drafter(self, parts: Parts) -> Drafter:
         options = self.options.drafter

@@ -33,6 +33,19 @@ def next_logits(pair: ModelPair, texts: Sequence[Sequence[int]]) -> list[list[fl
     return score(cast("Any", pair), texts)
 
 
+def stock_ratings(
+    pair: ModelPair, texts: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> list[list[tuple[int, float]]]:
+    """Return what stock transformers thinks of each token behind prompts; see `runtime.scoring`.
+
+    Raises:
+        DidNotFit: its weights have no room beside ours.
+    """
+    from systems.runtime.scoring import stock_ratings as rate
+
+    return rate(cast("Any", pair), texts)
+
+
 def routing(pair: ModelPair, requests: Sequence[Request]) -> Any:
     """Decode greedily, and return where the target routes every decoded token: integers `(tokens, layers, k)`, the
     requests one behind the other.

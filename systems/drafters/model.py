@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from systems.contract.errors import BadInput
 from systems.drafters.base import Draft
 from systems.policies.draft_lengths import DraftLengths
 from systems.runtime.clock import Pace
@@ -52,6 +53,7 @@ class ModelDrafter:
     def begin(self, prompts: Sequence[Sequence[int]], target: Decoder) -> None:
         """Read the prompts, then listen."""
         self._decoder = self._make(self._model, target.rows, target.capacity)
+        self._decoder.undo(self.draft_length + 1)
         self._read, self._pending = [], []
         self.join(prompts)
 
@@ -64,7 +66,7 @@ class ModelDrafter:
         self._pending += [[] for _ in prompts]
         if self._listener is not None or self._pace is not None:
             layers = self._model.get_decoder().layers
-            self._hooks = [layer.mlp.register_forward_pre_hook(self._hear(i)) for i, layer in enumerate(layers)]
+            self._hooks = [_mlp(layer).register_forward_pre_hook(self._hear(i)) for i, layer in enumerate(layers)]
 
     def propose(self, chooser: Chooser) -> Draft:
         """Draft greedily or by sampling, as the requests ask."""
@@ -126,3 +128,11 @@ class ModelDrafter:
                 self._listener(layer, self._at_last(inputs[0]))
 
         return hook
+
+
+def _mlp(layer: Any) -> Any:
+    """Return what a draft layer does behind its attention, by the names that families have for it."""
+    for name in ("mlp", "feed_forward"):
+        if (found := getattr(layer, name, None)) is not None:
+            return found
+    raise BadInput(f"{type(layer).__name__} of the draft has no MLP to listen at; choose another `model.draft`")

@@ -12,7 +12,7 @@ from systems.policies.governor import Governor
 from systems.policies.lookahead import LookaheadScheduler
 from systems.runtime.clock import Pace
 from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Activation, ExpertPort
+from systems.runtime.experts import Arithmetic, ExpertPort
 from systems.runtime.quantised import QuantisedExperts
 from systems.runtime.sampling import Chooser
 
@@ -99,13 +99,13 @@ class QuantisedSelf(SelfDrafter):
         if self._scheduler is not None:
             self._scheduler.end_token(drafted, wanted)
 
-    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Compute the quantised experts, and note what was routed where."""
         if self._pace is not None:
             self._pace.self_layer(self._layer_time)
         if self.on_routed is not None:
             self.on_routed(layer, chosen.tolist(), weights.tolist())
-        return self._experts(layer, hidden, chosen, weights, activation)
+        return self._experts(layer, hidden, chosen, weights, arithmetic)
 
     def _learn(self) -> None:
         """Tell the governor how the last step went."""

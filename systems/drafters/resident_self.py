@@ -12,7 +12,7 @@ from systems.drafters.base import Draft
 from systems.drafters.self_draft import SelfDrafter
 from systems.policies.affinity import Affinity
 from systems.runtime.clock import Pace
-from systems.runtime.experts import Activation, Dispatch, ExpertPort, mix
+from systems.runtime.experts import Arithmetic, Dispatch, ExpertPort, mix
 from systems.runtime.sampling import Chooser
 from systems.runtime.slots import Places, Slots
 from systems.runtime.store import ExpertStore
@@ -38,12 +38,12 @@ class ResidentSelf(SelfDrafter):
         self._affinity.forget()
         return super().propose(chooser)
 
-    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         self._pace.half_layer(len(hidden))
         stand_ins = [self._affinity.stand_ins(layer, token) for token in chosen.tolist()]
         dispatch = Dispatch(torch.tensor(stand_ins, device=chosen.device))
         places = [(expert, self._slots.place_of(layer * self._experts + expert)) for expert in dispatch.needed]
-        mixed = mix(self._slots, places, dispatch, hidden, weights, activation)
+        mixed = mix(self._slots, places, dispatch, hidden, weights, arithmetic)
         self._pace.half_layer(len(hidden))
         return mixed
 

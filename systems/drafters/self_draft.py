@@ -9,7 +9,7 @@ from torch import Tensor
 
 from systems.drafters.base import Draft
 from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Activation, ExpertPort, Mixer
+from systems.runtime.experts import Arithmetic, ExpertPort, Mixer
 from systems.runtime.sampling import Chooser
 
 
@@ -84,6 +84,6 @@ class SelfDrafter:
     def _end_token(self, drafted: int, wanted: int) -> None:
         """So many of the wanted tokens are drafted."""
 
-    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Compute what stands for a layer's experts: a `systems.runtime.experts.Mixer`."""
         raise NotImplementedError

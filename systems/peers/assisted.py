@@ -12,7 +12,8 @@ from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
 from systems.options.peers import TransformersAssistedOptions
 from systems.peers.generate import TransformersGenerate
-from systems.runtime.pair import Pair, load_model
+from systems.runtime.loading import load_model
+from systems.runtime.pair import Pair
 
 _GENERATION_LOG = logging.getLogger("transformers.generation.utils")
 

@@ -13,8 +13,9 @@ import torch
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request, Sampling
+from systems.runtime.loading import load_model
 from systems.runtime.model_files import overrides
-from systems.runtime.pair import Pair, load_model
+from systems.runtime.pair import Pair
 
 
 class _Watcher:
@@ -51,7 +52,7 @@ class TransformersGenerate:
     """Rows that `generate` takes at once; None: any number."""
 
     def __init__(self, pair: Pair) -> None:
-        own = overrides(pair.config, pair.num_experts)
+        own = overrides(pair.config, pair.num_experts, pair.target.config)
         self._model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device, own)
         self._arguments: dict[str, Any] = {}
         self._position_bytes = pair.position_bytes

@@ -25,6 +25,7 @@ from systems.policies.orders import Shape
 from systems.replay.trace import NOTHING, UNKNOWN_DRAFT, Header, Record, Trace
 from systems.runtime.experts import CachedExperts
 from systems.runtime.loop import generate
+from systems.runtime.model_files import TOP_K
 from systems.runtime.pair import Pair
 from systems.runtime.sampling import Chooser
 
@@ -62,7 +63,7 @@ def decoded_routing(pair: Pair, requests: Sequence[Request]) -> NDArray[np.int64
 def _header(pair: Pair, part: str, drafter: Drafter) -> Header:
     ordinals = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
     drafting: Any = pair.draft if part == "model" else pair.target
-    layers: int = drafting.config.num_hidden_layers
+    layers: int = drafting.config.get_text_config().num_hidden_layers
     return Header(
         drafter=part,
         draft_length=drafter.draft_length,
@@ -86,7 +87,7 @@ def _numbers(pair: Pair) -> dict[str, int]:
 
     own: Any = AutoConfig.from_pretrained(pair.config.target, local_files_only=True)
     return {
-        "own_top_k": own.num_experts_per_tok,
+        "own_top_k": getattr(own, TOP_K, pair.top_k),
         "vocab_size": pair.vocab_size,
         "context_length": pair.context_length,
     }
@@ -112,8 +113,7 @@ class _Recorder(PhaseListener):
     def __init__(self, pair: Pair, parts: Parts, request: Request) -> None:
         super().__init__()
         self._pair, self._parts, self._request = pair, parts, request
-        layers = pair.target.get_decoder().layers
-        self._gates = [layers[layer].mlp.gate for layer in pair.store.shape.layers]
+        self._routers = pair.routers
         self._prompt: list[Chosen] = []
         self._routed: list[list[Chosen]] = [[]]
         self._ahead: list[list[list[Chosen]]] = [[]]
@@ -137,8 +137,8 @@ class _Recorder(PhaseListener):
             self._prompt.append(chosen)
             return
         self._routed[-1].append(chosen)
-        ahead = range(layer + 1, min(layer + DEPTH, len(self._gates) - 1) + 1)
-        self._ahead[-1].append([self._gates[other](hidden)[2].tolist() for other in ahead])
+        ahead = range(layer + 1, min(layer + DEPTH, len(self._routers) - 1) + 1)
+        self._ahead[-1].append([self._routers[other](hidden).tolist() for other in ahead])
 
     def end_step(self) -> None:
         """The next position."""
@@ -149,11 +149,12 @@ class _Recorder(PhaseListener):
         """Let the drafter tell where it would route."""
         if isinstance(drafter, ModelDrafter):
             ordinals = {layer: ordinal for ordinal, layer in enumerate(self._pair.store.shape.layers)}
-            aligned = self._pair.draft.config.hidden_size == self._pair.target.config.hidden_size
+            draft, target = self._pair.draft.config.get_text_config(), self._pair.target.config.get_text_config()
+            aligned = draft.hidden_size == target.hidden_size
 
             def hear(layer: int, hidden: Tensor) -> None:
                 if aligned and layer in ordinals:
-                    self._hinted[-1].append(self._gates[ordinals[layer]](hidden)[2].tolist())
+                    self._hinted[-1].append(self._routers[ordinals[layer]](hidden).tolist())
 
             return ModelDrafter(self._pair.draft, drafter.draft_length, drafter.fast_bytes, hear)
         if isinstance(drafter, QuantisedSelf):

@@ -19,7 +19,7 @@ def dense_model(pair: Pair) -> Any:
     """Return a Mistral of the target's shape, its MLP as wide as the experts of one token, with random weights."""
     from transformers import MistralConfig, MistralForCausalLM
 
-    target, shape = pair.target.config, pair.store.shape
+    target, shape = pair.target.config.get_text_config(), pair.store.shape
     config = MistralConfig(
         vocab_size=target.vocab_size,
         hidden_size=shape.hidden,

@@ -31,9 +31,8 @@ class DraftAttention:
 
     def __init__(self, pair: Pair, depth: Callable[[], int], prefetch: Prefetch) -> None:
         _check_alignment(pair)
-        layers = pair.target.get_decoder().layers
         self._ordinal = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
-        self._names = {layer: naming(layers[layer].mlp.gate) for layer in self._ordinal}
+        self._names = {layer: naming(pair.routers[ordinal]) for layer, ordinal in self._ordinal.items()}
         self._depth, self._prefetch = depth, prefetch
 
     def __call__(self, layer: int, hidden: Tensor) -> None:
@@ -47,7 +46,7 @@ class DraftAttention:
 def _check_alignment(pair: Pair) -> None:
     if pair.draft is None:
         raise BadInput("predictor.part=draft_attention needs a draft; set `model.draft`")
-    ours, theirs = pair.target.config, pair.draft.config
+    ours, theirs = pair.target.config.get_text_config(), pair.draft.config.get_text_config()
     for key, name in (("num_hidden_layers", "layers"), ("hidden_size", "hidden units")):
         if getattr(ours, key) != getattr(theirs, key):
             raise BadInput(

@@ -7,33 +7,31 @@ kept, and each token chooses its top k anew among them. Prompts and single token
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from systems.runtime.experts import Activation, Mixer
+from systems.runtime.experts import Arithmetic, Mixer
+from systems.runtime.routers import Router
 
 
 class ExpertBudget:
     """A `Mixer` in front of another that sees few distinct experts.
 
     Args:
-        gates: routers by MoE layer; the first of what they return are their logits `(T, experts)`.
+        routers: the target's, by MoE layer.
         experts: distinct experts per layer and verification.
         reading: whether a prompt is being read.
     """
 
-    def __init__(
-        self, mixer: Mixer, gates: Sequence[Callable[[Tensor], Any]], experts: int, reading: Callable[[], bool]
-    ) -> None:
-        self._mixer, self._gates, self._experts, self._reading = mixer, gates, experts, reading
+    def __init__(self, mixer: Mixer, routers: Sequence[Router], experts: int, reading: Callable[[], bool]) -> None:
+        self._mixer, self._routers, self._experts, self._reading = mixer, routers, experts, reading
 
-    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Choose anew within the budget, then mix."""
         if len(hidden) > 1 and not self._reading():
-            chosen, weights = self._within(self._gates[layer](hidden)[0], weights)
-        return self._mixer(layer, hidden, chosen, weights, activation)
+            chosen, weights = self._within(self._routers[layer].logits(hidden), weights)
+        return self._mixer(layer, hidden, chosen, weights, arithmetic)
 
     def _within(self, logits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return choices `(T, k)` among the budget's experts and their weights, of the same sum per token."""

@@ -1,65 +1,29 @@
-"""The module that takes the place of a model family's experts: no parameters, weights from slots.
-
-Every Mixture-of-Experts family of transformers 5 builds its routed experts as one class `<Family>Experts`
-with the forward `(hidden, top_k_index, top_k_weights) -> hidden`. Substituting that class while the model is
-constructed means that expert weights are never allocated nor read, and needs no code per family.
-"""
+"""What computes routed experts in a model's stead: from whatever slots a cache provides, in any order of arrival."""
 
 from __future__ import annotations
 
-import importlib
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from systems.policies.listening import Listener
 from systems.runtime.clock import Pace
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.slots import Places
 
-_swap = threading.Lock()
-
-
-Activation = Callable[[Tensor], Tensor]
-Mixer = Callable[[int, Tensor, Tensor, Tensor, Activation], Tensor]
-"""Computes the routed experts of a layer: ordinal, hidden `(T, H)`, chosen `(T, k)`, weights `(T, k)`, activation."""
+Matrix = Tensor | Callable[[Tensor], Tensor]
+"""A part of an expert's record, or what multiplies rows by it in its stead."""
+Arithmetic = Callable[[Tensor, Sequence[Matrix]], Tensor]
+"""What one expert of a family computes: from rows `(n, H)` and its matrices and biases, in the order of its record."""
+Mixer = Callable[[int, Tensor, Tensor, Tensor, Arithmetic], Tensor]
+"""Computes the routed experts of a layer: ordinal, hidden `(T, H)`, chosen `(T, k)`, weights `(T, k)`, arithmetic."""
 
 
 class ExpertPort:
     """The socket between a model and whichever system is running: modules call `mixer` at each forward."""
 
     mixer: Mixer
-
-
-class OffloadedExperts(nn.Module):
-    """Routed experts of one layer, computed from whatever slots the port's cache provides.
-
-    Args:
-        config: the family's config; only the activation is read from it.
-    """
-
-    def __init__(self, config: Any, *_: Any, **__: Any) -> None:
-        from transformers.activations import ACT2FN
-
-        super().__init__()
-        # Keeps the family's weight initialisation, which looks for parameters we do not have, away from us.
-        self._is_hf_initialized = True
-        self.act_fn: Activation = ACT2FN[config.hidden_act]
-        self.port = ExpertPort()
-        self.layer = -1
-
-    def bind(self, port: ExpertPort, layer: int) -> None:
-        """Attach to a port as the MoE layer with ordinal `layer`."""
-        self.port, self.layer = port, layer
-
-    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """Mix the experts of each token: `(T, H)`, `(T, k)` expert numbers, `(T, k)` weights to `(T, H)`."""
-        return self.port.mixer(self.layer, hidden_states, top_k_index, top_k_weights, self.act_fn)
 
 
 class CachedExperts:
@@ -74,7 +38,7 @@ class CachedExperts:
         assert isinstance(cache.slots, Places)
         self._cache, self._slots, self._listener, self._pace = cache, cache.slots, listener, pace
 
-    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Return, bit for bit, what the family's own loop gives: the same products on the same rows, added per
         token in ascending order of experts, whatever the order in which experts arrive."""
         dispatch = Dispatch(chosen)
@@ -86,7 +50,7 @@ class CachedExperts:
             self._listener.routed(layer, hidden, dispatch.chosen)
         if self._pace is not None:
             arriving = _paced(arriving, self._pace, len(hidden), len(dispatch.needed))
-        return mix(self._slots, arriving, dispatch, hidden, weights, activation)
+        return mix(self._slots, arriving, dispatch, hidden, weights, arithmetic)
 
 
 def _paced(places: Iterable[tuple[int, int]], pace: Pace, tokens: int, experts: int) -> Iterator[tuple[int, int]]:
@@ -102,7 +66,7 @@ def mix(
     dispatch: Dispatch,
     hidden: Tensor,
     weights: Tensor,
-    activation: Activation,
+    arithmetic: Arithmetic,
 ) -> Tensor:
     """Compute the experts of each token and add them up.
 
@@ -117,9 +81,7 @@ def mix(
     outputs = hidden.new_empty(copies, hidden.shape[-1])
     for expert, place in places:
         part = dispatch.parts[expert]
-        gate, up = functional.linear(rows[part], slots.gate_up[place]).chunk(2, dim=-1)
-        activated = functional.linear(activation(gate) * up, slots.down[place])
-        torch.mul(activated, shares[part], out=outputs[part])
+        torch.mul(arithmetic(rows[part], slots.matrices[place]), shares[part], out=outputs[part])
     mixed = outputs[dispatch.order[0]]
     for rank in dispatch.order[1:]:
         mixed = mixed + outputs[rank]
@@ -161,35 +123,3 @@ class Dispatch:
         self.entries = torch.tensor(flat, device=device)
         self.rows = self.entries // k
         self.order = torch.tensor(places, device=device).T
-
-
-@contextmanager
-def experts_left_out(config: Any) -> Iterator[None]:
-    """While active, models of the family of `config` are built with `OffloadedExperts` instead of experts.
-
-    transformers has a registry for such substitutions since 5.21, but it is not restored when a constructor
-    raises; this works on 5.17 and later. The substitution is process-wide, so a lock is held: load the target
-    inside and everything else outside.
-    """
-    from transformers import AutoModelForCausalLM
-
-    model_class = AutoModelForCausalLM._model_mapping[type(config)]
-    module = importlib.import_module(model_class.__module__)
-    names = [name for name, item in vars(module).items() if name.endswith("Experts") and isinstance(item, type)]
-    with _swap:
-        saved = {name: getattr(module, name) for name in names}
-        try:
-            for name in names:
-                setattr(module, name, OffloadedExperts)
-            yield
-        finally:
-            for name, item in saved.items():
-                setattr(module, name, item)
-
-
-def bind_experts(model: nn.Module, port: ExpertPort) -> int:
-    """Attach every `OffloadedExperts` of a model to a port, in order of layers; return their number."""
-    modules = [module for module in model.modules() if isinstance(module, OffloadedExperts)]
-    for layer, module in enumerate(modules):
-        module.bind(port, layer)
-    return len(modules)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Activation, Mixer
+from systems.runtime.experts import Arithmetic, Mixer
 
 _KEEP, _ALL = 0.0, 2.0
 """Thresholds under which no share, or every share, lies."""
@@ -30,7 +30,7 @@ class AdaptiveGating:
         self._squares = [0.0] * layers
         self._profiling = False
 
-    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Replace what is left out by the token's first expert at no weight, and keep the total weight."""
         total = weights.sum(-1, keepdim=True)
         shares = weights / total
@@ -42,7 +42,7 @@ class AdaptiveGating:
         first = chosen.gather(1, best)
         kept = shares.masked_fill(out, 0.0)
         kept = kept / kept.sum(-1, keepdim=True) * total
-        return self._mixer(layer, hidden, torch.where(out, first, chosen), kept.to(weights.dtype), activation)
+        return self._mixer(layer, hidden, torch.where(out, first, chosen), kept.to(weights.dtype), arithmetic)
 
     @torch.inference_mode()
     def profile(self, decoder: Decoder, prompts: Sequence[Sequence[int]]) -> None:

@@ -61,6 +61,7 @@ def generate(
     cache.meter = meter
     seats = min(at_once or len(requests), len(requests))
     forwards = decoder(target, seats, positions(requests, drafter.draft_length))
+    forwards.undo(drafter.draft_length + 1)
     none_yet = chooser([], forwards.device)
     waiting = deque(enumerate(requests))
     generation = _Generation(forwards, drafter, cache, listener, meter, waiting, seats, chooser, none_yet)

@@ -15,6 +15,7 @@ from systems.contract.errors import BadInput
 from systems.runtime.weight_files import checkpoint_files, read_header
 
 CHECKSUMS = "SHA256SUMS"
+TOP_K = "num_experts_per_tok"
 
 
 class Tokenized:
@@ -67,14 +68,16 @@ def check_top_k(config: ModelConfig, experts: int) -> None:
         raise BadInput(f"`model.top_k` is {config.top_k}; a token can use 1 to {experts} experts of a layer")
 
 
-def overrides(config: ModelConfig, experts: int) -> dict[str, Any]:
+def overrides(config: ModelConfig, experts: int, own: Any) -> dict[str, Any]:
     """Return what replaces values of a target's own config.
 
     Raises:
-        BadInput: as `check_top_k`.
+        BadInput: as `check_top_k`, or a family that names experts per token otherwise.
     """
     check_top_k(config, experts)
-    return {} if config.top_k is None else {"num_experts_per_tok": config.top_k}
+    if config.top_k is not None and not hasattr(own, TOP_K):
+        raise BadInput(f"`model.top_k` replaces `{TOP_K}`, which the config of {own.model_type} does not have")
+    return {} if config.top_k is None else {TOP_K: config.top_k}
 
 
 def check_vocabulary(target_path: Path, target: Any, draft_path: Path | None, draft: Any) -> None:

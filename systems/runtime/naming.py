@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from systems.policies.listening import distinct
+from systems.runtime.routers import Router
 
 Name = Callable[[Tensor], list[int]]
 """Distinct experts that a router would choose for hidden states `(T, H)`, in the order of first mention."""
 _PROBES = 256
 
 
-def naming(router: Any) -> Name:
+def naming(router: Router) -> Name:
     """Return how to ask a router.
 
     Most routers choose the largest logits: softmax and renormalisation weigh the chosen, and do not change who they
@@ -25,18 +25,17 @@ def naming(router: Any) -> Name:
     """
 
     def whole(hidden: Tensor) -> list[int]:
-        return distinct(router(hidden)[2].tolist())
+        return [expert for expert in distinct(router(hidden).tolist()) if expert < router.experts]
 
-    weight = getattr(router, "weight", None)
-    if not isinstance(weight, Tensor) or weight.dim() != 2:
+    weight = getattr(router.module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.dim() != 2 or len(weight) != router.experts:
         return whole
+    k = router.top_k
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
         probes = torch.randn(_PROBES, weight.shape[1], generator=generator).to(weight.device, weight.dtype)
-        chosen = router(probes)[2]
-        k = chosen.shape[-1]
         largest = functional.linear(probes, weight).topk(k).indices
-        if not torch.equal(chosen.sort().values, largest.sort().values):
+        if not torch.equal(router(probes).sort().values, largest.sort().values):
             return whole
 
     def logits_only(hidden: Tensor) -> list[int]:

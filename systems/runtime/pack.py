@@ -11,15 +11,15 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from systems.contract.errors import BadInput
-from systems.runtime.checkpoint import ExpertIndex, ExpertShape, as_memory, read_exactly
-from systems.runtime.store import CheckpointStore
+from systems.runtime.checkpoint import ExpertShape, as_memory, read_exactly
 
 _PAGE = 4096
 _MAGIC = b"SPMOEPK1"
@@ -56,28 +56,73 @@ class PackedFileStore:
             self._descriptor = None
 
 
-def open_pack(source: CheckpointStore, index: ExpertIndex, dtype: torch.dtype, cache_dir: Path) -> PackedFileStore:
-    """Open the pack of a checkpoint, building or rebuilding it when it is absent, stale or damaged.
+class Pack:
+    """The pack of a checkpoint, which `put` fills where there is none that can be used.
 
-    Raises:
-        BadInput: the pack cannot be written, e.g. for want of space.
+    Args:
+        files: those of the checkpoint.
     """
-    identity = _identity(index, dtype)
-    path = cache_dir / f"{identity[:16]}.pack"
-    problem = _problem(path, identity, index.shape, dtype)
-    if problem:
-        _log.warning("expert pack %s is %s; building it", path.name, problem)
+
+    def __init__(self, shape: ExpertShape, dtype: torch.dtype, files: Sequence[Path], cache_dir: Path) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._identity = _identity(shape, dtype, files)
+        self.path = cache_dir / f"{self._identity[:16]}.pack"
+        self._partial: BinaryIO | None = None
+
+    def usable(self) -> bool:
+        """Whether the pack is there and whole; if it is not, what is wrong is logged."""
+        if problem := _problem(self.path, self._identity, self._shape, self._dtype):
+            _log.warning("expert pack %s is %s; building it", self.path.name, problem)
+        return not problem
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Take what is `put` meanwhile, and be whole afterwards.
+
+        Raises:
+            BadInput: the pack cannot be written, e.g. for want of space.
+        """
+        partial = self.path.with_suffix(".partial")
         try:
-            _build(path, source, identity, dtype)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("w+b") as self._partial:
+                yield
+                self._seal(self._partial)
+            partial.replace(self.path)
         except OSError as error:
-            path.with_suffix(".partial").unlink(missing_ok=True)
-            raise BadInput(f"cannot write expert pack {path}: {error.strerror}; set model.cache_dir") from error
-    return PackedFileStore(path, index.shape, dtype)
+            raise BadInput(f"cannot write expert pack {self.path}: {error.strerror}; set model.cache_dir") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def put(self, layer: int, part: int, weights: torch.Tensor) -> None:
+        """Write a part of all experts of a layer, the expert being the first dimension (or the first rows)."""
+        assert self._partial is not None, "the pack is being built"
+        shape, itemsize = self._shape, self._dtype.itemsize
+        offset, stride = sum(shape.sizes[:part]) * itemsize, _round_up(shape.record_bytes(self._dtype))
+        rows = weights.reshape(-1, shape.sizes[part])[: shape.experts].to(self._dtype).contiguous().view(torch.uint8)
+        for expert, row in enumerate(rows, layer * shape.experts):
+            self._partial.seek(_header_bytes(shape) + expert * stride + offset)
+            self._partial.write(as_memory(row))
+
+    def open(self) -> PackedFileStore:
+        """Open it."""
+        return PackedFileStore(self.path, self._shape, self._dtype)
+
+    def _seal(self, stream: BinaryIO) -> None:
+        """Pad the last record, and write the header with the checksums of all."""
+        shape, stride = self._shape, _round_up(self._shape.record_bytes(self._dtype))
+        stream.truncate(_header_bytes(shape) + shape.count * stride)
+        stream.seek(_header_bytes(shape))
+        checksums = [zlib.crc32(stream.read(stride)) for _ in range(shape.count)]
+        stream.seek(0)
+        stream.write(_MAGIC + json.dumps({"identity": self._identity, "crc32": checksums}).encode())
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
-def _identity(index: ExpertIndex, dtype: torch.dtype) -> str:
-    digest = hashlib.sha256(f"{index.shape} {dtype}".encode())
-    for file in sorted({place.file for ranges in index.ranges for place in ranges.values()}):
+def _identity(shape: ExpertShape, dtype: torch.dtype, files: Sequence[Path]) -> str:
+    digest = hashlib.sha256(f"{shape} {dtype}".encode())
+    for file in sorted(files):
         status = file.stat()
         digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()
@@ -89,28 +134,6 @@ def _header_bytes(shape: ExpertShape) -> int:
 
 def _round_up(size: int) -> int:
     return -(-size // _PAGE) * _PAGE
-
-
-def _build(path: Path, source: CheckpointStore, identity: str, dtype: torch.dtype) -> None:
-    shape = source.shape
-    stride = _round_up(shape.record_bytes(dtype))
-    staging = torch.empty(shape.record_bytes(source.dtype), dtype=torch.uint8)
-    record = torch.zeros(stride, dtype=torch.uint8)
-    checksums = []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        stream.seek(_header_bytes(shape))
-        for expert in range(shape.count):
-            source.read([expert], [staging])
-            record[: shape.record_bytes(dtype)].view(dtype).copy_(staging.view(source.dtype))
-            checksums.append(zlib.crc32(as_memory(record)))
-            stream.write(as_memory(record))
-        stream.seek(0)
-        stream.write(_MAGIC + json.dumps({"identity": identity, "crc32": checksums}).encode())
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 def _problem(path: Path, identity: str, shape: ExpertShape, dtype: torch.dtype) -> str:

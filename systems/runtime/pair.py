@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
-from systems.runtime.checkpoint import index_experts
-from systems.runtime.decoder import position_bytes
-from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
-from systems.runtime.model_files import Tokenized, check_config, check_vocabulary, fingerprint, overrides, verify
+from systems.runtime.decoder import position_bytes, rotary_limit
+from systems.runtime.experts import Arithmetic, ExpertPort
+from systems.runtime.learning import learn
+from systems.runtime.loading import first_line, load_model, load_target
+from systems.runtime.model_files import Tokenized, check_config, check_vocabulary, fingerprint, verify
+from systems.runtime.offloaded import OffloadedExperts
+from systems.runtime.routers import Router, observe
+from systems.runtime.skeleton import bind_experts
 from systems.runtime.store import ExpertStore
-from systems.runtime.stores import open_store
+
+_UNLIMITED = 1 << 20
+"""Positions where a config names no end, as those of recurrences do: more than any prompt has."""
 
 
 class Pair(Tokenized):
@@ -36,19 +40,43 @@ class Pair(Tokenized):
         self.name, self.config = config.name, config
         self.target, self.draft, self.store = target, draft, store
         self.port = ExpertPort()
-        if bind_experts(target, self.port) != len(store.shape.layers):
-            raise BadInput(f"{config.target}: the checkpoint's expert layers are not the model's")
+        bind_experts(target, self.port)
         self.device = config.device
         self.num_layers, self.num_experts = len(store.shape.layers), store.shape.experts
-        self.top_k: int = target.config.num_experts_per_tok
-        self.decoder_layers: int = target.config.num_hidden_layers
-        self.draft_layers: int = draft.config.num_hidden_layers if draft is not None else 0
-        self.vocab_size: int = target.config.vocab_size
-        self.context_length: int = target.config.max_position_embeddings
+        self._routers, self.top_k = observe(target, self.port, self.num_layers, self.num_experts)
+        self.port.mixer = _nothing
+        for model in filter(None, (target, draft)):
+            learn(model)
+        text = target.config.get_text_config()
+        self.decoder_layers: int = text.num_hidden_layers
+        self.draft_layers: int = draft.config.get_text_config().num_hidden_layers if draft is not None else 0
+        self.vocab_size: int = text.vocab_size
+        self.context_length = _context(text, *([draft.config.get_text_config()] if draft is not None else []))
         self.record_bytes = store.shape.record_bytes(store.dtype)
         self.expert_bytes = self.record_bytes * store.shape.count
         self.non_expert_bytes = _bytes(target)
         self.draft_bytes = _bytes(draft) if draft is not None else 0
+
+    @property
+    def routers(self) -> list[Router]:
+        """The routers of the target by MoE layer.
+
+        Raises:
+            BadInput: the runtime does not know who chooses the experts of some layer.
+        """
+        known = [router for router in self._routers if router is not None]
+        if len(known) < self.num_layers:
+            kind = self.target.config.model_type
+            raise BadInput(
+                f"the routers of {kind} cannot be asked which experts they would choose, which predictors and "
+                "recordings need; choose a system without `predictor`, e.g. system=offload or system=sd_offload"
+            )
+        return known
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What one expert of the target computes."""
+        return next(module.arithmetic for module in self.target.modules() if isinstance(module, OffloadedExperts))
 
     @property
     def stop_tokens(self) -> frozenset[int]:
@@ -67,7 +95,7 @@ class Pair(Tokenized):
     @cached_property
     def position_bytes(self) -> int:
         """Keys and values of one position in the target (bytes)."""
-        self.port.mixer = lambda layer, hidden, *_: torch.zeros_like(hidden)
+        self.port.mixer = _nothing
         return position_bytes(self.target)
 
     @cached_property
@@ -113,49 +141,11 @@ def load(config: ModelConfig, root: Path) -> Pair:
         verify(folder)
         check_config(folder)
     dtype: torch.dtype = getattr(torch, config.dtype)
-    index = index_experts(target_path)
-    target = _load_target(target_path, dtype, config.device, overrides(config, index.shape.experts))
+    target, store = load_target(target_path, config, dtype, root / config.cache_dir)
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
     if draft is not None:
-        check_vocabulary(target_path, target.config, draft_path, draft.config)
-    store = open_store(config.store, index, dtype, root / config.cache_dir)
+        check_vocabulary(target_path, target.config.get_text_config(), draft_path, draft.config.get_text_config())
     return Pair(config, target, draft, tokenizer_path, store)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers from reporting each expert tensor as unexpected, and from drawing progress bars."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Name the folder where transformers only says what is wrong in it."""
-    from huggingface_hub.errors import StrictDataclassError
-
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise BadInput(f"transformers cannot load the model in {path}: {_first_line(error)}") from error
-
-
-def _load_target(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any]) -> Any:
-    from transformers import AutoConfig
-
-    with _explained(path):
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-    with experts_left_out(config):
-        return load_model(path, dtype, device, overrides)
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -166,21 +156,20 @@ def _load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries raise nothing narrower
-        raise BadInput(f"the tokenizer in {folder} cannot be read ({_first_line(error)}); restore it") from error
+        raise BadInput(f"the tokenizer in {folder} cannot be read ({first_line(error)}); restore it") from error
 
 
-def load_model(path: Path, dtype: torch.dtype, device: str, overrides: dict[str, Any] | None = None) -> Any:
-    """Load a causal language model of transformers for inference; `overrides` replace values of its config."""
-    from transformers import AutoModelForCausalLM
-
-    with _quietly(), _explained(path):
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True, **(overrides or {}))
-    return model.to(device).eval()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _nothing(layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
+    """A `Mixer` that leaves experts out."""
+    return torch.zeros_like(hidden)
 
 
 def _bytes(model: nn.Module) -> int:
     return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _context(text: Any, *others: Any) -> int:
+    """Return the longest text that a target can read, ending before a model turns keys by other frequencies."""
+    limits = [rotary_limit(own) for own in (text, *others)]
+    longest = getattr(text, "max_position_embeddings", None) or _UNLIMITED
+    return min([longest, *(limit for limit in limits if limit is not None)])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from systems.contract.errors import BadInput
-from systems.runtime.experts import Activation, Dispatch
+from systems.runtime.experts import Arithmetic, Dispatch, Matrix
 from systems.runtime.slots import Slots
 from systems.runtime.store import ExpertStore
 
@@ -66,6 +66,9 @@ class QuantisedExperts:
     Args:
         group: weights that share a scale.
 
+    Attributes:
+        nbytes: fast memory of all copies.
+
     Raises:
         BadInput: the experts' width is not a multiple of `group`, or torch has no INT4 kernel for the device.
     """
@@ -74,21 +77,16 @@ class QuantisedExperts:
         shape = store.shape
         check(shape.hidden, shape.intermediate, group, device)
         staging = Slots(shape, store.dtype, 1, torch.device("cpu"))
-        self._layers = len(shape.layers)
         self._experts = shape.experts
-        self._gate_up: list[Int4Matrix] = []
-        self._down: list[Int4Matrix] = []
+        self._matrices: list[tuple[Matrix, ...]] = []
+        self.nbytes = 0
         for expert in range(shape.count):
             store.read([expert], [staging.raw[0]])
-            self._gate_up.append(Int4Matrix(staging.gate_up[0], group))
-            self._down.append(Int4Matrix(staging.down[0], group))
+            parts = [_part(part, group, shape.transposed) for part in staging.matrices[0]]
+            self._matrices.append(tuple(parts))
+            self.nbytes += sum(part.nbytes for part in parts)
 
-    @property
-    def nbytes(self) -> int:
-        """Fast memory of all copies."""
-        return sum(matrix.nbytes for matrix in [*self._gate_up, *self._down])
-
-    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Mix the quantised experts of each token."""
         dispatch = Dispatch(chosen)
         rows = hidden.to(torch.bfloat16)[dispatch.rows]
@@ -96,9 +94,15 @@ class QuantisedExperts:
         outputs = hidden.new_empty(len(dispatch.entries), hidden.shape[-1])
         for expert in dispatch.needed:
             part, place = dispatch.parts[expert], layer * self._experts + expert
-            gate, up = self._gate_up[place](rows[part]).chunk(2, dim=-1)
-            torch.mul(self._down[place](activation(gate) * up), shares[part], out=outputs[part])
+            torch.mul(arithmetic(rows[part], self._matrices[place]), shares[part], out=outputs[part])
         return functional.embedding(dispatch.order, outputs).sum(0)
+
+
+def _part(part: Tensor, group: int, transposed: bool) -> Int4Matrix | Tensor:
+    """Return a matrix in INT4, a bias as the kernel's outputs are."""
+    if part.dim() < 2:
+        return part.to(torch.bfloat16, copy=True)  # the place it lies in is read into again
+    return Int4Matrix(part.T.contiguous() if transposed else part, group)
 
 
 def check(hidden: int, intermediate: int, group: int, device: torch.device) -> None:

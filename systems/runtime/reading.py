@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Activation, ExpertPort, Mixer, OffloadedExperts
+from systems.runtime.experts import Arithmetic, ExpertPort, Mixer
+from systems.runtime.offloaded import OffloadedExperts
 
 _current = threading.local()
 
@@ -56,7 +57,7 @@ class _Wish:
     hidden: Tensor
     chosen: Tensor
     weights: Tensor
-    activation: Activation
+    arithmetic: Arithmetic
 
 
 class _Ended(Exception):
@@ -123,8 +124,8 @@ def _asking(port: ExpertPort) -> Iterator[Mixer]:
         port.mixer = mixer
 
 
-def _ask(layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
-    mixed: Tensor = _current.reader.ask(_Wish(layer, hidden, chosen, weights, activation))
+def _ask(layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
+    mixed: Tensor = _current.reader.ask(_Wish(layer, hidden, chosen, weights, arithmetic))
     return mixed
 
 
@@ -143,4 +144,4 @@ def _mix(wishes: Sequence[_Wish], mixer: Mixer) -> Tensor:
     hidden = torch.cat([wish.hidden for wish in wishes])
     chosen = torch.cat([wish.chosen for wish in wishes])
     weights = torch.cat([wish.weights for wish in wishes])
-    return mixer(layer, hidden, chosen, weights, wishes[0].activation)
+    return mixer(layer, hidden, chosen, weights, wishes[0].arithmetic)

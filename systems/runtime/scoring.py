@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
-from systems.runtime.pair import Pair, load_model
+from systems.contract.errors import DidNotFit
+from systems.runtime.loading import load_model
+from systems.runtime.model_files import overrides
+from systems.runtime.pair import Pair
+from systems.runtime.weight_files import checkpoint_files
 
 
 @torch.inference_mode()
@@ -21,3 +25,32 @@ def next_logits(pair: Pair, texts: Sequence[Sequence[int]]) -> list[list[float]]
     model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device).float()
     last = (model(torch.tensor([list(text)], device=pair.device)).logits[0, -1] for text in texts)
     return [cast("list[float]", logits.tolist()) for logits in last]
+
+
+@torch.inference_mode()
+def stock_ratings(pair: Pair, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[tuple[int, float]]]:
+    """Return for each token behind each prompt the likeliest one, and by how much that is likelier (logits).
+
+    As `next_logits`, but in the pair's dtype, on the host: a second copy of the weights has to fit into its memory.
+
+    Raises:
+        DidNotFit: it does not.
+    """
+    import psutil
+
+    folder = Path(pair.config.target)
+    needed, free = sum(file.stat().st_size for file in checkpoint_files(folder)), psutil.virtual_memory().available
+    if needed > free:
+        raise DidNotFit(f"its weights take {needed >> 20} MiB of memory, {free >> 20} MiB are free")
+    changes = overrides(pair.config, pair.num_experts, pair.target.config) | {"experts_implementation": "eager"}
+    model = load_model(folder, getattr(torch, pair.config.dtype), "cpu", changes)
+    return [_ratings(model, list(prompt), list(tokens)) for prompt, tokens in texts]
+
+
+def _ratings(model: Any, prompt: list[int], tokens: list[int]) -> list[tuple[int, float]]:
+    if not tokens:
+        return []
+    logits = model(torch.tensor([prompt + tokens[:-1]]), logits_to_keep=len(tokens)).logits[0].float()
+    best = logits.max(-1)
+    gaps = best.values - logits.gather(-1, torch.tensor(tokens)[:, None])[:, 0]
+    return list(zip(best.indices.tolist(), gaps.tolist(), strict=True))

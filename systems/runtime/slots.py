@@ -18,21 +18,17 @@ class Places(SlotTable):
     """A slot table whose experts can be computed.
 
     Attributes:
-        gate_up: per place `(2 I, H)`, gate rows first.
-        down: per place `(H, I)`.
+        matrices: per place the matrices and biases of its record, as `ExpertShape.parts` lists them.
     """
 
     def __init__(self, shape: ExpertShape, count: int) -> None:
         super().__init__(count, shape.count)
-        self._hidden, self._intermediate = shape.hidden, shape.intermediate
-        self.gate_up: list[Tensor] = []
-        self.down: list[Tensor] = []
+        self._shape = shape
+        self.matrices: list[tuple[Tensor, ...]] = []
 
     def add(self, records: Tensor) -> None:
         """Make records `(n, elements)` readable as the next n places."""
-        split = 2 * self._hidden * self._intermediate
-        self.gate_up += [row[:split].view(2 * self._intermediate, self._hidden) for row in records]
-        self.down += [row[split:].view(self._hidden, self._intermediate) for row in records]
+        self.matrices += [self._shape.split(row) for row in records]
 
 
 class Slots(Places):

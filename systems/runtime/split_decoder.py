@@ -20,7 +20,8 @@ from torch import Tensor
 from systems.contract.errors import BadInput
 from systems.runtime.chunked_attention import chunked_attention
 from systems.runtime.clock import Clock
-from systems.runtime.decoder import Decoder
+from systems.runtime.decoder import Decoder, at_once
+from systems.runtime.masks import Masks
 
 ATTENTION = "spmoe_chunked"
 """The kernel's name in transformers' registry."""
@@ -124,8 +125,11 @@ def check_device(model: Any) -> None:
     """
     if model.device.type != "cpu":
         raise BadInput("attention.part=chunked runs beside host slots only so far; set model.device=cpu")
-    if getattr(model.config, "sliding_window", None) is not None:
-        raise BadInput("attention.part=chunked reads all positions, and this target has a sliding window")
+    if not at_once(model) or not Masks(model).plain:
+        raise BadInput(
+            "attention.part=chunked reads all positions in every layer, and this target has a sliding window, other "
+            "kinds of layers, or attention of its own"
+        )
 
 
 def divide(rows: int, parts: int) -> list[slice]:

@@ -1,6 +1,6 @@
 """Slow memory: where experts live when they are not in a slot.
 
-Every store hands out the same record, `gate | up | down` of one expert in one contiguous piece, so that a
+Every store hands out the same record, the matrices and biases of one expert in one contiguous piece, so that a
 miss is one read and one transfer. `RamStore` is a slab in host memory, `PackedFileStore` an aligned file
 made for it, `CheckpointStore` the original safetensors.
 """
@@ -33,15 +33,18 @@ class ExpertStore(Protocol):
 
 
 class RamStore:
-    """All records in one slab of host memory, `slab[id]` being uint8 of one record."""
+    """All records in one slab of host memory, `slab[id]` being uint8 of one record; empty until `put` has filled it."""
 
-    def __init__(self, source: ExpertStore, dtype: torch.dtype) -> None:
-        self.shape, self.dtype = source.shape, dtype
-        self.slab = torch.empty(self.shape.count, self.shape.record_bytes(dtype), dtype=torch.uint8)
-        staging = torch.empty(self.shape.record_bytes(source.dtype), dtype=torch.uint8)
-        for expert in range(self.shape.count):
-            source.read([expert], [staging])
-            self.slab[expert].view(dtype).copy_(staging.view(source.dtype))
+    def __init__(self, shape: ExpertShape, dtype: torch.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.slab = torch.empty(shape.count, shape.record_bytes(dtype), dtype=torch.uint8)
+
+    def put(self, layer: int, part: int, weights: torch.Tensor) -> None:
+        """Lay down a part of all experts of a layer, the expert being the first dimension (or the first rows)."""
+        shape, size = self.shape, self.shape.sizes[part]
+        start = sum(shape.sizes[:part])
+        rows = self.slab[layer * shape.experts : (layer + 1) * shape.experts].view(self.dtype)
+        rows[:, start : start + size] = weights.reshape(-1, size)[: shape.experts]
 
     def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
         """Copy records out of the slab."""
@@ -63,18 +66,17 @@ class CheckpointStore:
     def __init__(self, index: ExpertIndex) -> None:
         self.shape, self.dtype = index.shape, index.dtype
         self._index = index
-        files = {place.file for ranges in index.ranges for place in ranges.values()}
+        files = {place.file for ranges in index.ranges for place in ranges}
         self._descriptors = {file: os.open(file, os.O_RDONLY) for file in files}
-        matrix = self.shape.record_bytes(self.dtype) // 3
-        self._parts = {name: slice(i * matrix, (i + 1) * matrix) for i, name in enumerate(("gate", "up", "down"))}
 
     def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
         """Read records with as few calls as their places in the files allow."""
         pieces: list[tuple[ByteRange, memoryview]] = []
         for expert, buffer in zip(experts, into, strict=True):
-            view = as_memory(buffer)
-            ranges = self._index.ranges[expert]
-            pieces += [(place, view[self._parts[name]]) for name, place in ranges.items()]
+            view, end = as_memory(buffer), 0
+            for place in self._index.ranges[expert]:
+                end += place.length
+                pieces.append((place, view[end - place.length : end]))
         pieces.sort(key=lambda piece: (str(piece[0].file), piece[0].offset))
         for run in _adjacent(pieces):
             place = run[0][0]

@@ -30,7 +30,7 @@ def draft_token_time(pair: Pair, experts: Mixer) -> float:
     pair.port.mixer = experts
     generator = torch.Generator().manual_seed(0)
     # One position needs as many experts as any other.
-    text = torch.randint(pair.target.config.vocab_size, (CONTEXT + NEW,), generator=generator).tolist()
+    text = torch.randint(pair.vocab_size, (CONTEXT + NEW,), generator=generator).tolist()
     return medians([partial(Reader(pair.target, [text], 1).read, 1)])[0]
 
 
@@ -45,12 +45,14 @@ class Reader:
 
     @torch.inference_mode()
     def __init__(self, model: Any, texts: Sequence[Sequence[int]], longest: int) -> None:
-        self.layers: int = model.config.num_hidden_layers
+        self.layers: int = model.config.get_text_config().num_hidden_layers
         self._texts, self._turns = texts, defaultdict[int, Iterator[int]](count)
         self._stream = [token for text in texts for token in text[-NEW:]]
         self._decoders = [Decoder(model, 1, len(text) + longest) for text in texts]
         for decoder, text in zip(self._decoders, texts, strict=True):
-            decoder.prefill(0, text)
+            decoder.undo(NEW + longest)
+            decoder.prefill(0, text[:-NEW])
+            decoder.forward(torch.tensor([text[-NEW:]], device=decoder.device), [len(text) - NEW])
 
     @torch.inference_mode()
     def read(self, width: int) -> None:

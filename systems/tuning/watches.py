@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from systems.runtime.clock import WallClock
-from systems.runtime.experts import Activation, Mixer
+from systems.runtime.experts import Arithmetic, Mixer
 from systems.runtime.split_decoder import MicroBatches
 
 ROUNDS = 9
@@ -39,10 +39,10 @@ class Tap:
         self._mixer = mixer
         self.seconds, self.experts = 0.0, 0
 
-    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Mix as the other does."""
         start = time.perf_counter()
-        mixed = self._mixer(layer, hidden, chosen, weights, activation)
+        mixed = self._mixer(layer, hidden, chosen, weights, arithmetic)
         self.seconds += time.perf_counter() - start
         self.experts += len(chosen.unique())
         return mixed

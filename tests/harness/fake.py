@@ -213,6 +213,13 @@ def layer_time(pair: FakePair, prompts: Sequence[Sequence[int]]) -> float:
     return LAYER_SECONDS
 
 
+def stock_ratings(
+    pair: FakePair, texts: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> list[list[tuple[int, float]]]:
+    """Every token is what it would have written."""
+    return [[(token, 0.0) for token in tokens] for _, tokens in texts]
+
+
 def build_system(
     config: SystemConfig, pair: FakePair, budget_bytes: int, link: LinkSpec | None, costs: Costs
 ) -> FakeSystem:
@@ -227,5 +234,5 @@ def install(patch: Any) -> None:
     """Put the fakes in the place of `systems.api`'s functions; `patch` is `setattr` or monkeypatch's."""
     from systems import api
 
-    for function in (load_pair, measure_costs, host_costs, layer_time, build_system):
+    for function in (load_pair, measure_costs, host_costs, layer_time, stock_ratings, build_system):
         patch(api, function.__name__, function)

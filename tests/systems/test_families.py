@@ -34,17 +34,19 @@ def test_a_failing_load_restores_the_family(tmp_path: Path) -> None:
     from transformers import MixtralConfig
     from transformers.models.mixtral import modeling_mixtral
 
-    from systems.runtime.experts import OffloadedExperts, experts_left_out
+    from systems.runtime.offloaded import OffloadedExperts
+    from systems.runtime.skeleton import experts_left_out
 
     stock = modeling_mixtral.MixtralExperts
-    inside = []
+    inside: list[type] = []
 
     def fail() -> None:
-        with experts_left_out(MixtralConfig()):
+        with experts_left_out(MixtralConfig(), lambda _: None):
             inside.append(modeling_mixtral.MixtralExperts)
             raise RuntimeError("constructor failed")
 
     with pytest.raises(RuntimeError, match="constructor"):
         fail()
-    assert inside == [OffloadedExperts]
+    assert issubclass(inside[0], OffloadedExperts)
+    assert issubclass(inside[0], stock)
     assert modeling_mixtral.MixtralExperts is stock

@@ -194,7 +194,7 @@ def test_the_host_computes_beside_the_device(pair: Pair) -> None:
         start, order = cache.clock.now(), []
         for expert, place in cache.visit(0, {0: 1, 1: 1, 2: 1}):
             order.append(expert)
-            assert torch.equal(cache.slots.gate_up[place].flatten(), gate_up(pair, expert)), "where it lies"
+            assert torch.equal(cache.slots.matrices[place][0].flatten(), gate_up(pair, expert)), "where it lies"
             cache.clock.spend(2.5e-4)
         assert order == [0, 1, 2]
         assert cache.clock.now() - start == pytest.approx(ends)

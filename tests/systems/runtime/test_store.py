@@ -2,15 +2,15 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from systems.api import BadInput, ModelConfig, load_pair
-from systems.runtime.checkpoint import index_experts
+from systems.runtime.pair import Pair
 from systems.runtime.store import ExpertStore
-from systems.runtime.stores import open_store
 from tests.systems.tiny import make_pair, save_draft, save_target, save_tokenizer
 
 
@@ -20,13 +20,21 @@ def records(store: ExpertStore, first: int, count: int) -> list[torch.Tensor]:
     return [buffer.view(store.dtype).clone() for buffer in buffers]
 
 
+def opened(root: Path, kind: str, dtype: str = "float32", family: str = "mixtral", changes: Any = None) -> ExpertStore:
+    """The store of a target, which is made where there is none."""
+    if not (root / "target").exists():
+        save_target(root / "target", family, **(changes or {}))
+        save_tokenizer(root)
+    pair = load_pair(ModelConfig(family, "target", None, ".", dtype, kind, "cache"), root)  # type: ignore[arg-type]
+    assert isinstance(pair, Pair)
+    return pair.store
+
+
 @pytest.mark.parametrize("kind", ["ram", "pack", "checkpoint"])
 @pytest.mark.parametrize("family", ["mixtral", "olmoe"])
 def test_records_are_gate_up_down_of_the_checkpoint(kind: str, family: str, tmp_path: Path) -> None:
-    save_target(tmp_path, family)
-    index = index_experts(tmp_path)
-    store = open_store(kind, index, torch.float32, tmp_path / "cache")
-    tensors = load_file(tmp_path / "model.safetensors")
+    store = opened(tmp_path, kind, family=family)
+    tensors = load_file(tmp_path / "target" / "model.safetensors")
     names = ("w1", "w3", "w2") if family == "mixtral" else ("gate_proj", "up_proj", "down_proj")
     for offset, record in enumerate(records(store, first=7, count=3)):
         layer, expert = divmod(7 + offset, 8)
@@ -37,47 +45,59 @@ def test_records_are_gate_up_down_of_the_checkpoint(kind: str, family: str, tmp_
     store.close()
 
 
+def test_all_stores_serve_the_same_records_of_more_experts_than_have_one_digit(tmp_path: Path) -> None:
+    """Experts are in the order of their numbers, not of their names."""
+    stores = [opened(tmp_path, kind, changes={"num_local_experts": 12}) for kind in ("ram", "pack", "checkpoint")]
+    first, *others = [records(store, 0, store.shape.count) for store in stores]
+    assert first[2].ne(first[10]).any()
+    for other in others:
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, other, strict=True))
+
+
+def test_experts_that_are_not_stored_as_the_model_has_them_are_refused_by_the_checkpoint_store(tmp_path: Path) -> None:
+    save_target(tmp_path / "target", "granitemoe", num_local_experts=8, num_experts_per_tok=2, intermediate_size=24)
+    save_tokenizer(tmp_path)
+    assert opened(tmp_path, "pack").shape.experts == 8
+    rewritten = load_file(tmp_path / "target" / "model.safetensors")
+    assert any("input_linear" in name for name in rewritten), "the hub's names"
+    assert torch.equal(records(opened(tmp_path, "ram"), 3, 1)[0], records(opened(tmp_path, "checkpoint"), 3, 1)[0])
+
+
 def test_a_pack_can_hold_another_dtype_and_the_checkpoint_cannot(tmp_path: Path) -> None:
-    save_target(tmp_path)
-    index = index_experts(tmp_path)
-    pack = open_store("pack", index, torch.bfloat16, tmp_path / "cache")
-    exact = records(open_store("ram", index, torch.float32, tmp_path), 3, 1)[0]
-    assert torch.equal(records(pack, 3, 1)[0], exact.bfloat16())
+    exact = records(opened(tmp_path, "ram"), 3, 1)[0]
+    assert torch.equal(records(opened(tmp_path, "pack", "bfloat16"), 3, 1)[0], exact.bfloat16())
     with pytest.raises(BadInput, match=r"model\.store=pack"):
-        open_store("checkpoint", index, torch.bfloat16, tmp_path)
+        opened(tmp_path, "checkpoint", "bfloat16")
 
 
 def test_a_damaged_pack_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save_target(tmp_path)
-    index = index_experts(tmp_path)
-    before = records(open_store("pack", index, torch.float32, tmp_path / "cache"), 5, 1)[0]
+    before = records(opened(tmp_path, "pack"), 5, 1)[0]
     (pack,) = (tmp_path / "cache").iterdir()
     data = bytearray(pack.read_bytes())
     data[-100] ^= 0xFF
     pack.write_bytes(data)
     with caplog.at_level(logging.WARNING):
-        after = records(open_store("pack", index, torch.float32, tmp_path / "cache"), 5, 1)[0]
+        after = records(opened(tmp_path, "pack"), 5, 1)[0]
     assert "damaged at expert 31" in caplog.text
     assert torch.equal(before, after)
 
 
 def test_an_intact_pack_is_reused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save_target(tmp_path)
     for _ in range(2):
         caplog.clear()
-        open_store("pack", index_experts(tmp_path), torch.float32, tmp_path / "cache").close()
+        opened(tmp_path, "pack").close()
     assert not caplog.text
 
 
 def test_a_full_disk_names_the_pack_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_target(tmp_path)
-
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    save_target(tmp_path / "target")
+    save_tokenizer(tmp_path)
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(BadInput, match=r"No space left.*model.cache_dir"):
-        open_store("pack", index_experts(tmp_path), torch.float32, tmp_path / "cache")
+        opened(tmp_path, "pack")
     assert not list((tmp_path / "cache").iterdir())
 
 
