@@ -20,6 +20,7 @@ import torch
 from systems.contract.errors import BadInput
 from systems.runtime.checkpoint import ExpertIndex, ExpertShape, as_memory, read_exactly
 from systems.runtime.store import CheckpointStore
+from systems.runtime.weight_files import content_hash
 
 _PAGE = 4096
 _MAGIC = b"SPMOEPK1"
@@ -78,8 +79,7 @@ def open_pack(source: CheckpointStore, index: ExpertIndex, dtype: torch.dtype, c
 def _identity(index: ExpertIndex, dtype: torch.dtype) -> str:
     digest = hashlib.sha256(f"{index.shape} {dtype}".encode())
     for file in sorted({place.file for ranges in index.ranges for place in ranges.values()}):
-        status = file.stat()
-        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(f"{file.name} {content_hash(file)}".encode())
     return digest.hexdigest()
 
 

@@ -16,12 +16,14 @@ from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
+from systems.runtime.chat import ChatTemplate
 from systems.runtime.checkpoint import index_experts
 from systems.runtime.decoder import position_bytes
 from systems.runtime.experts import ExpertPort, bind_experts, experts_left_out
-from systems.runtime.model_files import Tokenized, check_config, check_vocabulary, fingerprint, overrides, verify
+from systems.runtime.model_files import Tokenized, check_config, fingerprint, overrides, verify
 from systems.runtime.store import ExpertStore
 from systems.runtime.stores import open_store
+from systems.runtime.vocabulary import check_tokenizers, end_logits, shared_ids
 
 
 class Pair(Tokenized):
@@ -32,7 +34,7 @@ class Pair(Tokenized):
 
     def __init__(self, config: ModelConfig, target: Any, draft: Any, tokenizer: Path, store: ExpertStore) -> None:
         self.tokenizer = _load_tokenizer(tokenizer)
-        super().__init__(self.tokenizer.backend_tokenizer)
+        super().__init__(self.tokenizer.backend_tokenizer, ChatTemplate.of(self.tokenizer), config.chat)
         self.name, self.config = config.name, config
         self.target, self.draft, self.store = target, draft, store
         self.port = ExpertPort()
@@ -43,7 +45,11 @@ class Pair(Tokenized):
         self.top_k: int = target.config.num_experts_per_tok
         self.decoder_layers: int = target.config.num_hidden_layers
         self.draft_layers: int = draft.config.num_hidden_layers if draft is not None else 0
-        self.vocab_size: int = target.config.vocab_size
+        self.vocab_size: int = target.config.get_text_config().vocab_size
+        if draft is not None:
+            self.vocab_size = shared_ids(target.config, draft.config, self.tokenizer.backend_tokenizer)
+            end_logits(draft, self.vocab_size)
+        end_logits(target, self.vocab_size)
         self.context_length: int = target.config.max_position_embeddings
         self.record_bytes = store.shape.record_bytes(store.dtype)
         self.expert_bytes = self.record_bytes * store.shape.count
@@ -52,11 +58,10 @@ class Pair(Tokenized):
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Ids that end a sequence, from the generation config."""
+        """Ids that end a sequence: those of the generation config, which may be several, and the tokenizer's."""
         ids = self.target.generation_config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+        several = ids if isinstance(ids, list) else [ids]
+        return frozenset(number for number in (*several, self.tokenizer.eos_token_id) if number is not None)
 
     @cached_property
     def activations(self) -> Stored | None:
@@ -82,6 +87,7 @@ class Pair(Tokenized):
             "target": fingerprint(Path(self.config.target)),
             "draft": fingerprint(Path(self.config.draft)) if self.config.draft else None,
             "tokenizer": self.tokenizer_hash,
+            "chat": self.chat_hash,
             "dtype": self.config.dtype,
             "store": self.config.store,
             "layers": self.num_layers,
@@ -103,21 +109,26 @@ def load(config: ModelConfig, root: Path) -> Pair:
     Raises:
         BadInput: missing, truncated or corrupted files, or a draft that does not speak the target's tokens.
     """
-    target_path, tokenizer_path = located(config.target, root), config.tokenizer_folder(root)
-    draft_path = located(config.draft, root) if config.draft else None
+    config.check_downloads(root)
+    target_path, tokenizer_path = config.folder(config.target, root), config.tokenizer_folder(root)
+    draft_path = config.folder(config.draft, root) if config.draft else None
     activations = str(located(config.activations, root)) if config.activations else None
     config = replace(
-        config, target=str(target_path), draft=str(draft_path) if draft_path else None, activations=activations
+        config,
+        target=str(target_path),
+        draft=str(draft_path) if draft_path else None,
+        activations=activations,
+        root=None,
     )
     for folder in filter(None, (target_path, draft_path)):
         verify(folder)
         check_config(folder)
+    if draft_path is not None:
+        check_tokenizers(tokenizer_path, draft_path)
     dtype: torch.dtype = getattr(torch, config.dtype)
     index = index_experts(target_path)
     target = _load_target(target_path, dtype, config.device, overrides(config, index.shape.experts))
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
-    if draft is not None:
-        check_vocabulary(target_path, target.config, draft_path, draft.config)
     store = open_store(config.store, index, dtype, root / config.cache_dir)
     return Pair(config, target, draft, tokenizer_path, store)
 

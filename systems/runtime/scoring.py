@@ -9,6 +9,7 @@ from typing import cast
 import torch
 
 from systems.runtime.pair import Pair, load_model
+from systems.runtime.vocabulary import end_logits
 
 
 @torch.inference_mode()
@@ -19,5 +20,6 @@ def next_logits(pair: Pair, texts: Sequence[Sequence[int]]) -> list[list[float]]
     as they were when the outputs were made; the arithmetic is in float32, which leaves their rounding out.
     """
     model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device).float()
+    end_logits(model, pair.vocab_size)
     last = (model(torch.tensor([list(text)], device=pair.device)).logits[0, -1] for text in texts)
     return [cast("list[float]", logits.tolist()) for logits in last]

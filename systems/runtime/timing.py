@@ -30,7 +30,7 @@ def draft_token_time(pair: Pair, experts: Mixer) -> float:
     pair.port.mixer = experts
     generator = torch.Generator().manual_seed(0)
     # One position needs as many experts as any other.
-    text = torch.randint(pair.target.config.vocab_size, (CONTEXT + NEW,), generator=generator).tolist()
+    text = torch.randint(pair.vocab_size, (CONTEXT + NEW,), generator=generator).tolist()
     return medians([partial(Reader(pair.target, [text], 1).read, 1)])[0]
 
 
