@@ -47,6 +47,8 @@ def run(config: BenchConfig, console: Console) -> Outcome:
         published.ensure_same_kind(Path(config.output) / "summary.json", config.replay is not None)
         ensure_writable(Path(config.output))
     prompts = datasets.load(config.dataset)
+    if config.replay is None:
+        api.fetch_models(config.model, provenance.ROOT)
     key = key_of(config, prompts)
     refusal = consent.refusal(config, console)  # asked before measuring, so that nobody waits
     folders = {label: Path(config.runs) / key / label for label in config.systems}
@@ -74,7 +76,7 @@ def key_of(config: BenchConfig, prompts: Sequence[datasets.Prompt]) -> str:
 def _folders(config: BenchConfig) -> list[Path | None]:
     """Return the folders whose content decides the numbers, each found where it is read."""
     model = config.model
-    models = [api.located(path, provenance.ROOT) if path else None for path in (model.target, model.draft)]
+    models = [model.folder(path, provenance.ROOT) if path else None for path in (model.target, model.draft)]
     traces = Path(config.replay).absolute() if config.replay is not None else None
     return [*models, traces]
 

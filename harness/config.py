@@ -164,6 +164,7 @@ class BenchConfig:
         plain = asdict(self)
         for name in ("tracking", "accuracy", "runs", "output", "resume", "dry_run", "fail_fast", "baselines"):
             del plain[name]
+        del plain["model"]["card"]
         return plain
 
     def key(self, *fingerprints: str) -> str:

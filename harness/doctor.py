@@ -116,7 +116,7 @@ def _memory(machine: Machine, bandwidth: float, config: BenchConfig, pair: api.M
     size = f"records of {pair.record_bytes / 2**20:.2f} MiB"
     yield "memory", f"{machine.available / 2**30:.1f} GiB free, {machine.needed / 2**30:.2f} GiB needed"
     yield f"memory, {size}", f"{bandwidth / 1e9:.1f} GB/s"
-    files = sorted(api.located(config.model.target, provenance.ROOT).glob("*.safetensors"))
+    files = sorted(config.model.folder(config.model.target, provenance.ROOT).glob("*.safetensors"))
     disk = doctor_probes.disk_bandwidth(_largest(files), pair.record_bytes) if files else None
     yield f"disk, {size}, uncached", "unknown" if disk is None else f"{disk / 1e9:.2f} GB/s"
     for pinned, name in ((True, "page-locked"), (False, "pageable")):

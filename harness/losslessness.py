@@ -33,7 +33,7 @@ SCHEMA = "spmoe-bench/losslessness/1"
 HEADINGS = ("system", "outputs", "exact", "first at", "margin", "ties", "beyond", "verdict")
 KINDS: dict[str, Any] = {"model": ModelConfig, "dataset": DatasetConfig, "measure": MeasureConfig}
 """The parts of a config that outputs are judged with."""
-PATHS = ("target", "draft", "tokenizer", "path", "cache_dir")
+PATHS = ("target", "draft", "tokenizer", "root", "path", "cache_dir")
 
 
 def report(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ that our systems and other people's are measured by the same code.
 
 from __future__ import annotations
 
-from systems.contract.config import ModelConfig, SystemConfig, located
+from systems.contract.config import ModelCard, ModelConfig, SystemConfig, located
 from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput, DidNotFit, WorkerDied
+from systems.contract.folder_report import FolderReport
 from systems.contract.iterations import Setting, Whole, padded
 from systems.contract.meter import Meter, NullMeter, SpanName
 from systems.contract.pair import ModelPair
@@ -26,6 +27,7 @@ from systems.doors.batches import (
     measure_operators,
     roofline,
 )
+from systems.doors.folders import fetch_models, inspect_folder, unsuited
 from systems.doors.live import (
     build_system,
     collect_activations,
@@ -55,11 +57,13 @@ __all__ = [
     "Costs",
     "DidNotFit",
     "DraftShape",
+    "FolderReport",
     "HostCosts",
     "Imagination",
     "LayerNeeds",
     "LinkSpec",
     "Meter",
+    "ModelCard",
     "ModelConfig",
     "ModelPair",
     "ModelShape",
@@ -84,8 +88,10 @@ __all__ = [
     "build_system",
     "collect_activations",
     "dense_forward_times",
+    "fetch_models",
     "host_costs",
     "imagine_traces",
+    "inspect_folder",
     "layer_time",
     "load_pair",
     "load_traces",
@@ -103,5 +109,6 @@ __all__ = [
     "roofline",
     "routing",
     "stock_ratings",
+    "unsuited",
     "watch_transfers",
 ]

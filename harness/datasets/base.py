@@ -78,9 +78,14 @@ def _lot(seed: int, id: str) -> bytes:
 
 
 def _encode(prompt: Prompt, pair: ModelPair) -> tuple[int, ...]:
-    tokens = tuple(pair.encode(prompt.text)) if prompt.text.strip() else ()
+    tokens = tuple(pair.prompt(prompt.text)) if prompt.text.strip() else ()
     if not tokens:
         raise BadInput(f"prompt {prompt.id!r} is empty; there is nothing to continue")
+    if (highest := max(tokens)) >= pair.vocab_size:
+        raise BadInput(
+            f"prompt {prompt.id!r} has the token {highest}, and the model knows {pair.vocab_size}; `model.tokenizer` is"
+            " another model's"
+        )
     return tokens
 
 

@@ -7,11 +7,30 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from systems.contract.errors import BadInput
+from systems.contract.hub import HubModel
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a published model before it is here; nothing of a run depends on it. Sizes in bytes.
+
+    `disk` is what the target's files take, `experts` what its routed experts do in `dtype` (slow memory), `others` all
+    else of it (fast memory), `draft` the draft model (out of the budget). `budget` is a suggestion.
+    """
+
+    licence: str
+    disk: int
+    experts: int
+    others: int
+    draft: int
+    budget: str
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """`conf/model/*.yaml`. Paths are absolute, or relative to the project's folder or the current one (`located`); hub
-    ids are never fetched here.
+    """`conf/model/*.yaml`. Paths are absolute, or relative to the project's folder or the current one (`located`);
+    names of the hub (`systems.contract.hub`) lead into its cache, or below `root`, where models lie by name.
 
     An empty `name` becomes that of the target's folder, so that no table calls a model what it is not. Without
     `tokenizer` it is the target's own: that of its folder, else of the one above, where a pair keeps what it shares.
@@ -20,6 +39,9 @@ class ModelConfig:
     `cache_dir`, rebuilt when stale) or `checkpoint` (byte ranges of the original safetensors). `top_k` is how many
     experts a token uses, where it is not to be the model's own number. `activations` is the file of activation
     matrices that `python -m harness.activations` collected, if there is one.
+
+    `chat` says whether a dataset's prompt is a message to the model, in the words of the tokenizer's chat template, or
+    a text to continue; `auto`: a message where the tokenizer has a template.
     """
 
     name: str
@@ -32,21 +54,59 @@ class ModelConfig:
     top_k: int | None = None
     device: str = "cpu"
     activations: str | None = None
+    root: str | None = None
+    chat: bool | Literal["auto"] = "auto"
+    card: ModelCard | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
-            folders = [part for part in PurePath(self.target).parts if part.strip("/.")] or [self.target]
-            named = folders[-2] if folders[-1] == "target" and len(folders) > 1 else folders[-1]
-            object.__setattr__(self, "name", named)
+            object.__setattr__(self, "name", _name(self.target))
+        if self.root is not None and HubModel.named(self.target) is None:
+            raise BadInput(f"`model.root` is where models of the hub lie, and `model.target` is a path, {self.target}")
+
+    def folder(self, path: str, root: Path) -> Path:
+        """Return where `target`, `draft` or `tokenizer` leads; a model of the hub may not be there."""
+        model = HubModel.named(path)
+        return located(path, root) if model is None else model.folder(self._models(root))
 
     def tokenizer_folder(self, root: Path) -> Path:
         """Return the folder of the tokenizer; `root` as in `located`."""
         if self.tokenizer is not None:
-            return located(self.tokenizer, root)
-        own = located(self.target, root)
+            return self.folder(self.tokenizer, root)
+        own = self.folder(self.target, root)
         return (
             own if (own / "tokenizer.json").is_file() or not (own.parent / "tokenizer.json").is_file() else own.parent
         )
+
+    def downloads(self, root: Path) -> dict[HubModel, Path]:
+        """Return the models of the hub that are named, and where each is or would be."""
+        models = [HubModel.named(path) for path in (self.target, self.draft, self.tokenizer) if path]
+        return {model: model.folder(self._models(root)) for model in models if model is not None}
+
+    def check_downloads(self, root: Path) -> None:
+        """Refuse a model of the hub that is not here.
+
+        Raises:
+            BadInput: with the command that downloads it.
+        """
+        for model, folder in self.downloads(root).items():
+            if not folder.is_dir():
+                raise BadInput(
+                    f"model {model.repo}, revision {model.revision}, is not on this machine ({folder} is missing); get"
+                    f" it once with\n  {model.command(self._models(root))}\nor let the run fetch it with"
+                    " HF_HUB_OFFLINE=0, or name a folder that holds it with model.root=FOLDER"
+                )
+
+    def _models(self, root: Path) -> Path | None:
+        return located(self.root, root) if self.root is not None else None
+
+
+def _name(target: str) -> str:
+    """Return what a target without a name is called: as its folder, or as it is on the hub."""
+    if (model := HubModel.named(target)) is not None:
+        return model.name
+    folders = [part for part in PurePath(target).parts if part.strip("/.")] or [target]
+    return folders[-2] if folders[-1] == "target" and len(folders) > 1 else folders[-1]
 
 
 def located(path: str, root: Path) -> Path:

@@ -26,7 +26,10 @@ class ModelPair(Protocol):
     device: str
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt."""
+        """Token ids of a text."""
+
+    def prompt(self, text: str) -> list[int]:
+        """Token ids of a dataset's prompt: of the text, or of a chat model's message with that text."""
 
     def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
         """Text of token ids as it reads behind those of `after`, special tokens skipped."""

@@ -16,13 +16,15 @@ from systems.contract.traffic import Transfer
 
 
 def load_pair(config: ModelConfig, root: Path) -> ModelPair:
-    """Load target, draft and tokenizer.
+    """Load target, draft and tokenizer, downloaded before where that is asked for.
 
     Raises:
         BadInput: a file is missing, truncated or corrupted, or draft and target do not match.
     """
+    from systems.runtime.downloading import fetch
     from systems.runtime.pair import load
 
+    fetch(config, root)
     return load(config, root)
 
 

@@ -14,6 +14,7 @@ from systems.options.peers import TransformersAssistedOptions
 from systems.peers.generate import TransformersGenerate
 from systems.runtime.loading import load_model
 from systems.runtime.pair import Pair
+from systems.runtime.vocabulary import end_logits
 
 _GENERATION_LOG = logging.getLogger("transformers.generation.utils")
 
@@ -44,6 +45,9 @@ class TransformersAssisted(TransformersGenerate):
             )
         super().__init__(pair)
         draft = load_model(Path(pair.config.draft), getattr(torch, pair.config.dtype), pair.device)
+        end_logits(draft, pair.vocab_size)
+        # Where sizes differ by padding alone: transformers takes other sizes for other tokens.
+        draft.config.get_text_config().vocab_size = self._model.config.get_text_config().vocab_size
         # transformers reads these from the assistant's own generation config, and nowhere else.
         draft.generation_config.num_assistant_tokens = options.draft_length
         draft.generation_config.num_assistant_tokens_schedule = "constant"

@@ -16,6 +16,7 @@ from systems.contract.requests import Request, Sampling
 from systems.runtime.loading import load_model
 from systems.runtime.model_files import overrides
 from systems.runtime.pair import Pair
+from systems.runtime.vocabulary import end_logits
 
 
 class _Watcher:
@@ -54,6 +55,7 @@ class TransformersGenerate:
     def __init__(self, pair: Pair) -> None:
         own = overrides(pair.config, pair.num_experts, pair.target.config)
         self._model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device, own)
+        end_logits(self._model, pair.vocab_size)
         self._arguments: dict[str, Any] = {}
         self._position_bytes = pair.position_bytes
         self.fast_bytes = pair.expert_bytes

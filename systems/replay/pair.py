@@ -7,12 +7,13 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from systems.contract.config import ModelConfig, located
+from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
 from systems.replay.trace import Header
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
-from systems.runtime.model_files import Tokenized, check_top_k, fingerprint
+from systems.runtime.chat import ChatTemplate
+from systems.runtime.model_files import CHAT, Tokenized, check_top_k, fingerprint
 
 
 class RecordedPair(Tokenized):
@@ -32,7 +33,7 @@ class RecordedPair(Tokenized):
     device = "cpu"
 
     def __init__(self, config: ModelConfig, root: Path, header: Header, tokenizer: Path) -> None:
-        super().__init__(_read(tokenizer))
+        super().__init__(_read(tokenizer), _template(tokenizer.parent / CHAT), config.chat)
         check_top_k(config, header.experts)
         facts, numbers = header.facts, header.numbers
         self.name = config.name
@@ -45,12 +46,12 @@ class RecordedPair(Tokenized):
         self.non_expert_bytes: int = facts["non_expert_bytes"]
         self.stop_tokens = frozenset(header.stop_tokens)
         here = {"name": config.name, "dtype": config.dtype, "store": config.store, "top_k": self.top_k}
-        here["tokenizer"] = self.tokenizer_hash
+        here |= {"tokenizer": self.tokenizer_hash, "chat": self.chat_hash}
         self._facts = facts | here
         self._activations = None if config.activations is None else root / config.activations
         for role, folder in (("target", config.target), ("draft", config.draft)):
-            if folder and located(folder, root).is_dir():
-                self._facts[role] = fingerprint(located(folder, root))
+            if folder and (place := config.folder(folder, root)).is_dir():
+                self._facts[role] = fingerprint(place)
             elif not folder or config.name != facts["name"]:
                 self._facts[role] = None
 
@@ -72,3 +73,12 @@ def _read(tokenizer: Path) -> Tokenizer:
         return Tokenizer.from_file(str(tokenizer))
     except Exception as error:  # the library raises nothing narrower
         raise BadInput(f"{tokenizer} is not a tokenizer ({error}); record again") from error
+
+
+def _template(file: Path) -> ChatTemplate | None:
+    if not file.is_file():
+        return None
+    try:
+        return ChatTemplate.read(file.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{file} is not a chat template ({error!r}); record again") from error

@@ -6,16 +6,20 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
-from systems.runtime.weight_files import checkpoint_files, read_header
+from systems.runtime.chat import ChatTemplate, wanted
+from systems.runtime.quantisation import check_quantisation
+from systems.runtime.weight_files import checkpoint_files, content_hash, read_header
 
 CHECKSUMS = "SHA256SUMS"
 TOP_K = "num_experts_per_tok"
+CHAT = "chat.json"
+"""The chat template beside the tokenizer of a recording."""
 
 
 class Tokenized:
@@ -23,16 +27,30 @@ class Tokenized:
 
     Args:
         tokenizer: the part of a transformers tokenizer that does the work, and can be kept beside a recording.
+        template: its chat template, if it has one.
+        chat: as `model.chat`.
+
+    Raises:
+        BadInput: `chat` is true without a template.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template: ChatTemplate | None = None, chat: bool | Literal["auto"] = "auto"
+    ) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        self._tokenizer = tokenizer
+        self._tokenizer, self._template = tokenizer, template
+        self._chat = wanted(chat, template)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt."""
+        """Token ids of a text."""
         return list(self._tokenizer.encode(text).ids)
+
+    def prompt(self, text: str) -> list[int]:
+        """Token ids of a dataset's prompt: of the text, or of a chat model's message with that text."""
+        if self._chat is None:
+            return self.encode(text)
+        return list(self._tokenizer.encode(self._chat.render(text), add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
         """Text of token ids as it reads behind those of `after`, special tokens skipped.
@@ -53,9 +71,18 @@ class Tokenized:
         """Start of the SHA-256 of all that decides what texts become."""
         return hashlib.sha256(self._tokenizer.to_str(pretty=False).encode()).hexdigest()[:16]
 
+    @property
+    def chat_hash(self) -> str | None:
+        """Start of the SHA-256 of how prompts are worded; None: as they are."""
+        return None if self._chat is None else self._chat.hash
+
     def save_tokenizer(self, file: Path) -> None:
-        """Write what `Tokenizer.from_file` reads."""
+        """Write what `Tokenizer.from_file` reads, and beside it the chat template, if there is one."""
         self._tokenizer.save(str(file), pretty=False)
+        if self._template is None:
+            (file.parent / CHAT).unlink(missing_ok=True)
+        else:
+            (file.parent / CHAT).write_text(self._template.dump(), encoding="utf-8")
 
 
 def check_top_k(config: ModelConfig, experts: int) -> None:
@@ -80,22 +107,6 @@ def overrides(config: ModelConfig, experts: int, own: Any) -> dict[str, Any]:
     return {} if config.top_k is None else {TOP_K: config.top_k}
 
 
-def check_vocabulary(target_path: Path, target: Any, draft_path: Path | None, draft: Any) -> None:
-    """Refuse a draft that does not speak the target's tokens; `target` and `draft` are the models' configs.
-
-    Raises:
-        BadInput: it does not.
-    """
-    if target.vocab_size != draft.vocab_size:
-        raise BadInput(
-            f"draft {draft_path} has {draft.vocab_size} tokens and target {target_path} {target.vocab_size}: "
-            "speculative decoding needs one vocabulary; choose another `model.draft`"
-        )
-    files = [path / "tokenizer.json" for path in (target_path, draft_path) if path]
-    if all(file.is_file() for file in files) and len({_sha256(file) for file in files}) > 1:
-        raise BadInput(f"draft and target have different tokenizers ({files[0]}, {files[1]}); choose another draft")
-
-
 def verify(folder: Path) -> None:
     """Check that a folder's weights are complete, and equal to its checksums where it has some.
 
@@ -110,7 +121,7 @@ def verify(folder: Path) -> None:
         return
     expected = _checksums(sums)
     for file in files:
-        if _sha256(file) != expected.get(file.name):
+        if content_hash(file) != expected.get(file.name):
             raise BadInput(f"weights file {file} is corrupted (its SHA-256 is not that of {sums}); restore it")
 
 
@@ -124,13 +135,28 @@ def _checksums(sums: Path) -> dict[str, str]:
 
 
 def check_config(folder: Path) -> None:
-    """Refuse a model folder whose `config.json` does not say what model it is.
+    """Refuse a model folder whose `config.json` does not say what model it is, or says that it is quantised.
 
     Raises:
-        BadInput: it is missing, no JSON, or names no kind of model that transformers knows.
+        BadInput: it is missing, no JSON, or names no kind of model that transformers knows; or as
+            `check_quantisation`.
     """
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    found = read_config(folder)
+    kind = found.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        file = folder / "config.json"
+        raise BadInput(f"{file}: `model_type` is {kind!r}, which this version of transformers does not know")
+    check_quantisation(folder, found)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of a model folder's `config.json`, none where it is not an object.
+
+    Raises:
+        BadInput: it is missing or no JSON.
+    """
     file = folder / "config.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -138,9 +164,7 @@ def check_config(folder: Path) -> None:
         raise BadInput(f"{file} cannot be read ({error.strerror}); a model folder of transformers has one") from error
     except ValueError as error:
         raise BadInput(f"{file} is not JSON ({error}); restore it") from error
-    kind = found.get("model_type") if isinstance(found, dict) else None
-    if kind not in CONFIG_MAPPING:
-        raise BadInput(f"{file}: `model_type` is {kind!r}, which this version of transformers does not know")
+    return found if isinstance(found, dict) else {}
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -149,9 +173,4 @@ def fingerprint(folder: Path) -> dict[str, str]:
     Raises:
         BadInput: one is missing.
     """
-    return {file.name: _sha256(file)[:16] for file in checkpoint_files(folder)}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {file.name: content_hash(file)[:16] for file in checkpoint_files(folder)}

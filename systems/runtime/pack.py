@@ -20,6 +20,7 @@ import torch
 
 from systems.contract.errors import BadInput
 from systems.runtime.checkpoint import ExpertShape, as_memory, read_exactly
+from systems.runtime.weight_files import content_hash
 
 _PAGE = 4096
 _MAGIC = b"SPMOEPK1"
@@ -123,8 +124,7 @@ class Pack:
 def _identity(shape: ExpertShape, dtype: torch.dtype, files: Sequence[Path]) -> str:
     digest = hashlib.sha256(f"{shape} {dtype}".encode())
     for file in sorted(files):
-        status = file.stat()
-        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(f"{file.name} {content_hash(file)}".encode())
     return digest.hexdigest()
 
 

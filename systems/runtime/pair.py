@@ -14,15 +14,17 @@ from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
+from systems.runtime.chat import ChatTemplate
 from systems.runtime.decoder import position_bytes, rotary_limit
 from systems.runtime.experts import Arithmetic, ExpertPort
 from systems.runtime.learning import learn
 from systems.runtime.loading import first_line, load_model, load_target
-from systems.runtime.model_files import Tokenized, check_config, check_vocabulary, fingerprint, verify
+from systems.runtime.model_files import Tokenized, check_config, fingerprint, verify
 from systems.runtime.offloaded import OffloadedExperts
 from systems.runtime.routers import Router, observe
 from systems.runtime.skeleton import bind_experts
 from systems.runtime.store import ExpertStore
+from systems.runtime.vocabulary import check_tokenizers, end_logits, shared_ids
 
 _UNLIMITED = 1 << 20
 """Positions where a config names no end, as those of recurrences do: more than any prompt has."""
@@ -36,7 +38,7 @@ class Pair(Tokenized):
 
     def __init__(self, config: ModelConfig, target: Any, draft: Any, tokenizer: Path, store: ExpertStore) -> None:
         self.tokenizer = _load_tokenizer(tokenizer)
-        super().__init__(self.tokenizer.backend_tokenizer)
+        super().__init__(self.tokenizer.backend_tokenizer, ChatTemplate.of(self.tokenizer), config.chat)
         self.name, self.config = config.name, config
         self.target, self.draft, self.store = target, draft, store
         self.port = ExpertPort()
@@ -51,6 +53,10 @@ class Pair(Tokenized):
         self.decoder_layers: int = text.num_hidden_layers
         self.draft_layers: int = draft.config.get_text_config().num_hidden_layers if draft is not None else 0
         self.vocab_size: int = text.vocab_size
+        if draft is not None:
+            self.vocab_size = shared_ids(target.config, draft.config, self.tokenizer.backend_tokenizer)
+            end_logits(draft, self.vocab_size)
+        end_logits(target, self.vocab_size)
         self.context_length = _context(text, *([draft.config.get_text_config()] if draft is not None else []))
         self.record_bytes = store.shape.record_bytes(store.dtype)
         self.expert_bytes = self.record_bytes * store.shape.count
@@ -80,11 +86,10 @@ class Pair(Tokenized):
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Ids that end a sequence, from the generation config."""
+        """Ids that end a sequence: those of the generation config, which may be several, and the tokenizer's."""
         ids = self.target.generation_config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+        several = ids if isinstance(ids, list) else [ids]
+        return frozenset(number for number in (*several, self.tokenizer.eos_token_id) if number is not None)
 
     @cached_property
     def activations(self) -> Stored | None:
@@ -110,6 +115,7 @@ class Pair(Tokenized):
             "target": fingerprint(Path(self.config.target)),
             "draft": fingerprint(Path(self.config.draft)) if self.config.draft else None,
             "tokenizer": self.tokenizer_hash,
+            "chat": self.chat_hash,
             "dtype": self.config.dtype,
             "store": self.config.store,
             "layers": self.num_layers,
@@ -131,20 +137,25 @@ def load(config: ModelConfig, root: Path) -> Pair:
     Raises:
         BadInput: missing, truncated or corrupted files, or a draft that does not speak the target's tokens.
     """
-    target_path, tokenizer_path = located(config.target, root), config.tokenizer_folder(root)
-    draft_path = located(config.draft, root) if config.draft else None
+    config.check_downloads(root)
+    target_path, tokenizer_path = config.folder(config.target, root), config.tokenizer_folder(root)
+    draft_path = config.folder(config.draft, root) if config.draft else None
     activations = str(located(config.activations, root)) if config.activations else None
     config = replace(
-        config, target=str(target_path), draft=str(draft_path) if draft_path else None, activations=activations
+        config,
+        target=str(target_path),
+        draft=str(draft_path) if draft_path else None,
+        activations=activations,
+        root=None,
     )
     for folder in filter(None, (target_path, draft_path)):
         verify(folder)
         check_config(folder)
+    if draft_path is not None:
+        check_tokenizers(tokenizer_path, draft_path)
     dtype: torch.dtype = getattr(torch, config.dtype)
     target, store = load_target(target_path, config, dtype, root / config.cache_dir)
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
-    if draft is not None:
-        check_vocabulary(target_path, target.config.get_text_config(), draft_path, draft.config.get_text_config())
     return Pair(config, target, draft, tokenizer_path, store)
 
 

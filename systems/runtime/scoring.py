@@ -12,6 +12,7 @@ from systems.contract.errors import DidNotFit
 from systems.runtime.loading import load_model
 from systems.runtime.model_files import overrides
 from systems.runtime.pair import Pair
+from systems.runtime.vocabulary import end_logits
 from systems.runtime.weight_files import checkpoint_files
 
 
@@ -23,6 +24,7 @@ def next_logits(pair: Pair, texts: Sequence[Sequence[int]]) -> list[list[float]]
     as they were when the outputs were made; the arithmetic is in float32, which leaves their rounding out.
     """
     model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device).float()
+    end_logits(model, pair.vocab_size)
     last = (model(torch.tensor([list(text)], device=pair.device)).logits[0, -1] for text in texts)
     return [cast("list[float]", logits.tolist()) for logits in last]
 
@@ -44,6 +46,7 @@ def stock_ratings(pair: Pair, texts: Sequence[tuple[Sequence[int], Sequence[int]
         raise DidNotFit(f"its weights take {needed >> 20} MiB of memory, {free >> 20} MiB are free")
     changes = overrides(pair.config, pair.num_experts, pair.target.config) | {"experts_implementation": "eager"}
     model = load_model(folder, getattr(torch, pair.config.dtype), "cpu", changes)
+    end_logits(model, pair.vocab_size)
     return [_ratings(model, list(prompt), list(tokens)) for prompt, tokens in texts]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from systems.contract.errors import BadInput
+
+OTHER_FORMS = ("*.bin", "*.pth", "*.pt", "*.gguf", "*.msgpack", "*.h5")
+"""Files that weights come in besides safetensors."""
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -23,8 +28,32 @@ def checkpoint_files(folder: Path) -> list[Path]:
     files = [folder / name for name in names]
     for file in files:
         if not file.is_file():
-            raise BadInput(f"weights file {file} is missing; restore it, or `make models` rebuilds ours")
+            raise BadInput(f"weights file {file} is missing; {_instead(folder, file)}")
     return files
+
+
+def _instead(folder: Path, file: Path) -> str:
+    """Say what to do about a file of weights that is missing, by what is there."""
+    if file.is_symlink():
+        return f"it is a link to {file.readlink()}, which is gone: download the model again"
+    if others := sorted(found.name for kind in OTHER_FORMS for found in folder.glob(kind)):
+        return (
+            f"only safetensors are read, and {folder} has {others[0]}: use a checkpoint in safetensors, as"
+            " `save_pretrained` of transformers writes it"
+        )
+    return "restore it, or `make models` rebuilds ours"
+
+
+def content_hash(file: Path) -> str:
+    """Return the SHA-256 of a file, read once as long as it is not touched."""
+    facts = file.stat()
+    return _content_hash(file, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+@cache
+def _content_hash(file: Path, *_: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _listed(index: Path) -> list[str]:

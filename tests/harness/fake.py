@@ -53,6 +53,9 @@ class FakePair:
     def encode(self, text: str) -> list[int]:
         return [1 + ord(letter) % 250 for letter in text]
 
+    def prompt(self, text: str) -> list[int]:
+        return self.encode(text)
+
     def decode(self, tokens: Sequence[int], after: Sequence[int] = ()) -> str:
         return " ".join(map(str, tokens))
 

@@ -115,7 +115,7 @@ def broken(root: Path, damage: str) -> None:
     elif damage == "checksum":
         (root / "target" / "SHA256SUMS").write_text("0" * 64 + "  model.safetensors\n")
     elif damage == "vocabulary":
-        save_draft(root / "draft", vocab_size=17)
+        save_draft(root / "draft", vocab_size=15)
     elif damage == "dense":
         save_draft(root / "target")
     elif damage == "tokenizer":
@@ -131,7 +131,7 @@ def broken(root: Path, damage: str) -> None:
         ("truncated", "truncated"),
         ("header", "corrupted"),
         ("checksum", "SHA-256"),
-        ("vocabulary", "17 tokens"),
+        ("vocabulary", "15 tokens"),
         ("dense", "no routed experts"),
         ("tokenizer", "tokenizer.json is missing"),
         ("folder", "does not exist"),
