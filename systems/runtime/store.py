@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from systems.runtime.checkpoint import ByteRange, ExpertIndex, ExpertShape, as_memory, read_exactly
+from systems.runtime.page_lock import PageLock, aligned
 
 
 class ExpertStore(Protocol):
@@ -35,21 +36,39 @@ class ExpertStore(Protocol):
 class RamStore:
     """All records in one slab of host memory, `slab[id]` being uint8 of one record."""
 
+    _lock: PageLock | None = None
+
     def __init__(self, source: ExpertStore, dtype: torch.dtype) -> None:
         self.shape, self.dtype = source.shape, dtype
-        self.slab = torch.empty(self.shape.count, self.shape.record_bytes(dtype), dtype=torch.uint8)
+        self.slab = aligned(self.shape.count, self.shape.record_bytes(dtype))
         staging = torch.empty(self.shape.record_bytes(source.dtype), dtype=torch.uint8)
         for expert in range(self.shape.count):
             source.read([expert], [staging])
             self.slab[expert].view(dtype).copy_(staging.view(source.dtype))
 
+    def record(self, expert: int) -> torch.Tensor:
+        """The bytes of an expert, where they lie."""
+        return self.slab[expert]
+
     def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
         """Copy records out of the slab."""
         for expert, buffer in zip(experts, into, strict=True):
-            buffer.copy_(self.slab[expert])
+            buffer.copy_(self.record(expert))
+
+    def page_lock(self) -> None:
+        """Let a CUDA device read the slab by itself from now on, until the store is closed. Idempotent.
+
+        Raises:
+            BadInput: the operating system refuses to lock that much memory.
+        """
+        if self._lock is None:
+            self._lock = PageLock(self.slab)
 
     def close(self) -> None:
-        """Drop the slab."""
+        """Drop the slab. Copies from it must have ended: whoever moves records is closed first."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         self.slab = torch.empty(0, dtype=torch.uint8)
 
 
