@@ -43,7 +43,8 @@ class _Bench:
         self._torch: Any = torch
         self.device = torch.device(setup.device)
         self.on_device = self.device.type == "cuda"
-        self._sizes, self._shapes = (TINY_SIZES, TINY_SHAPES) if setup.tiny else (SIZES, SHAPES)
+        self._sizes: tuple[int, ...] = TINY_SIZES if setup.tiny else SIZES
+        self._shapes = TINY_SHAPES if setup.tiny else SHAPES
         self._seconds = 0.02 if setup.tiny else SECONDS
 
     def copies(self) -> list[dict[str, Any]]:

@@ -135,8 +135,9 @@ def _shape(name: str) -> api.ModelShape:
     from omegaconf import OmegaConf
 
     values: Any = OmegaConf.to_container(OmegaConf.load(provenance.ROOT / "conf" / "shape" / f"{name}.yaml"))
-    drafts = {part: api.DraftShape(**values.pop(part)) for part in ("draft", "self_draft")}
-    return api.ModelShape(**values, **drafts)
+    for part in ("draft", "self_draft"):
+        values[part] = api.DraftShape(**values[part])
+    return api.ModelShape(**values)
 
 
 def _tiny() -> api.ModelShape:

@@ -6,6 +6,7 @@ What is found is written whenever something is, so that a stage that runs out of
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def facts(setup: Setup, keep: micro.Keep) -> None:
             keep(key, Path(file).read_text().splitlines()[:3])
 
 
-STAGES = {
+STAGES: dict[str, Callable[[Setup, micro.Keep], None]] = {
     "facts": facts,
     "micro": micro.measure,
     "profile": profile.profile,
