@@ -44,7 +44,8 @@ def decode(build: Any, traces: Any) -> tuple[Checked, Any]:
 
 @pytest.mark.parametrize("name", ["offload", "sd_offload", "resident", "oracle", "sp_moe", "adapmoe"])
 def test_what_moves_is_what_the_trace_needs(name: str, model: PlantedModel) -> None:
-    """Of systems that fetch on demand only, exactly what the virtual clock says."""
+    """Where a layer needs no more than its slots hold and nothing is ordered ahead, exactly what the virtual clock
+    says; else it depends on when what arrives."""
     traces: Any = api.imagine_traces(SHAPE, COSTS, 3, 1, 6, 12, seed=3)
     budget = 9 * SHAPE.expert_bytes + DRAFT.bytes * (SYSTEMS[name].drafter["part"] != "none")
     link = api.LinkSpec(SHAPE.expert_bytes / COSTS.transfer, 0.0, virtual=True)
@@ -55,7 +56,7 @@ def test_what_moves_is_what_the_trace_needs(name: str, model: PlantedModel) -> N
     assert sum(needs.needed for report in real.reports for needs in report.layers) == sum(
         needs.needed for report in virtual.reports for needs in report.layers
     )
-    if name in ("offload", "sd_offload", "resident"):
+    if name in ("offload", "resident"):
         assert real.total("moved_bytes") == virtual.total("moved_bytes")
     assert (real.total("moved_bytes") > 0) == (name != "resident")
 

@@ -51,9 +51,15 @@ class Watching(TorchDispatchMode):
             frame = frame.f_back
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in HOST_VALUES:
+        name = func._schema.name
+        if name in HOST_VALUES or (name == "aten::index" and any(_is_mask(index) for index in args[1])):
             self.note()
         return func(*args, **(kwargs or {}))
+
+
+def _is_mask(index: Any) -> bool:
+    """How many values a mask picks out is known on the device only."""
+    return index is not None and index.dtype == torch.bool
 
 
 @pytest.mark.parametrize("name", ["offload", "sp_moe", "sd_offload", "sd_adapmoe", "spec_moe", "moe_spec", "oracle"])
