@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-all bench-batch bench-accuracy cutoff overhead figures report doctor fidelity compiled test test-nightly check lint format typecheck models reference-report lock clean
+.PHONY: help setup bench bench-all bench-batch bench-accuracy cutoff overhead figures report doctor fidelity compiled gpu-bench test test-nightly check lint format typecheck models reference-report lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,9 @@ report: $(READY) ## A page per published result set, with Markdown and CSV (repo
 
 doctor: $(READY) ## What this machine can do, what will be noisy, what to change
 	$(BIN)/python -m harness.doctor $(ARGS)
+
+gpu-bench: $(READY) ## Run the kit on a GPU, at most 8 minutes (build/gpu_bench/back; without network: see README)
+	$(BIN)/python -m harness.gpu_bench $(ARGS)
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)

@@ -21,12 +21,13 @@ from harness import reference
 from harness.config import BenchConfig, budget_bytes, size_bytes
 from harness.contender import Contender, frozen
 from harness.datasets import Selection
+from harness.device_memory import DeviceMemory, is_exhausted
 from harness.generation import Generation
 from harness.hardware import calibrate, predict
 from harness.meter import RecordingMeter
 from harness.metrics.base import Cell
 from harness.progress import Display
-from harness.provenance import ROOT, scrub
+from harness.provenance import ROOT
 from systems import api
 from systems.api import Request
 
@@ -45,6 +46,8 @@ class Measured:
     """What is replayed; None: systems run."""
     reference: Mapping[str, Sequence[int]] | None = None
     no_reference: str = ""
+    reference_from: str = ""
+    """Where it is not the resident target: what decoded instead."""
     layer_drift: float | None = None
     """Time of a target layer when all was measured, over the one that link and costs rest on; None: a replay."""
     cells: dict[str, Cell] = field(default_factory=dict)
@@ -85,7 +88,11 @@ def prepare(
         traces.ensure_held([*selection.requests, *selection.warmup])
         link, costs = predict(config.hardware, pair, traces)
         compose = partial(api.build_replay, traces=traces, budget_bytes=budget, link=link, costs=costs)
-    contenders = [Contender(label, system, timed=traces is None) for label, system in config.systems.items()]
+    device = "cpu" if traces is not None else pair.device
+    contenders = [
+        Contender(label, system, timed=traces is None, memory=DeviceMemory(device))
+        for label, system in config.systems.items()
+    ]
     measured = Measured(contenders, costs, link, budget, traces)
     try:
         for contender in contenders:
@@ -107,7 +114,10 @@ def measure(
     """Run reference, warm-up and all repeats; `on_generation` stores results outside timed sections."""
     batches = split(selection.requests, config.measure.batch + config.measure.queue)
     try:
-        _find_reference(config, pair, [request for batch in batches for request in batch], measured, display)
+        display.note("reference: plain greedy decoding, the first prompts by stock transformers")
+        everything = [request for batch in batches for request in batch]
+        found = reference.find(config, pair, everything, measured.traces, measured.budget, measured.costs, display.note)
+        measured.reference, measured.no_reference, measured.reference_from = found.tokens, found.missing, found.source
         for contender in measured.contenders:
             contender.check_memory(batches, config.measure.batch, kv_bytes(config))
             display.note(f"{contender.label}: warm-up")
@@ -121,9 +131,20 @@ def measure(
     finally:
         close(measured.contenders)
     if measured.traces is None:
-        measured.layer_drift = api.layer_time(pair, selection.prompts) / measured.costs.target_layer[1]
+        measured.layer_drift = _drift(pair, selection, measured.costs)
     for contender in measured.contenders:
         measured.cells[contender.label] = _cell(contender, measured)
+
+
+def _drift(pair: api.ModelPair, selection: Selection, costs: api.Costs) -> float | None:
+    """Time of a target layer now over that before; None where the device has no room to tell: what was measured stays
+    measured."""
+    try:
+        return api.layer_time(pair, selection.prompts) / costs.target_layer[1]
+    except Exception as error:
+        if not is_exhausted(error):
+            raise
+        return None
 
 
 def split(requests: Sequence[Request], size: int) -> Batches:
@@ -197,22 +218,6 @@ def _take(turn: _Turn, pair: api.ModelPair, measured: Measured, display: Display
     display.advance(turn.contender.label, generation.decode_tokens, generation.window_time / 1e9)
 
 
-def _find_reference(
-    config: BenchConfig, pair: api.ModelPair, requests: Sequence[Request], measured: Measured, display: Display
-) -> None:
-    """Find what lossless systems must reproduce."""
-    if config.reference is None or config.measure.sampling.temperature > 0:
-        measured.no_reference = "sampled outputs have no single reference" if config.reference else "switched off"
-    elif measured.traces is not None:
-        measured.reference = reference.recorded(measured.traces, requests, pair)
-    else:
-        display.note("reference: plain greedy decoding, the first prompts by stock transformers")
-        try:
-            measured.reference = reference.decoded(config, pair, requests, measured.costs, display.note)
-        except Exception as error:
-            measured.no_reference = scrub(f"the reference run failed: {error}")
-
-
 def _cell(contender: Contender, measured: Measured) -> Cell:
     return Cell(
         contender.generations,
@@ -221,6 +226,7 @@ def _cell(contender: Contender, measured: Measured) -> Cell:
         contender.fast_bytes,
         _peak_rss(),
         measured.costs.target_layer,
+        contender.memory.peak,
     )
 
 
@@ -249,4 +255,4 @@ def _synchronize(device: str) -> Callable[[], None] | None:
     import torch
 
     # The compute stream only: waiting for copies in flight would forbid the overlap that is measured.
-    return lambda: torch.cuda.current_stream().synchronize()
+    return lambda: torch.cuda.current_stream(torch.device(device)).synchronize()

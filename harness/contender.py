@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from harness import device_memory
+from harness.device_memory import DeviceMemory
 from harness.generation import Generation
 from harness.meter import RecordingMeter
 from harness.provenance import scrub
@@ -19,20 +21,23 @@ from systems.api import Request, System, SystemConfig
 
 @dataclass
 class Contender:
-    """A system under its label; `error` or `did_not_fit` end its part, and the others go on.
+    """A system under its label; `error`, `did_not_fit` or `unsupported` end its part, and the others go on.
 
     Args:
+        memory: measures what the system takes on a device.
         timed: whether its times are this machine's, so that nothing may disturb it; those of a replay are predictions.
     """
 
     label: str
     config: SystemConfig
     timed: bool = True
+    memory: DeviceMemory = field(default_factory=lambda: DeviceMemory("cpu"))
     system: System | None = None
     generations: list[Generation] = field(default_factory=list)
     description: dict[str, Any] = field(default_factory=dict)
     fast_bytes: int = 0
     did_not_fit: str | None = None
+    unsupported: str | None = None
     error: str | None = None
 
     def build(self, compose: Callable[[SystemConfig], System]) -> None:
@@ -42,13 +47,16 @@ class Contender:
             BadInput: its config is wrong; no other system would help then.
         """
         try:
-            self.system = compose(self.config)
+            with self.memory.built():
+                self.system = compose(self.config)
         except api.DidNotFit as error:
             self.did_not_fit = str(error)
+        except api.Unsupported as error:
+            self.unsupported = str(error)
         except api.BadInput:
             raise
-        except Exception:
-            self.fail(traceback.format_exc())
+        except Exception as error:
+            self.fail(error)
 
     def check_memory(self, batches: Sequence[Sequence[Request]], at_once: int, limit: int | None) -> None:
         """Take the system out if keys and values of a batch exceed the limit (bytes); None: there is none."""
@@ -100,7 +108,7 @@ class Contender:
         system = self.system
         if system is None:
             return None
-        with undisturbed() if self.timed else nullcontext():
+        with undisturbed() if self.timed else nullcontext(), self.memory.used():
             meter = start()
             whole = self._guard(partial(system.generate, requests, meter, at_once))
         if not whole:
@@ -120,18 +128,23 @@ class Contender:
             system.close()
         except Exception:
             self.error = self.error or scrub(traceback.format_exc())
+        del system
+        device_memory.give_back()
 
-    def fail(self, error: str) -> None:
-        """Take the system out of the comparison."""
-        self.error = scrub(error)
+    def fail(self, error: Exception) -> None:
+        """Take the system out of the comparison: what it met does not fit, or is a bug."""
+        if device_memory.is_exhausted(error):
+            self.did_not_fit = scrub(device_memory.EXHAUSTED.format(str(error).splitlines()[0]))
+        else:
+            self.error = scrub("".join(traceback.format_exception(error)))
         self.close()
 
     def _guard(self, action: Callable[[], None]) -> bool:
         """Return whether `action` ended well; if not, the system is out."""
         try:
             action()
-        except Exception:
-            self.fail(traceback.format_exc())
+        except Exception as error:
+            self.fail(error)
             return False
         return True
 

@@ -89,7 +89,8 @@ def _layers(pair: api.ModelPair, threads: int) -> dict[int, api.Costs]:
     import torch
 
     before, most = torch.get_num_threads(), provenance.cpus()
-    counts = sorted({threads, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
+    more = (2**power for power in range(most.bit_length()) if 2**power <= most)
+    counts = sorted({threads, *(more if pair.device == "cpu" else ())})  # a device does not compute with the threads
     found = {}
     try:
         for count in counts:
@@ -120,7 +121,7 @@ def _memory(machine: Machine, bandwidth: float, config: BenchConfig, pair: api.M
     disk = doctor_probes.disk_bandwidth(_largest(files), pair.record_bytes) if files else None
     yield f"disk, {size}, uncached", "unknown" if disk is None else f"{disk / 1e9:.2f} GB/s"
     for pinned, name in ((True, "page-locked"), (False, "pageable")):
-        if (link := doctor_probes.device_link(pair.record_bytes, pinned)) is not None:
+        if (link := doctor_probes.device_link(pair.record_bytes, pinned, pair.device)) is not None:
             yield f"link to the GPU, {name}, {size}", f"{link / 1e9:.1f} GB/s"
 
 

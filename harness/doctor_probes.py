@@ -14,6 +14,8 @@ SECONDS = 0.5
 """How long each probe samples."""
 SLAB_BYTES = 256 * 2**20
 """Records are copied out of so much memory: far more than a processor caches."""
+IN_FLIGHT = 4
+"""Copies to a device that are timed together, so that starting each does not count."""
 WORK_SECONDS = 1e-3
 """About how long the fixed work takes whose spread shows disturbances: as long as a transfer of an expert."""
 
@@ -110,20 +112,29 @@ def disk_bandwidth(file: Path, record_bytes: int) -> float | None:
     return record_bytes / statistics.median(times)
 
 
-def device_link(record_bytes: int, pinned: bool) -> float | None:
-    """Bytes per second of copying records from host memory to a CUDA device; None without one."""
+def device_link(record_bytes: int, pinned: bool, device: str) -> float | None:
+    """Bytes per second of copying records from host memory to a CUDA device, several in flight, out of a slab that no
+    cache holds; None without a device.
+
+    Args:
+        device: as in `model.device`; the first device where that is a CPU.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return None
-    source = torch.empty(record_bytes, dtype=torch.uint8, pin_memory=pinned)
-    slot = torch.empty(record_bytes, dtype=torch.uint8, device="cuda")
+    place = torch.device(device if device.startswith("cuda") else "cuda:0")
+    records = max(2 * IN_FLIGHT, SLAB_BYTES // record_bytes)
+    slab = torch.zeros(records, record_bytes, dtype=torch.uint8, pin_memory=pinned)
+    slots = torch.empty(IN_FLIGHT, record_bytes, dtype=torch.uint8, device=place)
+    order = random.Random(0)
 
     def copy() -> None:
-        slot.copy_(source, non_blocking=True)
-        torch.cuda.synchronize()
+        for slot in slots:
+            slot.copy_(slab[order.randrange(records)], non_blocking=True)
+        torch.cuda.synchronize(place)
 
-    return record_bytes / statistics.median(sample(copy))
+    return IN_FLIGHT * record_bytes / statistics.median(sample(copy))
 
 
 def stolen_share(seconds: float = SECONDS) -> float | None:

@@ -63,6 +63,12 @@ class RecordingMeter:
         """Return the context of `name`; it is the same object every time and may be nested in itself."""
         return self._spans[name]
 
+    def attribute(self, name: SpanName, seconds: float) -> None:
+        """Move so much time (s) from the open span to another."""
+        moved = round(seconds * 1e9)
+        self._totals[self._current] -= moved
+        self._totals[self._spans[name]._index] += moved
+
     def commit(self, row: int, tokens: Sequence[int]) -> bool:
         """Stamp tokens of a row, trim them, and say whether the row is complete."""
         self._settle()

@@ -62,6 +62,10 @@ class AlternatingMeter:
         """Return the span of the meter whose turn it is."""
         return self._now.span(name)
 
+    def attribute(self, name: SpanName, seconds: float) -> None:
+        """Hand on to the meter whose turn it is."""
+        self._now.attribute(name, seconds)
+
     def commit(self, row: int, tokens: Sequence[int]) -> bool:
         """Count with both meters in a recorded step."""
         if self._now is self._recording:

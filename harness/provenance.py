@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness import gpu
 from systems.api import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +31,8 @@ PACKAGES = (
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 _BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"
 """What must not stand before and behind a folder in a text, or it is part of another path's name."""
+STAMP = ".commit"
+"""Says which commit a copy is of that travels without its repository."""
 LARGE = 64 * 2**20
 TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
 """How the names of a tokenizer's files begin."""
@@ -38,8 +41,7 @@ TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "
 def collect() -> dict[str, Any]:
     """Return what is known about code and machine before a run."""
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": _dirty(),
+        **commit(),
         "lock": {
             path.name: file_hash(path) for path in sorted(ROOT.glob("*requirements*.txt")) + sorted(ROOT.glob("*.lock"))
         },
@@ -51,9 +53,22 @@ def collect() -> dict[str, Any]:
         "cpu": _cpu(),
         "cpus": cpus(),
         "ram_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "gpu": _gpu(),
+        "gpu": gpu.describe(),
         "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
     }
+
+
+def commit() -> dict[str, Any]:
+    """Return the commit and whether the code differs from it, as git says; of a copy without a repository, as the file
+    `.commit` in it says, whose two words are the hash and `clean` or `dirty`."""
+    found = _git("rev-parse", "HEAD")
+    if found is not None:
+        return {"commit": found, "dirty": _dirty()}
+    try:
+        stamp, state = (ROOT / STAMP).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return {"commit": None, "dirty": None}
+    return {"commit": stamp, "dirty": state != "clean"}
 
 
 def cpus() -> int:
@@ -168,15 +183,3 @@ def _cpu() -> str:
     except OSError:
         found = None
     return found[1].strip() if found else platform.processor() or "unknown"
-
-
-def _gpu() -> list[dict[str, Any]]:
-    drivers = [Path("/dev") / name for name in ("nvidiactl", "kfd", "dxg")]
-    if sys.platform == "linux" and not any(driver.exists() for driver in drivers):
-        return []  # torch would say so too, but takes a second to load
-    import torch
-
-    if not torch.cuda.is_available():
-        return []
-    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return [{"name": device.name, "bytes": device.total_memory, "cuda": torch.version.cuda} for device in devices]

@@ -8,9 +8,12 @@ the reference is what stock transformers writes there, so that every system whic
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from harness.config import BenchConfig
+from harness.device_memory import give_back, is_exhausted
 from harness.lossless.margins import TOLERANCE
+from harness.provenance import scrub
 from systems import api
 from systems.api import Request
 
@@ -18,35 +21,71 @@ FIRST = 2
 """Prompts that stock transformers is asked about besides the longest: a reading of each, whatever a run's length."""
 
 
-def recorded(traces: api.Recording, requests: Sequence[Request], pair: api.ModelPair) -> dict[str, list[int]]:
-    """Return what was recorded, cut to what is asked for now."""
-    return {request.id: _cut(traces.greedy(request), request, pair.stop_tokens) for request in requests}
+@dataclass(frozen=True)
+class Reference:
+    """Tokens by request, or None with the reason why they are `missing`; `source` says what decoded where it was not
+    the target with all experts resident."""
+
+    tokens: Mapping[str, Sequence[int]] | None
+    missing: str = ""
+    source: str = ""
 
 
-def decoded(
-    config: BenchConfig, pair: api.ModelPair, requests: Sequence[Request], costs: api.Costs, note: Callable[[str], None]
-) -> Mapping[str, Sequence[int]]:
-    """Decode, and correct what stock transformers would not have written.
+def find(
+    config: BenchConfig,
+    pair: api.ModelPair,
+    requests: Sequence[Request],
+    traces: api.Recording | None,
+    budget: int,
+    costs: api.Costs,
+    note: Callable[[str], None],
+) -> Reference:
+    """Decode the reference, and correct what stock transformers would not have written; a recording has it already.
+
+    A device that does not hold all experts decodes it from as many slots as the systems have.
 
     Args:
+        budget: fast memory of the systems (bytes).
         note: told where stock transformers cannot be asked.
     """
-    assert config.reference is not None
-    system = api.build_system(config.reference, pair, pair.expert_bytes, None, costs)
+    if config.reference is None or config.measure.sampling.temperature > 0:
+        return Reference(None, "sampled outputs have no single reference" if config.reference else "switched off")
+    if traces is not None:
+        return Reference({r.id: _cut(traces.greedy(r), r, pair.stop_tokens) for r in requests})
     try:
-        found = {request.id: _decode(system, request, pair) for request in requests}
-    finally:
-        system.close()
+        tokens = _greedy(config.reference, pair.expert_bytes, pair, requests, costs)
+        return Reference(_asked(config, pair, requests, tokens, note))
+    except Exception as error:
+        failure = scrub(f"the reference run failed: {error}")
+        if not is_exhausted(error):
+            return Reference(None, failure)
+    give_back()
+    offloaded = replace(config.reference, residency={"part": "lru"})
+    try:
+        tokens = _greedy(offloaded, budget, pair, requests, costs)
+        return Reference(_asked(config, pair, requests, tokens, note), source="offloaded")
+    except Exception as error:
+        return Reference(None, scrub(f"{failure}; from offloaded experts, too: {error}"))
+
+
+def _asked(
+    config: BenchConfig,
+    pair: api.ModelPair,
+    requests: Sequence[Request],
+    tokens: dict[str, Sequence[int]],
+    note: Callable[[str], None],
+) -> Mapping[str, Sequence[int]]:
+    """Return the tokens as stock transformers corrects them."""
     asked = {request.id: request for request in requests[:FIRST]}
-    longest = max(requests, key=lambda request: len(request.prompt) + len(found[request.id]))
+    longest = max(requests, key=lambda request: len(request.prompt) + len(tokens[request.id]))
     asked[longest.id] = longest
     try:
-        rated = api.stock_ratings(pair, [(request.prompt, found[id]) for id, request in asked.items()])
+        rated = api.stock_ratings(pair, [(request.prompt, tokens[id]) for id, request in asked.items()])
     except api.DidNotFit as error:
         note(f"reference: our own plain decoding, which stock transformers was not asked about ({error})")
-        return found
-    corrected = (_corrected(found[id], rating, config.model.dtype) for id, rating in zip(asked, rated, strict=True))
-    return found | dict(zip(asked, corrected, strict=True))
+        return tokens
+    corrected = (_corrected(tokens[id], rating, config.model.dtype) for id, rating in zip(asked, rated, strict=True))
+    return tokens | dict(zip(asked, corrected, strict=True))
 
 
 def _corrected(tokens: Sequence[int], rated: Sequence[tuple[int, float]], dtype: str) -> list[int]:
@@ -55,6 +94,16 @@ def _corrected(tokens: Sequence[int], rated: Sequence[tuple[int, float]], dtype:
         if gap > TOLERANCE[dtype]:
             return [*tokens[:place], best]
     return list(tokens)
+
+
+def _greedy(
+    config: api.SystemConfig, budget: int, pair: api.ModelPair, requests: Sequence[Request], costs: api.Costs
+) -> dict[str, Sequence[int]]:
+    system = api.build_system(config, pair, budget, None, costs)
+    try:
+        return {request.id: _decode(system, request, pair) for request in requests}
+    finally:
+        system.close()
 
 
 def _decode(system: api.System, request: Request, pair: api.ModelPair) -> list[int]:

@@ -16,13 +16,13 @@ class Tally:
 
     __slots__ = (
         "_clock", "_covered", "_first", "_hits", "_last", "_moved", "_needed", "_row", "_steps", "_time", "_tokens",
-        "generated", "span",
+        "attribute", "generated", "span",
     )  # fmt: skip
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._row = NullMeter([])
-        self.span = self._row.span
+        self.span, self.attribute = self._row.span, self._row.attribute
         self._first = self._last = 0
         self.generated = 0
         """Tokens of all requests."""

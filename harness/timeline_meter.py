@@ -49,6 +49,9 @@ class TimelineMeter:
         """Keep the stretch when it ends."""
         return self._span(name)
 
+    def attribute(self, name: SpanName, seconds: float) -> None:
+        """Waits are seen where the transfers are."""
+
     def commit(self, row: int, tokens: Sequence[int]) -> bool:
         """Count; a step begins where the prefill's commit ended."""
         if not self._counter.tokens[0]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from systems.contract.config import ModelCard, ModelConfig, SystemConfig, located
 from systems.contract.costs import Costs, HostCosts, LinkSpec
-from systems.contract.errors import BadInput, DidNotFit, WorkerDied
+from systems.contract.errors import BadInput, DidNotFit, Unsupported, WorkerDied
 from systems.contract.folder_report import FolderReport
 from systems.contract.iterations import Setting, Whole, padded
 from systems.contract.meter import Meter, NullMeter, SpanName
 from systems.contract.pair import ModelPair
-from systems.contract.recording import Imagination, Recording, Traces
+from systems.contract.recording import Imagination, Planted, Recording, Traces
 from systems.contract.requests import Request, Sampling
 from systems.contract.shape import DraftShape, ModelShape
 from systems.contract.system import System
@@ -43,10 +43,12 @@ from systems.doors.live import (
     watch_transfers,
 )
 from systems.doors.replays import (
+    build_planted,
     build_replay,
     imagine_traces,
     load_traces,
     plain_costs,
+    plant_model,
     read_costs,
     record_traces,
     recorded_pair,
@@ -69,6 +71,7 @@ __all__ = [
     "ModelShape",
     "NullMeter",
     "Phase",
+    "Planted",
     "Recording",
     "Request",
     "Sampling",
@@ -79,11 +82,13 @@ __all__ = [
     "Traces",
     "Traffic",
     "Transfer",
+    "Unsupported",
     "Whole",
     "WorkerDied",
     "attention_error",
     "attention_kernels",
     "attention_work",
+    "build_planted",
     "build_replay",
     "build_system",
     "collect_activations",
@@ -103,6 +108,7 @@ __all__ = [
     "next_logits",
     "padded",
     "plain_costs",
+    "plant_model",
     "read_costs",
     "record_traces",
     "recorded_pair",

@@ -113,6 +113,14 @@ class Assembly(ABC):
         residency = self._residency()
         slots = self.slots()
         cache = self._cache(slots, self.transport(slots), residency, self._future)
+        try:
+            return self._around(cache, slots, residency)
+        except BaseException:
+            cache.close()
+            raise
+
+    def _around(self, cache: ExpertCache, slots: SlotTable, residency: Residency) -> Parts:
+        """Make the parts that a system has beside its cache."""
         hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
         listener = self._listener(hinting, residency, slots, cache.absent)
         heard, depth = listener, self._depth()

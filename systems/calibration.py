@@ -10,6 +10,7 @@ from typing import cast
 import torch
 
 from systems.contract.costs import Costs, HostCosts
+from systems.contract.errors import BadInput
 from systems.contract.pair import ModelPair
 from systems.resident import resident_experts
 from systems.runtime.continuation import continued
@@ -30,7 +31,9 @@ def measure(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[i
     """
     loaded = cast("Pair", pair)
     target, draft = _layer_times(loaded, widths, prompts)
-    return Costs(target, draft, medians([lambda: _copy(loaded)])[0], 0.0)
+    if loaded.device == "cpu":
+        return Costs(target, draft, medians([lambda: _copy(loaded)])[0], 0.0)
+    return Costs(target, draft, *_device_transfer(loaded))
 
 
 def host_costs(pair: ModelPair) -> HostCosts | None:
@@ -75,6 +78,15 @@ def _layer_times(
     for (reader, width), time in zip(turns, times, strict=True):
         (target if reader is readers[0] else draft)[width] = time / reader.layers
     return target, draft or {1: 0.0}
+
+
+def _device_transfer(pair: Pair) -> tuple[float, float]:
+    """Time (s) of an expert over the link to the device, and of a copy however small."""
+    from systems.runtime.cuda import transfer_times
+
+    if not isinstance(pair.store, RamStore):
+        raise BadInput("a CUDA device is fed from host memory; set model.store=ram")
+    return transfer_times(pair.store, torch.device(pair.device))
 
 
 def _copy(pair: Pair) -> None:

@@ -10,7 +10,7 @@ import torch
 from systems.assembly import Assembly, wants_stored
 from systems.composed import Parts
 from systems.contract.costs import Costs, LinkSpec
-from systems.contract.errors import BadInput
+from systems.contract.errors import BadInput, Unsupported
 from systems.drafters.base import Drafter, NoDrafter
 from systems.drafters.model import ModelDrafter
 from systems.drafters.prompt_lookup import PromptLookup
@@ -39,7 +39,7 @@ from systems.runtime.pair import Pair
 from systems.runtime.quantised import QuantisedExperts
 from systems.runtime.slot_table import SlotTable
 from systems.runtime.slots import Places, Slots, StoreSlots
-from systems.runtime.split_decoder import MicroBatches, SplitDecoder, check_device
+from systems.runtime.split_decoder import MicroBatches, SplitDecoder, check_reach
 from systems.runtime.store import RamStore
 from systems.runtime.timing import draft_token_time
 from systems.runtime.transport import CopyingEmulatedLink, EmulatedLink, HostTransport, Transport
@@ -56,21 +56,27 @@ class LiveAssembly(Assembly):
         self._pair = pair
         self._device = torch.device(pair.device)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether fast memory is another device's."""
+        return self._device.type != "cpu"
+
     def slots(self) -> Places:
         """A slab on the device; on an emulated link bookkeeping over host memory, if that holds the records."""
         store = self._pair.store
-        if self.link is not None and self._device.type == "cpu" and isinstance(store, RamStore):
+        if self.link is not None and not self.on_device and isinstance(store, RamStore):
             return StoreSlots(store, self.shape.slots)
         return Slots(store.shape, store.dtype, self.shape.slots, self._device)
 
     def transport(self, slots: SlotTable) -> Transport:
-        """DMA to a CUDA device, copies on the host, or an emulated link."""
+        """DMA to a CUDA device, copies on the host, or an emulated link. On a virtual clock nothing has a time, and a
+        device's slots are filled as a host's are."""
         store = self._pair.store
-        if self._device.type == "cuda":
+        if self.on_device and not self.clock.virtual:
             from systems.runtime.cuda import CudaTransport
 
             if isinstance(self.options.transfer, InLineOptions):
-                raise BadInput("transfer.part=in_line copies on the host's clock so far; set model.device=cpu")
+                raise Unsupported("transfer.part=in_line copies on the host's clock so far; set model.device=cpu")
             assert isinstance(slots, Slots)
             return CudaTransport(store, slots, self.link)
         if self.link is None:
@@ -89,8 +95,8 @@ class LiveAssembly(Assembly):
     def open_home(self, slots: SlotTable) -> None:
         """Read host memory in place."""
         store = self._pair.store
-        if self._device.type != "cpu":
-            raise BadInput("placement.part=cpu runs beside host slots only so far; set model.device=cpu")
+        if self.on_device:
+            raise Unsupported("placement.part=cpu runs beside host slots only so far; set model.device=cpu")
         if not isinstance(store, RamStore):
             raise BadInput("placement.part=cpu computes experts in host memory; set model.store=ram")
         if isinstance(slots, Slots):
@@ -110,7 +116,9 @@ class LiveAssembly(Assembly):
     def finish(self, parts: Parts) -> None:
         """Gate, divide the batch, and draft."""
         if isinstance(self.options.attention, ChunkedAttentionOptions):
-            check_device(self._pair.target)
+            if self.on_device:
+                raise Unsupported("attention.part=chunked runs beside host slots only so far; set model.device=cpu")
+            check_reach(self._pair.target)
             parts.decoder = partial(MicroBatches, parts=self.micro_batches, clock=self.clock)
         else:
             parts.decoder = Decoder
@@ -142,18 +150,21 @@ class LiveAssembly(Assembly):
         pace = self.pace if self.clock.virtual else None
         make: MakeDecoder = Decoder
         if options.split > 1 and not self.clock.virtual:
+            if self.on_device:
+                raise Unsupported(
+                    "drafter.split divides the host's processors; set drafter.split=1 or model.device=cpu"
+                )
             make = partial(SplitDecoder, parts=options.split)
         lengths = DraftLengths(options.by_positions) if options.by_positions else None
         model = self._pair.draft
         return ModelDrafter(model, options.draft_length, self._pair.draft_bytes, listener, pace, make, lengths)
 
     def _resident_self(self, options: ResidentSelfOptions, parts: Parts) -> Drafter:
-        slots, pinned, store = parts.cache.slots, parts.residency, self._pair.store
-        assert isinstance(slots, Places)
+        pinned, store = parts.residency, self._pair.store
         assert isinstance(pinned, PinnedExperts)
         near = nearest_experts(store) if options.routing == "affinity" else shuffled(self.shape)
         affinity = Affinity(near, pinned.pinned)
-        return ResidentSelf(self._pair.port, slots, self.shape.experts, options.draft_length, affinity, self.pace)
+        return ResidentSelf(self._pair.port, parts.cache, options.draft_length, affinity, self.pace)
 
     def _quantised_self(self, options: QuantisedSelfOptions, parts: Parts) -> Drafter:
         experts = QuantisedExperts(self._pair.store, options.group, self._device)

@@ -41,6 +41,12 @@ class RunningSystem(ComposedSystem):
             decoder=parts.decoder,
         )
 
+    def close(self) -> None:
+        """Stop transfers, free the slots, and leave the target to others."""
+        super().close()
+        if getattr(self._pair.port, "mixer", None) is self._parts.mixer:
+            del self._pair.port.mixer
+
     def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
         """The target's and the drafter's; see `systems.contract.system.System`."""
         rows = min(at_once or len(requests), len(requests))

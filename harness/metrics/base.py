@@ -83,7 +83,8 @@ class Cell:
     """All that was measured of one system: the only input of metrics.
 
     `reference` maps request ids to the tokens of plain greedy decoding, or is None with `no_reference` saying
-    why. `layer_times` are seconds per target layer by positions per forward, all experts resident.
+    why. `layer_times` are seconds per target layer by positions per forward, all experts resident. `device_bytes` is
+    the most that the system held on a device, as its allocator says; None where there is none.
     """
 
     generations: Sequence[Generation]
@@ -92,6 +93,7 @@ class Cell:
     fast_bytes: int = 0
     peak_rss: int = 0
     layer_times: Mapping[int, float] = field(default_factory=dict)
+    device_bytes: int | None = None
 
     @cached_property
     def num_prompts(self) -> int:

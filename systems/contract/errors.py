@@ -9,5 +9,9 @@ class BadInput(Exception):
     """A file, field or value that the user can mend; the message names it and says how."""
 
 
+class Unsupported(BadInput):
+    """A part does not run on the device (or beside the link) that the run has chosen; other systems may."""
+
+
 class WorkerDied(RuntimeError):
     """A background thread of the runtime failed; the original exception is its cause."""

@@ -18,6 +18,10 @@ class Meter(Protocol):
     def span(self, name: SpanName) -> AbstractContextManager[None]:
         """Attribute the time spent inside to `name`, less the time of spans nested in it."""
 
+    def attribute(self, name: SpanName, seconds: float) -> None:
+        """So many seconds of the span that is open belong to `name`: a device has told how long it waited, while the
+        host, which runs ahead of it, knows only how long itself has."""
+
     def commit(self, row: int, tokens: Sequence[int]) -> bool:
         """Hand over tokens of a row as they are final; True when the row wants no more."""
 
@@ -40,6 +44,9 @@ class NullMeter:
     def span(self, name: SpanName) -> AbstractContextManager[None]:
         """Return a context that does nothing."""
         return self._span
+
+    def attribute(self, name: SpanName, seconds: float) -> None:
+        """Ignore it."""
 
     def commit(self, row: int, tokens: Sequence[int]) -> bool:
         """Collect tokens up to the limit or the first stop token."""

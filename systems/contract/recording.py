@@ -49,6 +49,16 @@ class Recording(Traces, Protocol):
         """
 
 
+class Planted(Protocol):
+    """A model in its sizes on a device, without its weights."""
+
+    def costs(self, widths: Sequence[int]) -> Costs:
+        """Time layers by positions per forward, experts resident, and transfers to the device."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
 class Imagination(Traces, Protocol):
     """A recording that was generated."""
 

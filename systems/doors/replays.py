@@ -9,7 +9,7 @@ from typing import Any, cast
 from systems.contract.config import ModelConfig, SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.pair import ModelPair
-from systems.contract.recording import Imagination, Recording, Traces
+from systems.contract.recording import Imagination, Planted, Recording, Traces
 from systems.contract.requests import Request
 from systems.contract.shape import ModelShape
 from systems.contract.system import System
@@ -72,6 +72,28 @@ def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: 
 
     trace = cast("Any", traces).of(config.drafter["part"])
     return ReplayedSystem(config, trace, budget_bytes, link, costs, traces.activations)
+
+
+def plant_model(shape: ModelShape, device: str, distinct: int) -> Planted:
+    """Make what has a model's sizes on a device: matrices of its layers there, `distinct` of its experts in page-locked
+    host memory, which stand for all."""
+    from systems.replay.planted import PlantedModel
+
+    return PlantedModel(shape, device, distinct)
+
+
+def build_planted(config: SystemConfig, traces: Imagination, budget_bytes: int, costs: Costs, model: Planted) -> System:
+    """Compose a system that replays generated traces over a planted model: its copies and kernels are real.
+
+    Raises:
+        BadInput: as `build_replay`.
+        DidNotFit: as `build_replay`.
+    """
+    from systems.replay.planted import PlantedSystem
+
+    recording = cast("Any", traces)
+    trace = recording.of(config.drafter["part"])
+    return PlantedSystem(config, trace, budget_bytes, costs, recording.activations(), cast("Any", model))
 
 
 def plain_costs(costs: Costs) -> dict[str, Any]:

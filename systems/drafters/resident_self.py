@@ -12,6 +12,7 @@ from systems.drafters.base import Draft
 from systems.drafters.self_draft import SelfDrafter
 from systems.policies.affinity import Affinity
 from systems.runtime.clock import Pace
+from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.experts import Arithmetic, Dispatch, ExpertPort, mix
 from systems.runtime.sampling import Chooser
 from systems.runtime.slots import Places, Slots
@@ -22,16 +23,15 @@ class ResidentSelf(SelfDrafter):
     """Drafts with resident experts.
 
     Args:
-        experts: routed experts per layer.
+        cache: holds the experts.
         affinity: says which of them stand in for what the gate chose.
         pace: how long a layer takes on a virtual clock.
     """
 
-    def __init__(
-        self, port: ExpertPort, slots: Places, experts: int, draft_length: int, affinity: Affinity, pace: Pace
-    ) -> None:
+    def __init__(self, port: ExpertPort, cache: ExpertCache, draft_length: int, affinity: Affinity, pace: Pace) -> None:
         super().__init__(port, draft_length, fast_bytes=0)
-        self._slots, self._experts, self._affinity, self._pace = slots, experts, affinity, pace
+        assert isinstance(cache.slots, Places)
+        self._cache, self._slots, self._affinity, self._pace = cache, cache.slots, affinity, pace
 
     def propose(self, chooser: Chooser) -> Draft:
         """Draft with who has been pinned since the last proposal."""
@@ -42,8 +42,10 @@ class ResidentSelf(SelfDrafter):
         self._pace.half_layer(len(hidden))
         stand_ins = [self._affinity.stand_ins(layer, token) for token in chosen.tolist()]
         dispatch = Dispatch(torch.tensor(stand_ins, device=chosen.device))
-        places = [(expert, self._slots.place_of(layer * self._experts + expert)) for expert in dispatch.needed]
+        base = layer * self._cache.experts
+        places = [(expert, self._cache.place(base + expert)) for expert in dispatch.needed]
         mixed = mix(self._slots, places, dispatch, hidden, weights, arithmetic)
+        self._cache.computed_from([base + expert for expert in dispatch.needed])
         self._pace.half_layer(len(hidden))
         return mixed
 

@@ -46,7 +46,7 @@ class AccelerateOffload(TransformersGenerate):
             raise BadInput("an emulated link stands for a device; use hardware=local with a CUDA device")
         self._layer_bytes = pair.expert_bytes // pair.num_layers
         self._resident = _resident_layers(pair, budget_bytes, self._layer_bytes)
-        super().__init__(pair)
+        super().__init__(pair, "cpu")  # the device need not hold all that is about to be offloaded
         self.fast_bytes = min(self._resident + 1, pair.num_layers) * self._layer_bytes
         self._slow = "disk" if pair.device == "cpu" else "cpu"
         self._folder = TemporaryDirectory(prefix="spmoe-bench-")

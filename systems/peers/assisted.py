@@ -11,7 +11,7 @@ import torch
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
 from systems.options.peers import TransformersAssistedOptions
-from systems.peers.generate import TransformersGenerate
+from systems.peers.generate import TransformersGenerate, Watcher
 from systems.runtime.loading import load_model
 from systems.runtime.pair import Pair
 from systems.runtime.vocabulary import end_logits
@@ -73,9 +73,30 @@ class TransformersAssisted(TransformersGenerate):
     def _begin(self, meter: Meter) -> None:
         self._meter = meter
 
+    def _watched_by(self, watcher: Watcher) -> dict[str, Any]:
+        """Tokens are taken from the stream of settled ones: transformers 5.17 asks stopping criteria about drafts, too,
+        and 5.23 does not."""
+        return {"streamer": _Stream(watcher), "stopping_criteria": [watcher.done]}
+
     def _timed_draft(self, *args: Any, **kwargs: Any) -> Any:
         with self._meter.span("draft"):
             return self._propose(*args, **kwargs)
+
+
+class _Stream:
+    """A `streamer` of `generate`, which is given the prompt first and then what each step has settled."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher, self._prompt_read = watcher, False
+
+    def put(self, value: torch.Tensor) -> None:
+        """Pass tokens `(1, n)` of the only row on, if they are not the prompt's."""
+        if self._prompt_read:
+            self._watcher.settle(value.tolist())
+        self._prompt_read = True
+
+    def end(self) -> None:
+        """Nothing is kept back."""
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:

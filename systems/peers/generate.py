@@ -19,8 +19,8 @@ from systems.runtime.pair import Pair
 from systems.runtime.vocabulary import end_logits
 
 
-class _Watcher:
-    """A stopping criterion of `generate` that hands over what each step has settled, and says which rows are done.
+class Watcher:
+    """Hands over what each step has settled, and says which rows are done: a stopping criterion of `generate`.
 
     The spans change hands with the first tokens, so that the prompts of a later batch are not taken for decoding.
     """
@@ -32,12 +32,20 @@ class _Watcher:
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """Commit what follows the tokens read so far in every unfinished row of `input_ids` `(B, length)`."""
-        for index, tokens in enumerate(input_ids[:, self._read :].tolist()):
-            self._done[index] = self._done[index] or self._meter.commit(self._rows[index], tokens)
+        self.settle(input_ids[:, self._read :].tolist())
         self._read = input_ids.shape[1]
+        return self.done(input_ids)
+
+    def settle(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Commit tokens of every unfinished row."""
+        for index, some in enumerate(tokens):
+            self._done[index] = self._done[index] or self._meter.commit(self._rows[index], some)
         if not self._decoding:
             self._decoding = True
             self._spans.enter_context(self._meter.span("verify"))
+
+    def done(self, input_ids: torch.Tensor, scores: Any = None, **_: Any) -> torch.Tensor:
+        """Whether each row is done, by what has been committed: a stopping criterion without an effect."""
         return torch.tensor(self._done, device=input_ids.device)
 
 
@@ -47,14 +55,18 @@ class TransformersGenerate:
     The model is a second copy of the target, stock experts included. It has no notion of steps or expert
     traffic, so only its tokens and their times are reported, all of them as verification. Requests that wait begin
     when the batch before them has ended as a whole. Sampled requests run one by one, since only then each has its seed.
+
+    Args:
+        device: where the model is loaded; None: on the pair's.
     """
 
     most_rows: int | None = None
     """Rows that `generate` takes at once; None: any number."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, device: str | None = None) -> None:
         own = overrides(pair.config, pair.num_experts, pair.target.config)
-        self._model = load_model(Path(pair.config.target), getattr(torch, pair.config.dtype), pair.device, own)
+        dtype = getattr(torch, pair.config.dtype)
+        self._model = load_model(Path(pair.config.target), dtype, device or pair.device, own)
         end_logits(self._model, pair.vocab_size)
         self._arguments: dict[str, Any] = {}
         self._position_bytes = pair.position_bytes
@@ -89,15 +101,15 @@ class TransformersGenerate:
         padding = [longest - len(request.prompt) for request in requests]
         prompts = [[0] * pad + list(r.prompt) for pad, r in zip(padding, requests, strict=True)]
         mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
-        rows = range(first, first + len(requests))
+        watcher = Watcher(meter, range(first, first + len(requests)), spans, longest)
         self._model.generate(
             torch.tensor(prompts, device=device),
             attention_mask=torch.tensor(mask, device=device),
             max_new_tokens=max(request.max_new_tokens for request in requests),
-            stopping_criteria=[_Watcher(meter, rows, spans, longest)],
             pad_token_id=0,
             **_choice(requests[0].sampling),
             **self._arguments,
+            **self._watched_by(watcher),
         )
 
     def calibrate(self, requests: Sequence[Request]) -> None:
@@ -121,6 +133,10 @@ class TransformersGenerate:
 
     def _begin(self, meter: Meter) -> None:
         """A batch is about to start."""
+
+    def _watched_by(self, watcher: Watcher) -> dict[str, Any]:
+        """Arguments by which `generate` tells of tokens, and asks whether to go on."""
+        return {"stopping_criteria": [watcher]}
 
 
 def _choice(sampling: Sampling) -> dict[str, Any]:

@@ -10,13 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systems.contract.config import SystemConfig
-from systems.contract.costs import Costs
 from systems.contract.errors import BadInput
 from systems.contract.requests import Request
-from systems.live import LiveAssembly
-from systems.parts import Options
-from systems.policies.orders import Shape
 from systems.policies.predicting import ActivationMatching
+from systems.resident import NOTHING, recorded_parts
 from systems.running import RunningSystem
 from systems.runtime import activation_file
 from systems.runtime.pair import Pair
@@ -25,16 +22,15 @@ from systems.runtime.pair import Pair
 def collect(pair: Pair, batches: Iterable[Sequence[Request]], texts: Mapping[str, Any], path: Path) -> int:
     """Decode batches, all experts resident, and write their matrices; see `systems.doors.live.collect_activations`."""
     config = SystemConfig("collector", "", residency={"part": "activation_aware"})
-    shape, free = Shape(pair.num_layers, pair.num_experts, pair.store.shape.count), Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0)
-    parts = LiveAssembly(Options.of(config), pair, shape, None, free, virtual=True).parts()
-    assert isinstance(parts.listener, ActivationMatching)
-    system, found = RunningSystem(pair, parts, free, pair.expert_bytes, 0), list[NDArray[np.float64]]()
-    parts.listener.on_finished = found.extend
-    for batch in batches:
-        if any(request.sampling.temperature for request in batch):
-            raise BadInput("activation matrices are those of greedy decoding; set measure.sampling.temperature=0")
-        system.calibrate(batch)
-    system.close()
+    found = list[NDArray[np.float64]]()
+    with recorded_parts(pair, config) as parts:
+        assert isinstance(parts.listener, ActivationMatching)
+        system = RunningSystem(pair, parts, NOTHING, pair.expert_bytes, 0)
+        parts.listener.on_finished = found.extend
+        for batch in batches:
+            if any(request.sampling.temperature for request in batch):
+                raise BadInput("activation matrices are those of greedy decoding; set measure.sampling.temperature=0")
+            system.calibrate(batch)
     if not found:
         raise BadInput("no sequence decoded a token behind its first; raise `measure.max_new_tokens`")
     activation_file.save(path, np.stack(found), pair.describe(), texts)

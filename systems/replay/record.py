@@ -11,18 +11,15 @@ from torch import Tensor
 
 from systems.composed import Parts
 from systems.contract.config import SystemConfig
-from systems.contract.costs import Costs
 from systems.contract.errors import BadInput
 from systems.contract.meter import NullMeter
 from systems.contract.requests import Request
 from systems.drafters.base import Drafter
 from systems.drafters.model import ModelDrafter
 from systems.drafters.quantised_self import QuantisedSelf
-from systems.live import LiveAssembly
-from systems.parts import Options
 from systems.policies.listening import Chosen, PhaseListener
-from systems.policies.orders import Shape
 from systems.replay.trace import NOTHING, UNKNOWN_DRAFT, Header, Record, Trace
+from systems.resident import recorded_parts
 from systems.runtime.experts import CachedExperts
 from systems.runtime.loop import generate
 from systems.runtime.model_files import TOP_K
@@ -47,11 +44,10 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
     if any(request.sampling.temperature for request in requests):
         raise BadInput("a trace follows greedy decoding; set measure.sampling.temperature=0")
     plain = drafter | ({"governor": False} if drafter["part"] == "quantised_self" else {})
-    options = Options.of(SystemConfig("recorder", "", drafter=plain, residency={"part": "all"}))
-    shape = Shape(pair.num_layers, pair.num_experts, pair.store.shape.count)
-    parts = LiveAssembly(options, pair, shape, None, Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0), virtual=True).parts()
-    records = {request.id: _Recorder(pair, parts, request).record() for request in requests}
-    return Trace(_header(pair, drafter["part"], parts.drafter), records)
+    config = SystemConfig("recorder", "", drafter=plain, residency={"part": "all"})
+    with recorded_parts(pair, config) as parts:
+        records = {request.id: _Recorder(pair, parts, request).record() for request in requests}
+        return Trace(_header(pair, drafter["part"], parts.drafter), records)
 
 
 def decoded_routing(pair: Pair, requests: Sequence[Request]) -> NDArray[np.int64]:

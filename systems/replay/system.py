@@ -18,7 +18,7 @@ from systems.options.residency import AllResidentOptions, Int4Options
 from systems.parts import Options
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
-from systems.replay.trace import UNKNOWN_DRAFT, Header, Trace
+from systems.replay.trace import UNKNOWN_DRAFT, Header, Record, Trace
 from systems.runtime.activation_file import Stored
 
 NO_LINK = LinkSpec(bandwidth=float("inf"), latency=0.0, virtual=True)
@@ -57,7 +57,7 @@ class ReplayedSystem(ComposedSystem):
             )
         link = NO_LINK if everything else link
         stored = activations() if wants_stored(options) else None
-        self._assembly = ReplayAssembly(options, header, count, link, costs, stored)
+        self._assembly = self._assemble(options, header, count, link, costs, stored)
         parts = self._assembly.parts()
         held = count * header.record_bytes + drafting
         super().__init__(parts, costs, held, header.layers, frozenset(header.stop_tokens))
@@ -71,7 +71,15 @@ class ReplayedSystem(ComposedSystem):
         """
         records = [self._trace.of(request) for request in requests]
         seats = at_once or len(records)
-        Replay(self._parts, self._assembly.pace, self._trace.header, records, meter, seats).run()
+        self._replay(records, meter, seats).run()
+
+    def _assemble(
+        self, options: Options, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None
+    ) -> ReplayAssembly:
+        return ReplayAssembly(options, header, slots, link, costs, stored)
+
+    def _replay(self, records: Sequence[Record], meter: Meter, seats: int) -> Replay:
+        return Replay(self._parts, self._assembly.pace, self._trace.header, records, meter, seats)
 
     def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
         """0: a trace has no keys and values."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter, NullSpan
 from systems.contract.traffic import Phase, Traffic, Transfer
 from systems.options.transfer import InLineOptions
@@ -15,7 +14,7 @@ from systems.runtime.elsewhere import Elsewhere
 from systems.runtime.ledger import Ledger
 from systems.runtime.link import InLineLink, Link, PolledLink, ThreadedLink
 from systems.runtime.occupancy import Occupancy
-from systems.runtime.transport import Arrival, Due, Transport
+from systems.runtime.transport import Arrival, Transport
 from systems.runtime.visit import Visit
 
 
@@ -51,6 +50,9 @@ class ExpertCache(Prefetcher):
         self._link = self._make_link(in_line is not None)
         self._guard = self._link.guard
         self._pending = self._desk.queue.pending
+        self._hear: Callable[[Transfer], None] | None = None
+        self._untold: list[tuple[Order, Arrival]] = []
+        """Transfers whose times only a device knows, and not yet."""
 
     def _make_link(self, in_line: bool) -> Link:
         if in_line:
@@ -170,6 +172,8 @@ class ExpertCache(Prefetcher):
     def take_traffic(self) -> Traffic:
         """Return the counts since the last call."""
         with self._guard:
+            while self._untold and self._untold[0][1].done():
+                self._tell(*self._untold.pop(0))
             return self._ledger.take(self._transport.busy_seconds())
 
     def install(self, experts: Sequence[int]) -> None:
@@ -182,32 +186,45 @@ class ExpertCache(Prefetcher):
     def watch(self, hear: Callable[[Transfer], None]) -> None:
         """Tell `hear` of every transfer from now on, as soon as it is known when it arrives; any thread may call it.
 
-        Raises:
-            BadInput: at the first transfer that a device times and not the clock.
+        What a device times is told with the traffic, once it has arrived.
         """
+        self._hear = hear
+        self._transport.set_base()
+        later = self._transport.asynchronous
+        self._desk.hear = (lambda *transfer: self._untold.append(transfer)) if later else self._tell
 
-        def heard(order: Order, arrival: Arrival) -> None:
-            if not isinstance(arrival, Due):
-                raise BadInput("a device's transfers are not on the host's clock; watch them with model.device=cpu")
-            layer, expert = divmod(order.expert, self.experts)
-            hear(Transfer(layer, expert, order.kind == PREFETCH, arrival.began, arrival.at))
-
-        self._desk.hear = heard
+    def _tell(self, order: Order, arrival: Arrival) -> None:
+        assert self._hear is not None
+        layer, expert = divmod(order.expert, self.experts)
+        self._hear(Transfer(layer, expert, order.kind == PREFETCH, *arrival.times()))
 
     def close(self) -> None:
-        """End the link. Idempotent."""
+        """End the link, let copies land, and free the slots at once, whoever still refers to them. Idempotent."""
         self._link.close()
+        self._transport.close()
+        self.slots.close()
 
     def _ordered(self, missing: Sequence[int]) -> int:
         """Wait for prefetches if no worker carries them beside the computation."""
         if missing and not self._worker:
-            with self.meter.span("transfer"):
-                self._settle(missing)
+            if self._transport.asynchronous:
+                idle = self._transport.submitted()
+                last = self._settle(missing)
+                self.meter.attribute("transfer", last.after(idle) if last is not None else 0.0)
+            else:
+                with self.meter.span("transfer"):
+                    self._settle(missing)
         return len(missing)
 
     def await_any(self, experts: set[int]) -> int:
         """Block until one of the experts, pinned and on their way, may be read; return it. The link is serial: first
         ordered, first in."""
+        if self._transport.asynchronous:
+            idle = self._transport.submitted()
+            expert, arrival = self._next_of(experts)
+            arrival.wait()
+            self.meter.attribute("transfer", arrival.after(idle))
+            return expert
         span = self.meter.span("transfer")
         if isinstance(span, NullSpan):  # as in most replays, where entering it would take as long as all else here
             return self._first_of(experts)
@@ -226,17 +243,28 @@ class ExpertCache(Prefetcher):
             if self._pending:
                 self._link.wake()
 
-    def _first_of(self, experts: set[int]) -> int:
+    def computed_from(self, experts: Sequence[int]) -> None:
+        """Something has been submitted that reads these expert ids, which were there; nobody had asked for them."""
         with self._guard:
-            while (found := self._desk.first_known(experts)) is None:
-                self._link.wait()
-            expert, arrival = found
-            del self._occupancy.loading[expert]  # it is pinned: nobody else asks whether it has come
+            if self._transport.asynchronous:
+                self._transport.released([self.slots.of[expert] for expert in experts])
+
+    def _first_of(self, experts: set[int]) -> int:
+        expert, arrival = self._next_of(experts)
         arrival.wait()
         return expert
 
-    def _settle(self, experts: Sequence[int]) -> None:
-        """Block until none of the experts is queued or on its way."""
+    def _next_of(self, experts: set[int]) -> tuple[int, Arrival]:
+        """Block until it is known when one of the experts arrives; the others are asked for later."""
+        with self._guard:
+            while (known := self._desk.first_known(experts)) is None:
+                self._link.wait()
+            del self._occupancy.loading[known[0]]  # it is pinned: nobody else asks whether it has come
+        return known
+
+    def _settle(self, experts: Sequence[int]) -> Arrival | None:
+        """Block until none of the experts is queued or on its way; return the arrival that was waited for last."""
+        last = None
         for expert in experts:
             with self._guard:
                 while self._desk.unknown(expert):
@@ -244,5 +272,7 @@ class ExpertCache(Prefetcher):
                 arrival = self._occupancy.loading.get(expert)
             if arrival is not None:
                 arrival.wait()
+                last = arrival
                 with self._guard:
                     self._occupancy.ready(expert)
+        return last

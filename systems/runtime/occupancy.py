@@ -36,7 +36,7 @@ class Occupancy:
         self.held: set[int] = set()
         self._residency, self._ledger = residency, ledger
         self._free = list(range(len(slots)))[::-1]
-        self._evictable = _Evictable(slots, self)
+        self._evictable = _Evictable(slots, self.loading)
         self._staging: list[int] = []
         self._streamed: set[int] = set()
         self.counts_needs = type(residency).needed is not Residency.needed
@@ -99,13 +99,7 @@ class Occupancy:
 
     def ready(self, expert: int) -> bool:
         """Whether a slotted expert may be read; notices an arrival that has come to pass."""
-        if expert not in self.loading:
-            return True
-        arrival = self.loading[expert]
-        if arrival is None or not arrival.done():
-            return False
-        del self.loading[expert]
-        return True
+        return _has_come(expert, self.loading)
 
     def notice(self) -> None:
         """Notice arrivals that have come to pass, the oldest first, up to one that somebody waits for."""
@@ -174,9 +168,20 @@ class Occupancy:
 class _Evictable(Evictable):
     """Whom nobody reads, and who has arrived."""
 
-    def __init__(self, slots: SlotTable, occupancy: Occupancy) -> None:
-        self._slots, self._occupancy = slots, occupancy
+    def __init__(self, slots: SlotTable, loading: dict[int, Arrival | None]) -> None:
+        self._slots, self._loading = slots, loading
 
     def __contains__(self, expert: int) -> bool:
         """Look, and notice an arrival that has come to pass."""
-        return not self._slots.pins[self._slots.of[expert]] and self._occupancy.ready(expert)
+        return not self._slots.pins[self._slots.of[expert]] and _has_come(expert, self._loading)
+
+
+def _has_come(expert: int, loading: dict[int, Arrival | None]) -> bool:
+    """Whether a slotted expert may be read; one that has come leaves `loading`."""
+    if expert not in loading:
+        return True
+    arrival = loading[expert]
+    if arrival is None or not arrival.done():
+        return False
+    del loading[expert]
+    return True

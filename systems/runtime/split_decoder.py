@@ -117,14 +117,12 @@ class MicroBatches(SplitDecoder):
             self._device_lane.leave()
 
 
-def check_device(model: Any) -> None:
+def check_reach(model: Any) -> None:
     """Refuse models that `MicroBatches` cannot compute.
 
     Raises:
-        BadInput: on another device, or with attention that does not reach back to the first position.
+        BadInput: attention does not reach back to the first position.
     """
-    if model.device.type != "cpu":
-        raise BadInput("attention.part=chunked runs beside host slots only so far; set model.device=cpu")
     if not at_once(model) or not Masks(model).plain:
         raise BadInput(
             "attention.part=chunked reads all positions in every layer, and this target has a sliding window, other "

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from systems.runtime.checkpoint import ByteRange, ExpertIndex, ExpertShape, as_memory, read_exactly
+from systems.runtime.page_lock import PageLock, aligned
 
 
 class ExpertStore(Protocol):
@@ -35,9 +36,11 @@ class ExpertStore(Protocol):
 class RamStore:
     """All records in one slab of host memory, `slab[id]` being uint8 of one record; empty until `put` has filled it."""
 
+    _lock: PageLock | None = None
+
     def __init__(self, shape: ExpertShape, dtype: torch.dtype) -> None:
         self.shape, self.dtype = shape, dtype
-        self.slab = torch.empty(shape.count, shape.record_bytes(dtype), dtype=torch.uint8)
+        self.slab = aligned(shape.count, shape.record_bytes(dtype))
 
     def put(self, layer: int, part: int, weights: torch.Tensor) -> None:
         """Lay down a part of all experts of a layer, the expert being the first dimension (or the first rows)."""
@@ -46,13 +49,29 @@ class RamStore:
         rows = self.slab[layer * shape.experts : (layer + 1) * shape.experts].view(self.dtype)
         rows[:, start : start + size] = weights.reshape(-1, size)[: shape.experts]
 
+    def record(self, expert: int) -> torch.Tensor:
+        """The bytes of an expert, where they lie."""
+        return self.slab[expert]
+
     def read(self, experts: Sequence[int], into: Sequence[torch.Tensor]) -> None:
         """Copy records out of the slab."""
         for expert, buffer in zip(experts, into, strict=True):
-            buffer.copy_(self.slab[expert])
+            buffer.copy_(self.record(expert))
+
+    def page_lock(self) -> None:
+        """Let a CUDA device read the slab by itself from now on, until the store is closed. Idempotent.
+
+        Raises:
+            BadInput: the operating system refuses to lock that much memory.
+        """
+        if self._lock is None:
+            self._lock = PageLock(self.slab)
 
     def close(self) -> None:
-        """Drop the slab."""
+        """Drop the slab. Copies from it must have ended: whoever moves records is closed first."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         self.slab = torch.empty(0, dtype=torch.uint8)
 
 

@@ -30,6 +30,15 @@ class Arrival:
         """Block until it has."""
         raise NotImplementedError
 
+    def times(self) -> tuple[float, float]:
+        """When the transfer began and when it ended or will, in seconds of the link's clock; where only a device knows,
+        not before it has ended."""
+        raise NotImplementedError
+
+    def after(self, submitted: Any) -> float:
+        """How long a device waited for this arrival that has come; see `Transport.submitted`."""
+        raise NotImplementedError
+
 
 class Due(Arrival):
     """An arrival at a point of a clock, in seconds; `began` is when the link turned to it."""
@@ -46,6 +55,10 @@ class Due(Arrival):
     def wait(self) -> None:
         """Wait until it has."""
         self._clock.wait(self.at)
+
+    def times(self) -> tuple[float, float]:
+        """Known from the start."""
+        return self.began, self.at
 
 
 class Transport:
@@ -90,6 +103,17 @@ class Transport:
 
     def released(self, slots: Sequence[int]) -> None:
         """The computation that reads these slots has been submitted; they may be overwritten after it."""
+
+    def submitted(self) -> Any:
+        """Mark the end of what has been submitted to a device, for `Arrival.after`: the host waits for a copy while the
+        device still computes, so that only the device knows how long it has waited. For asynchronous ones."""
+        raise NotImplementedError
+
+    def set_base(self) -> None:
+        """Arrivals are about to be told on the clock; an asynchronous one takes its bearings."""
+
+    def close(self) -> None:
+        """Let what is in flight land. Idempotent."""
 
     def busy_seconds(self) -> float:
         """Time the link has spent moving records."""

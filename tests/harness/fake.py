@@ -26,6 +26,7 @@ from systems.api import (
     Request,
     SystemConfig,
     Traffic,
+    Unsupported,
 )
 
 STOP = 0
@@ -97,6 +98,10 @@ class FakeSystem:
         self.calls += 1
         if self.fault == "crash" and not isinstance(meter, NullMeter):
             raise RuntimeError(f"link worker died at {Path.cwd()}/systems/link.py")
+        if self.fault == "exhausts" and not isinstance(meter, NullMeter):
+            import torch
+
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         if self.fault == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "slow":
@@ -228,6 +233,8 @@ def build_system(
 ) -> FakeSystem:
     if config.residency.get("fault") == "unknown":
         raise BadInput("residency.part=mru is unknown; did you mean lru?")
+    if config.residency.get("fault") == "refused":
+        raise Unsupported("its part does not run on this device")
     if config.residency["part"] != "all" and budget_bytes < 4 * RECORD:
         raise DidNotFit(f"{budget_bytes} bytes hold no layer's experts; {4 * RECORD} would")
     return FakeSystem(config, budget_bytes)

@@ -50,3 +50,62 @@ def test_collecting_garbage_is_not_timed(app: App, monkeypatch: pytest.MonkeyPat
     app("system=offload")
     (cell,) = Path("results/runs").glob("*/offload/requests.jsonl")
     assert all(json.loads(line)["ttft"] < 0.05 for line in cell.read_text().splitlines())
+
+
+def test_a_system_that_does_not_run_here_leaves_the_others_to_go_on(app: App) -> None:
+    ran = app("systems=[refused,offload]", "output=out")
+    assert ran.code == 0, "no bug"
+    found = rows(Path("out/summary.json"))
+    assert (found["offload"]["status"], found["refused"]["status"]) == ("ok", "unsupported")
+    assert "does not run on this device" in found["refused"]["reason"]
+    assert "unsupported" in Path("out/table.md").read_text()
+    assert "is finished" in app("systems=[refused,offload]", "output=out").out, "it is not tried again"
+
+
+def test_a_full_device_is_no_bug(app: App) -> None:
+    ran = app("systems=[exhausts,offload]", "output=out")
+    assert ran.code == 0
+    found = rows(Path("out/summary.json"))
+    assert (found["offload"]["status"], found["exhausts"]["status"]) == ("ok", "did_not_fit")
+    assert "Tried to allocate" in found["exhausts"]["reason"]
+
+
+def test_a_reference_that_does_not_fit_is_decoded_from_offloaded_experts(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from systems import api
+
+    whole = fake.build_system
+    built: list[tuple[str, int]] = []
+
+    def build(
+        config: fake.SystemConfig, pair: fake.FakePair, budget_bytes: int, link: None, costs: fake.Costs
+    ) -> fake.FakeSystem:
+        built.append((str(config.residency["part"]), budget_bytes))
+        if config.residency["part"] == "all":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(config, pair, budget_bytes, link, costs)
+
+    monkeypatch.setattr(api, "build_system", build)
+    ran = app("systems=[offload]", "output=out")
+    assert ran.code == 0, ran.words
+    (row,) = rows(Path("out/summary.json")).values()
+    assert (row["status"], row["reference"]) == ("ok", "offloaded")
+    assert row["metrics"]["exact_match"]["value"] == 1.0
+    assert built[-1] == ("lru", row["budget_bytes"])
+
+
+def test_drift_that_cannot_be_told_costs_no_results(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from systems import api
+
+    def full(*_: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(api, "layer_time", full)
+    assert app("systems=[offload]", "output=out").code == 0
+    (row,) = rows(Path("out/summary.json")).values()
+    assert (row["status"], row["layer_drift"]) == ("ok", None)

@@ -99,3 +99,16 @@ def test_a_scrubbed_path_can_be_restored(monkeypatch: pytest.MonkeyPatch) -> Non
     for path in ("/home/ann/m", "/home/ann", "/srv/m", "relative/m"):
         assert provenance.restored(provenance.scrub(path)) == path
     assert provenance.restored("~other/m") == "~other/m"
+
+
+@pytest.mark.parametrize(
+    ("stamp", "commit", "dirty"),
+    [("abc123 clean\n", "abc123", False), ("abc123 dirty", "abc123", True), ("abc123", None, None), (None, None, None)],
+)
+def test_a_copy_without_its_repository_says_what_it_is_a_copy_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stamp: str | None, commit: str | None, dirty: bool | None
+) -> None:
+    if stamp is not None:
+        (tmp_path / provenance.STAMP).write_text(stamp)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert provenance.commit() == {"commit": commit, "dirty": dirty}

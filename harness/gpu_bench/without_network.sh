@@ -1,0 +1,12 @@
+#!/bin/sh
+# Run the kit on a machine with a device and without network: sh harness/gpu_bench/without_network.sh [arguments of the kit]
+# What the machine's Python lacks is taken from wheels/, which `python -m harness.gpu_bench.prepare` has filled.
+set -eu
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-python3}
+site=build/site
+if [ -d wheels ]; then
+    "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$site" wheels/*.whl
+fi
+export PYTHONPATH="$PWD:$PWD/$site" HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+exec "$python" -m harness.gpu_bench "$@"
