@@ -44,7 +44,7 @@ class ActivationMatrices:
         """What the matched traces say, per row."""
         self._probable: Matrix = np.zeros((shape.layers, shape.experts))
         self._stale = set(range(shape.layers))
-        """Layers whose probabilities are to be worked out anew."""
+        """Layers whose probabilities are to be worked out anew, and maybe all others: another match predicts them."""
         self._changed = set(range(shape.layers))
         """Layers whose probabilities have changed since the last `changes`."""
 
@@ -87,14 +87,13 @@ class ActivationMatrices:
         A token uses `top_k` of a layer's experts, so an expert with the share s of the activations is used by a token
         with the chance `top_k s`, and by one of w tokens with `1 - (1 - top_k s) ** w`.
         """
-        if not self.running:
+        if not self._stale or not self.running:
             return self._probable
         for row, running in enumerate(self.running):
             if (matched := running.nearest()) != self._matched[row] or not len(self._stored[row]):
                 self._matched[row], self._stored[row] = matched, pooled(self.traces, matched)
                 self._stale.update(range(self.layers))
-        if self._stale:
-            self._work_out(sorted(self._stale))
+        self._work_out(sorted(self._stale))
         return self._probable
 
     def changes(self) -> tuple[Matrix, set[int]]:
@@ -151,15 +150,18 @@ class IdleLink:
         Args:
             room: transfers until the next layer asks.
         """
-        probable, owners = self._matrices.probabilities().ravel(), np.array(self._owners)
+        probable, owners = self._matrices.probabilities().ravel(), np.array(self._owners, np.intp)
         here = owners[owners >= 0]
-        victims = [0.0] * (len(owners) - len(here)) + np.sort(probable[here]).tolist()
+        free, residents = len(owners) - len(here), probable[here]
         absent = probable.copy()
         absent[here] = 0.0
         absent = absent[(layer + 1) * self._shape.experts :]
-        misses = 1.0 - float(np.prod(1.0 - absent[: self._shape.experts]))
-        worthy = np.flatnonzero(absent > victims[0] + self._price(0, room, misses))
-        return self._chosen(layer, absent, worthy, victims, room, misses) if len(worthy) else []
+        misses = 1.0 - float(np.multiply.reduce(1.0 - absent[: self._shape.experts]))
+        least = 0.0 if free else float(residents.min())
+        (worthy,) = (absent > least + self._price(0, room, misses)).nonzero()
+        if not len(worthy):
+            return []
+        return self._chosen(layer, absent, worthy, [0.0] * free + np.sort(residents).tolist(), room, misses)
 
     def _chosen(
         self, layer: int, absent: Matrix, worthy: NDArray[np.intp], victims: list[float], room: float, misses: float
