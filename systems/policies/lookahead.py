@@ -1,10 +1,10 @@
 """MoE-SpeQ's expert lookahead buffer, its three-phase scheduler and lookahead eviction (arXiv 2511.14102, 3.2-3.3).
 
 The quantised draft routes with the target's own gates, so that the experts of every drafted token and layer are known,
-with few errors, before verification starts. The paper gives neither the boundaries of the phases nor their
-bandwidth caps; ours: the first drafted token primes (nothing is fetched, residents that are named are spared), the
-following ones fetch what the link can carry until drafting ends, and with the last one, which may be the first,
-everything still missing is fetched in the order of layers, each as soon as it has routed.
+with few errors, before verification starts. Each layer is fetched for as soon as it has routed, and what it names is
+spared. The paper gives neither the boundaries of the phases nor their bandwidth caps. Ours: the first drafted token
+primes, the link carries no more than it can while that token is drafted; the following ones fetch what it can carry
+until drafting ends, the surest first; with the last one, which may be the first, everything still missing is fetched.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Phases:
         return self.schedule == "three_phase"
 
     def most(self, place: int, length: int, ordered: int) -> int | None:
-        """How many experts a layer of the `place`-th of `length` tokens may still fetch; None: all.
+        """How many experts a layer of the `place`-th of `length` tokens may fetch ahead; None: all that are missing.
 
         Args:
             ordered: how many have been fetched in this step.

@@ -34,7 +34,7 @@ class Routing:
     Attributes:
         chosen: experts per token.
         needed: distinct experts, ascending, and how many tokens choose each.
-        drafted: those of the tokens that a draft has read, of rows of `width`; see `systems.policies.listening.drafted`.
+        drafted: those of tokens that a draft has read, of rows of `width`; see `systems.policies.listening.drafted`.
         ahead: stands for what the router read; None where nobody is to ask, as in a prompt.
     """
 
