@@ -20,6 +20,8 @@ from systems.policies.traces import Likeness, Matrix, Traces, pooled
 
 EPSILON = 1e-3
 """Keeps experts of no probability in the order of their layers; the paper's."""
+TINY = 1e-9
+"""Less than any count that is not zero: the share of nothing in nothing is 0."""
 
 
 class ActivationMatrices:
@@ -93,7 +95,7 @@ class ActivationMatrices:
             if (matched := running.nearest()) != self._matched[row] or not len(self._stored[row]):
                 self._matched[row], self._stored[row] = matched, pooled(self.traces, matched)
                 self._stale.update(range(self.layers))
-        self._work_out(sorted(self._stale))
+        self._work_out()
         return self._probable
 
     def changes(self) -> tuple[Matrix, set[int]]:
@@ -102,15 +104,17 @@ class ActivationMatrices:
         changed, self._changed = self._changed, set[int]()
         return found, changed
 
-    def _work_out(self, layers: list[int]) -> None:
-        spared = np.ones((len(layers), self._shape.experts))
+    def _work_out(self) -> None:
+        """Work out what is stale: one layer, or the stretch from the first to the last."""
+        layers = slice(min(self._stale), max(self._stale) + 1)
+        spared: Matrix | float = 1.0
         for stored, running in zip(self._stored, self.running, strict=True):
             counts = stored[layers] + running.matrix[layers]
-            totals = counts.sum(axis=1, keepdims=True)
-            totals[totals == 0] = 1.0
-            spared *= np.maximum(0.0, 1.0 - counts * self._top_k / totals) ** self.width
+            totals = np.maximum(np.add.reduce(counts, axis=1, keepdims=True), TINY)
+            unused = np.maximum(0.0, 1.0 - counts * self._top_k / totals)
+            spared = spared * (unused if self.width == 1 else unused**self.width)
         self._probable[layers] = 1.0 - spared
-        self._changed.update(layers)
+        self._changed.update(range(layers.start, layers.stop))
         self._stale.clear()
 
     def _forget(self) -> None:
