@@ -134,7 +134,7 @@ class ExpertCache(Prefetcher):
         """
         if not self._worker:
             return self._ordered(self._replace(fetch, hold))
-        with self.clock.stopped():  # as in `prefetch`
+        with self.clock.stopped():  # the worker's business, as in `prefetch`
             return len(self._replace(fetch, hold))
 
     def _replace(self, fetch: Sequence[Hint], hold: Sequence[Hint]) -> list[int]:
