@@ -15,8 +15,8 @@ class Tally:
     """
 
     __slots__ = (
-        "_clock", "_covered", "_first", "_hits", "_last", "_moved", "_needed", "_row", "_steps", "_time", "_tokens",
-        "attribute", "generated", "span",
+        "_clock", "_covered", "_drafted", "_first", "_hits", "_last", "_moved", "_needed", "_row", "_steps", "_time",
+        "_tokens", "attribute", "generated", "span",
     )  # fmt: skip
 
     def __init__(self, clock: Callable[[], int]) -> None:
@@ -27,7 +27,7 @@ class Tally:
         self.generated = 0
         """Tokens of all requests."""
         self._time = self._tokens = self._steps = 0
-        self._needed = self._hits = self._covered = self._moved = 0
+        self._needed = self._drafted = self._hits = self._covered = self._moved = 0
 
     def begin(self, limit: int) -> None:
         """The next request, which ends after `limit` tokens, or as soon as it ended when it was recorded."""
@@ -58,6 +58,7 @@ class Tally:
             self._moved += traffic.moved_bytes
             self._needed += traffic.needed
             self._hits += traffic.hits
+            self._drafted += traffic.drafted
             self._covered += traffic.covered
 
     def values(self) -> dict[str, float | None]:
@@ -65,7 +66,7 @@ class Tally:
         return {
             "tpot": _ratio(self._time / 1e9, self._tokens),
             "hit_rate": _ratio(self._hits, self._needed),
-            "coverage": _ratio(self._covered, self._needed),
+            "coverage": _ratio(self._covered, self._drafted),
             "bytes_per_token": _ratio(self._moved, self._tokens),
             "acceptance_length": _ratio(self._tokens, self._steps),
         }

@@ -34,7 +34,7 @@ from systems.policies.foresight import Foresight
 from systems.policies.governor import CycleCosts, Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
-from systems.policies.lookahead import LookaheadScheduler, ThreePhases
+from systems.policies.lookahead import LookaheadScheduler, Phases
 from systems.policies.next_gate import Division, NextGate
 from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
@@ -188,8 +188,8 @@ class Assembly(ABC):
         """What fetches for a self-draft, whose tokens take `token_time` seconds each."""
         if not isinstance(self.options.predictor, LookaheadBufferOptions):
             return None
-        phases = ThreePhases(self.options.prefetch.schedule, token_time, self.costs.transfer)
-        return LookaheadScheduler(phases, parts.hinting, parts.cache.absent, self.shape.experts)
+        phases = Phases(self.options.prefetch.schedule, token_time, self.costs.transfer)
+        return LookaheadScheduler(phases, parts.hinting)
 
     def governor(self, options: QuantisedSelfOptions, token_time: float, parts: Parts) -> Governor | None:
         """What chooses a self-draft's length."""

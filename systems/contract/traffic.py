@@ -15,8 +15,9 @@ class LayerNeeds:
     `needed` is counted by the router and the others as each need is met, so that
     `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology. A prefetch is `late` when
     its transfer had started and not ended; one that was still queued has moved nothing ahead: its expert is a
-    `demand`, and one of the `overtaken` among these. `covered` of the needs were named by a hint of the step, or had a
-    slot when the router named them.
+    `demand`, and one of the `overtaken` among these. Of the needs `drafted` are those of tokens that a draft had read,
+    of all where nothing was drafted, and `covered` of these were named by a hint of the step, or had a slot when the
+    router named them.
     """
 
     needed: int = 0
@@ -25,6 +26,7 @@ class LayerNeeds:
     late: int = 0
     demand: int = 0
     elsewhere: int = 0
+    drafted: int = 0
     covered: int = 0
     overtaken: int = 0
 
@@ -37,12 +39,13 @@ class LayerNeeds:
         late: int = 0,
         demand: int = 0,
         elsewhere: int = 0,
+        drafted: int = 0,
         covered: int = 0,
         overtaken: int = 0,
     ) -> None:
         self.needed, self.resident, self.on_time = needed, resident, on_time
         self.late, self.demand, self.elsewhere = late, demand, elsewhere
-        self.covered, self.overtaken = covered, overtaken
+        self.drafted, self.covered, self.overtaken = drafted, covered, overtaken
 
 
 @dataclass(slots=True)
@@ -75,8 +78,13 @@ class Traffic:
         return sum([layer.needed for layer in self.layers])
 
     @property
+    def drafted(self) -> int:
+        """Needs of tokens that a draft had read; see `LayerNeeds`."""
+        return sum([layer.drafted for layer in self.layers])
+
+    @property
     def covered(self) -> int:
-        """Needs that a hint of the step had named, or that had a slot."""
+        """Those of them that a hint of the step had named, or that had a slot."""
         return sum([layer.covered for layer in self.layers])
 
     @property

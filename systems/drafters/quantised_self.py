@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor
 
@@ -24,7 +25,8 @@ class QuantisedSelf(SelfDrafter):
     """Drafts with the quantised experts.
 
     Args:
-        scheduler: fetches what the draft's routing names; None: nobody does.
+        scheduler: fetches what the draft's routing names; None: nobody does. An emulated clock stands still for it: in
+            the paper (arXiv 2511.14102) the host fills the buffer while the device drafts on.
         governor: chooses how many tokens each step drafts; None: always `draft_length`.
         layer_time: seconds that a layer takes on a virtual clock.
     """
@@ -97,14 +99,19 @@ class QuantisedSelf(SelfDrafter):
 
     def _end_token(self, drafted: int, wanted: int) -> None:
         if self._scheduler is not None:
-            self._scheduler.end_token(drafted, wanted)
+            with self._beside():
+                self._scheduler.end_token(drafted, wanted)
+
+    def _beside(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._pace is None else self._pace.clock.stopped()
 
     def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Compute the quantised experts, and note what was routed where."""
         if self._pace is not None:
             self._pace.self_layer(self._layer_time)
         if self.on_routed is not None:
-            self.on_routed(layer, chosen.tolist(), weights.tolist())
+            with self._beside():
+                self.on_routed(layer, chosen.tolist(), weights.tolist())
         return self._experts(layer, hidden, chosen, weights, arithmetic)
 
     def _learn(self) -> None:

@@ -122,7 +122,7 @@ class PriorityOptions(PrefetchOptions):
 
 @dataclass(frozen=True, slots=True)
 class PhasesOptions(PrefetchOptions):
-    """`prefetch.part: phases`: MoE-SpeQ's scheduler; see `systems.policies.lookahead.ThreePhases`."""
+    """`prefetch.part: phases`: MoE-SpeQ's scheduler; see `systems.policies.lookahead.Phases`."""
 
     schedule: Schedule = "three_phase"
 

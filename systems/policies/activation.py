@@ -20,6 +20,8 @@ from systems.policies.traces import Likeness, Matrix, Traces, pooled
 
 EPSILON = 1e-3
 """Keeps experts of no probability in the order of their layers; the paper's."""
+TINY = 1e-9
+"""Less than any count that is not zero: the share of nothing in nothing is 0."""
 
 
 class ActivationMatrices:
@@ -44,7 +46,7 @@ class ActivationMatrices:
         """What the matched traces say, per row."""
         self._probable: Matrix = np.zeros((shape.layers, shape.experts))
         self._stale = set(range(shape.layers))
-        """Layers whose probabilities are to be worked out anew."""
+        """Layers whose probabilities are to be worked out anew, and maybe all others: another match predicts them."""
         self._changed = set(range(shape.layers))
         """Layers whose probabilities have changed since the last `changes`."""
 
@@ -87,14 +89,13 @@ class ActivationMatrices:
         A token uses `top_k` of a layer's experts, so an expert with the share s of the activations is used by a token
         with the chance `top_k s`, and by one of w tokens with `1 - (1 - top_k s) ** w`.
         """
-        if not self.running:
+        if not self._stale or not self.running:
             return self._probable
         for row, running in enumerate(self.running):
             if (matched := running.nearest()) != self._matched[row] or not len(self._stored[row]):
                 self._matched[row], self._stored[row] = matched, pooled(self.traces, matched)
                 self._stale.update(range(self.layers))
-        if self._stale:
-            self._work_out(sorted(self._stale))
+        self._work_out()
         return self._probable
 
     def changes(self) -> tuple[Matrix, set[int]]:
@@ -103,15 +104,17 @@ class ActivationMatrices:
         changed, self._changed = self._changed, set[int]()
         return found, changed
 
-    def _work_out(self, layers: list[int]) -> None:
-        spared = np.ones((len(layers), self._shape.experts))
+    def _work_out(self) -> None:
+        """Work out what is stale: one layer, or the stretch from the first to the last."""
+        layers = slice(min(self._stale), max(self._stale) + 1)
+        spared: Matrix | float = 1.0
         for stored, running in zip(self._stored, self.running, strict=True):
             counts = stored[layers] + running.matrix[layers]
-            totals = counts.sum(axis=1, keepdims=True)
-            totals[totals == 0] = 1.0
-            spared *= np.maximum(0.0, 1.0 - counts * self._top_k / totals) ** self.width
+            totals = np.maximum(np.add.reduce(counts, axis=1, keepdims=True), TINY)
+            unused = np.maximum(0.0, 1.0 - counts * self._top_k / totals)
+            spared = spared * (unused if self.width == 1 else unused**self.width)
         self._probable[layers] = 1.0 - spared
-        self._changed.update(layers)
+        self._changed.update(range(layers.start, layers.stop))
         self._stale.clear()
 
     def _forget(self) -> None:
@@ -151,15 +154,18 @@ class IdleLink:
         Args:
             room: transfers until the next layer asks.
         """
-        probable, owners = self._matrices.probabilities().ravel(), np.array(self._owners)
+        probable, owners = self._matrices.probabilities().ravel(), np.array(self._owners, np.intp)
         here = owners[owners >= 0]
-        victims = [0.0] * (len(owners) - len(here)) + np.sort(probable[here]).tolist()
+        free, residents = len(owners) - len(here), probable[here]
         absent = probable.copy()
         absent[here] = 0.0
         absent = absent[(layer + 1) * self._shape.experts :]
-        misses = 1.0 - float(np.prod(1.0 - absent[: self._shape.experts]))
-        worthy = np.flatnonzero(absent > victims[0] + self._price(0, room, misses))
-        return self._chosen(layer, absent, worthy, victims, room, misses) if len(worthy) else []
+        misses = 1.0 - float(np.multiply.reduce(1.0 - absent[: self._shape.experts]))
+        least = 0.0 if free else float(residents.min())
+        (worthy,) = (absent > least + self._price(0, room, misses)).nonzero()
+        if not len(worthy):
+            return []
+        return self._chosen(layer, absent, worthy, [0.0] * free + np.sort(residents).tolist(), room, misses)
 
     def _chosen(
         self, layer: int, absent: Matrix, worthy: NDArray[np.intp], victims: list[float], room: float, misses: float

@@ -9,8 +9,8 @@
 
 Ours differs where the paper's leaves out what counts. The token that the target adds to every step is committed, too.
 A verification reads k + 1 positions, so that |E_new| is that of k + 1: the unseen position misses as many as one more
-draft would name. Transfers overlap with the drafting of all tokens but the first and with the verification itself; only
-what is longer than these is waited for. k = 0, plain decoding, is allowed. And a length that has been tried takes what
+draft would name. Transfers overlap with the drafting, layer by layer, and with the verification itself; only what is
+longer than these is waited for. k = 0, plain decoding, is allowed. And a length that has been tried takes what
 it took: the warm-up tries every length in turn, and the roofline speaks for those that nobody has tried.
 """
 
@@ -85,7 +85,7 @@ class Governor:
         drafting = max(costs.draft_base + k * costs.draft_token, costs.first_fetch) if k else 0.0
         verifying = costs.verify(k + 1)
         fetching = costs.overhead + self._missing(k + 1) * costs.transfer
-        beside = max(k - 1, 0) * costs.draft_token + verifying
+        beside = k * costs.draft_token + verifying
         return drafting + verifying + max(fetching - beside, 0.0)
 
     def cycle_time(self, k: int) -> float:

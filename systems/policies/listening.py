@@ -20,6 +20,15 @@ def distinct(chosen: Chosen) -> list[int]:
     return list(found)
 
 
+def drafted(chosen: Chosen, width: int) -> list[int] | None:
+    """Distinct experts of the tokens that a draft has read before verification does: of rows of `width` tokens all but
+    every row's last, which is the last one drafted. None where nothing is drafted and rows have one token.
+    """
+    if width == 1:
+        return None
+    return distinct([token for place, token in enumerate(chosen) if (place + 1) % width])
+
+
 class Listener:
     """Hears a generation; a part overrides what it cares about. Called by the computing thread, so be quick."""
 

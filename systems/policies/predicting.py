@@ -17,6 +17,9 @@ Predict = Callable[[int, Any], list[int]]
 class ActivationMatching(Listener):
     """MoE-Infinity's predictor: counts where decoded tokens are routed, and after each layer plans for all later ones.
 
+    Counting and matching take the computing thread's time, as in the released code, whose blocks predict before they
+    dispatch their experts (moe_infinity/models/grok.py, arctic.py); the orders of a plan are another thread's business.
+
     Args:
         link: None where only the residency policy uses the matrices.
         carried: transfers that the link carries while a layer computes so many tokens.

@@ -75,7 +75,10 @@ class Traces:
 
 
 class Likeness:
-    """How like a running sequence is to each stored matrix; a layer that has been counted is looked at anew.
+    """How like a running sequence is to each stored matrix.
+
+    When a layer has been counted, only what that layer contributes is worked out anew: one product of the stored rows,
+    which have unit length, with the sequence's own.
 
     Attributes:
         matrix: of the running sequence; whoever changes it says so.
@@ -86,6 +89,8 @@ class Likeness:
         self.matrix, self._traces = matrix, traces
         self.cosines: Matrix = np.zeros(len(traces))
         self._by_layer: dict[int, Matrix] = {}
+        self._nearest: tuple[int, ...] | None = ()
+        """None where it is to be looked for."""
 
     def counted(self, layer: int) -> None:
         """Tokens were counted in a layer."""
@@ -93,21 +98,27 @@ class Likeness:
         length = float(row @ row) ** 0.5
         if not length:
             return
-        now: Matrix = self._traces.units[layer] @ row / length
-        before = self._by_layer.get(layer)
-        self.cosines = self.cosines + now if before is None else self.cosines + (now - before)
+        now: Matrix = self._traces.units[layer] @ row
+        now /= length
+        self.cosines += now
+        if (before := self._by_layer.get(layer)) is not None:
+            self.cosines -= before
         self._by_layer[layer] = now
+        self._nearest = None
 
     def nearest(self) -> tuple[int, ...]:
         """Return the numbers of the nearest matrices, the nearest first; none that is too far."""
-        traces, layers = self._traces, len(self._by_layer)
-        if not layers or not len(traces):
-            return ()
-        few = min(traces.matches, len(traces))
-        found = np.argpartition(-self.cosines, few - 1)[:few] if few < len(traces) else np.arange(few)
-        least = (1.0 - traces.distance) * layers
-        near = [number for number in found.tolist() if self.cosines[number] >= least]
-        return tuple(sorted(near, key=lambda number: (-float(self.cosines[number]), number)))
+        if self._nearest is None:
+            self._nearest = self._look()
+        return self._nearest
+
+    def _look(self) -> tuple[int, ...]:
+        few, many = self._traces.matches, len(self._traces)
+        found = np.argpartition(self.cosines, many - few)[many - few :] if few < many else np.arange(many)
+        least = (1.0 - self._traces.distance) * len(self._by_layer)
+        cosines = zip(self.cosines[found].tolist(), found.tolist(), strict=True)
+        near = sorted((-cosine, number) for cosine, number in cosines if cosine >= least)
+        return tuple(number for _, number in near)
 
 
 def representatives(counts: Matrix, number: int) -> Matrix:

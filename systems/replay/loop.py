@@ -174,7 +174,7 @@ class Replay:
             [token for row in self._rows for token in row.record.lists[name][row.position][:width]]
             for name in ("routed", "ahead")
         )
-        return forward(tokens, ahead)
+        return forward(tokens, ahead, width)
 
     def _forward(self, layers: Forward) -> None:
         """One pass of the target."""
@@ -182,7 +182,7 @@ class Replay:
         tokens = len(layers[0].chosen)
         for layer, routing in enumerate(layers):
             pace.half_layer(tokens)
-            arriving = cache.visit(layer, routing.needed)
+            arriving = cache.visit(layer, routing.needed, routing.drafted)
             listener.routed(layer, routing.ahead, routing.chosen)
             experts = len(routing.needed)
             while arriving.take() >= 0:

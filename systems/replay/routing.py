@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from systems.policies.listening import Chosen, distinct
+from systems.policies.listening import Chosen, distinct, drafted
 
 
 class Ahead:
@@ -34,28 +34,31 @@ class Routing:
     Attributes:
         chosen: experts per token.
         needed: distinct experts, ascending, and how many tokens choose each.
+        drafted: those of tokens that a draft has read, of rows of `width`; see `systems.policies.listening.drafted`.
         ahead: stands for what the router read; None where nobody is to ask, as in a prompt.
     """
 
-    __slots__ = ("ahead", "chosen", "needed")
+    __slots__ = ("ahead", "chosen", "drafted", "needed")
 
-    def __init__(self, chosen: Chosen, ahead: Ahead | None) -> None:
+    def __init__(self, chosen: Chosen, ahead: Ahead | None, width: int = 1) -> None:
         counts: dict[int, int] = {}
         for token in chosen:
             for expert in token:
                 counts[expert] = counts.get(expert, 0) + 1
         self.chosen, self.ahead = chosen, ahead
         self.needed = {expert: counts[expert] for expert in sorted(counts)}
+        self.drafted = drafted(chosen, width)
 
 
 Forward = list[Routing]
 """A forward of the target, layer by layer."""
 
 
-def forward(tokens: Sequence[Any], ahead: Sequence[Any] | None) -> Forward:
-    """Return the forward over tokens `[layers][k]`; `ahead` holds what the next gates say to each, see `Ahead`."""
+def forward(tokens: Sequence[Any], ahead: Sequence[Any] | None, width: int = 1) -> Forward:
+    """Return the forward over tokens `[layers][k]`, `width` per row; `ahead` holds what the next gates say to each, see
+    `Ahead`."""
     return [
-        Routing([token[layer] for token in tokens], None if ahead is None else Ahead(layer, ahead))
+        Routing([token[layer] for token in tokens], None if ahead is None else Ahead(layer, ahead), width)
         for layer in range(len(tokens[0]))
     ]
 
@@ -87,5 +90,5 @@ class Verifications:
         while len(known) <= width:
             known.append([])
         if not known[width]:
-            known[width] = forward(self._routed[position][:width], self._ahead[position][:width])
+            known[width] = forward(self._routed[position][:width], self._ahead[position][:width], width)
         return known[width]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from systems.policies.orders import DEMAND, PREFETCH, Hint, Order
 from systems.runtime.clock import Clock
@@ -41,8 +41,8 @@ class TransferDesk:
         self.hear: Callable[[Order, Arrival], None] | None = None
         """Hears of every transfer that has started."""
 
-    def covered(self, base: int, needed: dict[int, int]) -> int:
-        """How many of a layer's experts have been named by a hint of this step, or have a slot."""
+    def covered(self, base: int, needed: Collection[int]) -> int:
+        """How many of these experts of a layer have been named by a hint of this step, or have a slot."""
         slots, named, count = self._occupancy.slots.of, self.named, 0
         for local in needed:
             expert = base + local

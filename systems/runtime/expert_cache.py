@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from systems.contract.meter import Meter, NullMeter, NullSpan
 from systems.contract.traffic import Phase, Traffic, Transfer
@@ -43,6 +43,8 @@ class ExpertCache(Prefetcher):
     ) -> None:
         self.slots, self.experts, self.clock = occupancy.slots, experts, transport.clock
         self.meter: Meter = NullMeter([])
+        self.width = 1
+        """Tokens of every row that the next forwards verify together; 1 where nothing is drafted."""
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
         self._elsewhere, self._worker = elsewhere, worker
         write_back = in_line is not None and in_line.write_back
@@ -61,20 +63,22 @@ class ExpertCache(Prefetcher):
             return PolledLink(self._desk, self._transport, self._occupancy.loading)
         return ThreadedLink(self._desk, self._transport)
 
-    def visit(self, layer: int, needed: dict[int, int]) -> Visit:
+    def visit(self, layer: int, needed: dict[int, int], drafted: Collection[int] | None = None) -> Visit:
         """Order what a layer needs at once; return what hands it out. There may be more experts than slots.
 
         Args:
             needed: experts of the layer, and how many rows each of them will compute.
+            drafted: those that tokens need which a draft has read; None: all. See `systems.policies.listening.drafted`.
         """
         base, apart = layer * self.experts, list[int]()
+        drafted = needed if drafted is None else drafted
         with self._guard:
             self._link.check()
             if self._pending:
                 self._link.wake()
             if self._occupancy.counts_needs:
                 self._occupancy.needed({base + expert: rows for expert, rows in needed.items()})
-            self._ledger.needed(layer, len(needed), self._desk.covered(base, needed))
+            self._ledger.needed(layer, len(needed), len(drafted), self._desk.covered(base, drafted))
             if self._elsewhere is not None:
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, self._transport.free_at)
                 needed = {expert: rows for expert, rows in needed.items() if expert not in away}
@@ -130,12 +134,19 @@ class ExpertCache(Prefetcher):
         Returns:
             How many experts were neither here nor ordered before.
         """
+        if not self._worker:
+            return self._ordered(self._replace(fetch, hold))
+        with self.clock.stopped():  # the worker's business, as in `prefetch`
+            return len(self._replace(fetch, hold))
+
+    def _replace(self, fetch: Sequence[Hint], hold: Sequence[Hint]) -> list[int]:
+        """Make the orders of a plan, and return those that were neither here nor ordered before."""
         with self._guard:
             self._link.check()
             self._link.wake()
             missing = self._desk.plan(() if self._occupancy.streaming else fetch, hold, self.clock.now())
             self._link.wake()
-        return self._ordered(missing)
+        return missing
 
     def absent(self, experts: Iterable[int]) -> list[int]:
         """Those of the expert ids that have no slot."""
@@ -159,6 +170,7 @@ class ExpertCache(Prefetcher):
         """Serve a prompt (streamed past the residents, which it would flush) or decoding from now on."""
         with self._guard:
             self._ledger.enter(phase)
+            self.width = 1
             if phase == "prefill":
                 self._occupancy.begin_streaming()
             else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from systems.policies.listening import Listener
+from systems.policies.listening import Listener, drafted
 from systems.runtime.clock import Pace
 from systems.runtime.expert_cache import ExpertCache
 from systems.runtime.slots import Places
@@ -45,7 +45,7 @@ class CachedExperts:
         cache = self._cache
         if self._pace is not None:
             self._pace.half_layer(len(hidden))
-        arriving: Iterable[tuple[int, int]] = cache.visit(layer, dispatch.needed)
+        arriving: Iterable[tuple[int, int]] = cache.visit(layer, dispatch.needed, drafted(dispatch.chosen, cache.width))
         if self._listener is not None:
             self._listener.routed(layer, hidden, dispatch.chosen)
         if self._pace is not None:

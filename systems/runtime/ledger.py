@@ -28,10 +28,12 @@ class Ledger:
         report.link_busy, self._busy_seen = link_busy - self._busy_seen, link_busy
         return report
 
-    def needed(self, layer: int, count: int, covered: int) -> None:
-        """The router of `layer` named `count` distinct experts, `covered` of which had been named or had a slot."""
+    def needed(self, layer: int, count: int, drafted: int, covered: int) -> None:
+        """The router of `layer` named `count` distinct experts, `drafted` of them for tokens that a draft has read, of
+        which `covered` had been named or had a slot."""
         needs = self.now.layers[layer]
         needs.needed += count
+        needs.drafted += drafted
         needs.covered += covered
 
     def met(self, layer: int, resident: int, on_time: int, late: int, demand: int, overtaken: int) -> None:

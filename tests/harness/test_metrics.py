@@ -189,10 +189,15 @@ def test_what_is_computed_elsewhere_is_no_hit() -> None:
 
 
 def test_what_is_named_or_there_is_covered_whether_or_not_it_is_a_hit() -> None:
-    reports = [traffic("decode", [LayerNeeds(needed=4, resident=1, late=1, demand=2, covered=3), LayerNeeds(needed=1)])]
+    reports = [
+        traffic(
+            "decode",
+            [LayerNeeds(needed=6, resident=1, late=1, demand=4, drafted=4, covered=3), LayerNeeds(needed=1, drafted=1)],
+        )
+    ]
     found = cell(generation(row("a", (0, 1), (40, 4)), reports=reports))
     assert coverage.measure(found)["coverage"].value == 3 / 5
-    assert experts.measure(found)["hit_rate"].value == 1 / 5
+    assert experts.measure(found)["hit_rate"].value == 1 / 7
 
 
 def test_without_prefetch_its_quality_is_unknown_but_traffic_is_not() -> None:

@@ -30,7 +30,8 @@ class Checked(NullMeter):
 
     def traffic(self, traffic: Traffic) -> None:
         for needs in traffic.layers:
-            assert needs.resident + needs.on_time <= needs.covered <= needs.needed
+            hits, undrafted = needs.resident + needs.on_time, needs.needed - needs.drafted
+            assert hits - undrafted <= needs.covered <= needs.drafted <= needs.needed
             assert needs.needed == needs.resident + needs.on_time + needs.late + needs.demand + needs.elsewhere
         self.reports.append(traffic)
 

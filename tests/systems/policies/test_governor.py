@@ -15,20 +15,20 @@ def governor(
 
 
 def test_expected_tokens_and_cycle_time() -> None:
-    """Four positions miss 5 experts: 10 s of transfers, of which 2 s pass while tokens 2 and 3 are drafted and 4 s
+    """Four positions miss 5 experts: 10 s of transfers, of which 3 s pass while three tokens are drafted and 4 s
     while the verification computes."""
     made = governor(0.5)
     made.fresh = [0, 1, 1, 3, 5, 5, 5]
     assert made.accepted_tokens(3) == pytest.approx(0.5 + 0.25 + 0.125)
-    assert made.cycle_time(3) == 3 * 1.0 + 4.0 + (5 * 2.0 - 2 * 1.0 - 4.0)
-    assert made.theta(3) == pytest.approx(1.875 / 11.0)
+    assert made.cycle_time(3) == 3 * 1.0 + 4.0 + (5 * 2.0 - 3 * 1.0 - 4.0)
+    assert made.theta(3) == pytest.approx(1.875 / 10.0)
 
 
 def test_the_position_behind_the_last_draft_needs_experts_too() -> None:
     """Of the longest draft it misses as many as the last one named anew: 8 + 2."""
     made = governor(0.5)
     made.fresh = [0, 2, 4, 5, 6, 6, 8]
-    assert made.cycle_time(6) == 6 * 1.0 + 4.0 + (10 * 2.0 - 5 * 1.0 - 4.0)
+    assert made.cycle_time(6) == 6 * 1.0 + 4.0 + (10 * 2.0 - 6 * 1.0 - 4.0)
     assert made.cycle_time(0) == 4.0 + 0.0, "one position misses two experts: 4 s, beside 4 s of computing"
 
 

@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 import torch
 
 from systems.api import LinkSpec, WorkerDied
+from systems.policies.listening import drafted
 from systems.policies.orders import Hint, Shape
 from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.runtime import link
@@ -145,11 +146,43 @@ def test_what_was_named_is_covered_even_if_it_has_not_come(rigs: type[Rig]) -> N
     clock.wait(clock.now() + 0.005)
     rig.visit(1, [0, 1, 2])
     layer = rig.cache.take_traffic().layers[1]
-    assert (layer.needed, layer.covered, layer.resident + layer.on_time) == (3, 2, 0)
+    assert (layer.needed, layer.drafted, layer.covered, layer.resident + layer.on_time) == (3, 3, 2, 0)
     rig.cache.end_step()
     rig.visit(0, [0, 1])
     rig.visit(1, [1])
     assert rig.cache.take_traffic().layers[1].covered == 0
+
+
+def test_only_what_a_draft_has_read_is_asked_to_be_covered(rigs: type[Rig]) -> None:
+    """Two tokens are verified. The first, which the draft has read, needs 0 and 1, the second 1, 2 and 3; 1 and 3 were
+    named."""
+    assert drafted([[0, 1], [1, 2]], width=1) is None
+    read = drafted([[0, 1], [1, 2, 3]], width=2)
+    assert read == [0, 1]
+    assert drafted([[0, 1], [5, 6], [2, 1], [6, 3]], width=2) == [0, 1, 2], "two rows"
+    rig = rigs(slots=8, clock=VirtualClock())
+    rig.cache.prefetch(1, [1, 3])
+    list(rig.cache.visit(1, {0: 1, 1: 2, 2: 1, 3: 1}, read))
+    layer = rig.cache.take_traffic().layers[1]
+    assert (layer.needed, layer.drafted, layer.covered) == (4, 2, 1)
+
+
+class SlowHints(list[Hint]):
+    """Take 20 ms of this machine to be read."""
+
+    def __iter__(self) -> Iterator[Hint]:
+        time.sleep(0.02)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("worker", [True, False])
+def test_a_worker_makes_the_orders_of_a_plan_beside_the_computation(rigs: type[Rig], worker: bool) -> None:
+    """Without one the computation makes them itself."""
+    clock = SkippingClock()
+    rig = rigs(slots=1, milliseconds=1, worker=worker, clock=clock)
+    before = clock.now()
+    assert rig.cache.plan(SlowHints([Hint(0, 1, 2)])) == 1
+    assert (clock.now() - before < 0.02) == worker
 
 
 def test_emulated_transfers_take_the_time_of_the_link_and_none_of_ours(rigs: type[Rig]) -> None:
