@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from systems.composed import Depth, Parts
 from systems.contract.costs import Costs, HostCosts, LinkSpec
@@ -29,6 +29,7 @@ from systems.options.transfer import InLineOptions
 from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices, IdleLink
 from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
+from systems.policies.arbitration import Arbiter, ArbitratedOptions
 from systems.policies.belady import Belady, Future
 from systems.policies.foresight import Foresight
 from systems.policies.governor import CycleCosts, Governor
@@ -44,6 +45,7 @@ from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.policies.scheduled_placement import ScheduledPlacement
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.policies.traces import Traces
+from systems.policies.value import Value
 from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.replay.cutoff import CutoffSearch, Twin
 from systems.replay.warm_up import WarmUp
@@ -113,8 +115,9 @@ class Assembly(ABC):
         residency = self._residency()
         slots = self.slots()
         cache = self._cache(slots, self.transport(slots), residency, self._future)
-        hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
-        listener = self._listener(hinting, residency, slots, cache.absent)
+        arbiter = self._arbiter(cache, residency)
+        hinting = Hinting(arbiter or cache, self.shape, getattr(self.options.predictor, "shuffled", False))
+        listener = self._looking(arbiter, hinting) or self._listener(hinting, residency, slots, cache.absent)
         heard, depth = listener, self._depth()
         if depth is not None and depth.auto:
             heard = WarmUp(listener)
@@ -201,8 +204,30 @@ class Assembly(ABC):
         parts.notes.append(governor.describe)
         return governor
 
+    def _arbiter(self, cache: ExpertCache, residency: Residency) -> Arbiter | None:
+        if not isinstance(self.options.prefetch, ArbitratedOptions):
+            return None
+        assert isinstance(residency, Value)
+        return Arbiter(self.options.prefetch, cache, residency, self.shape, self.costs.transfer)
+
+    def _looking(self, arbiter: Arbiter | None, hinting: Hinting) -> Arbiter | None:
+        """Let an arbiter ask the gates of the layers ahead."""
+        if arbiter is None:
+            return None
+        predict, last, ahead = self.predict(), self.shape.layers - 1, self.options.predictor.ahead
+
+        def look(layer: int, hidden: Any) -> None:
+            for later in range(layer + 1, min(layer + ahead, last) + 1):
+                if arbiter.reaches(later):
+                    hinting.prefetch(later, predict(later, hidden))
+
+        arbiter.look = look
+        return arbiter
+
     def _depth(self) -> Depth | None:
         prefetch = self.options.prefetch
+        if isinstance(prefetch, ArbitratedOptions):
+            return Depth(self.shape.layers, self.shape.layers)
         return Depth(prefetch.cutoff, self.shape.layers) if isinstance(prefetch, CutoffPrefetchOptions) else None
 
     def _furnish(self, cache: ExpertCache, residency: Residency) -> None:
@@ -250,8 +275,9 @@ class Assembly(ABC):
         occupancy = Occupancy(slots, residency, ledger, keeps)
         elsewhere = self._elsewhere(slots, future, transport.clock)
         return ExpertCache(
-            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
-        )
+            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line,
+            self.costs.transfer,
+        )  # fmt: skip
 
     def _elsewhere(self, slots: SlotTable, future: Future, clock: Clock) -> Elsewhere | None:
         if (host := self._host()) is None:
@@ -260,7 +286,11 @@ class Assembly(ABC):
         placement = Placement(host, self.costs.transfer)
         if isinstance(self.options.residency, BeladyOptions):
             placement = ScheduledPlacement(host, self.costs.transfer, future)
-        return Elsewhere(placement, host, clock)
+        return Elsewhere(placement, host, clock, self._device_time if self.options.placement.balance else None)
+
+    def _device_time(self, rows: int, experts: int) -> float:
+        """What the device takes for one of a layer's experts, which so many rows use (s): all are half of the layer."""
+        return self.costs.at(self.costs.target_layer, rows // self.model.top_k) / 2 / experts
 
     def _host(self) -> HostCosts | None:
         """What missing experts take where they lie; None: they are not computed there."""

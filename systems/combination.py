@@ -13,6 +13,7 @@ from systems.options.peers import PeerResidencyOptions
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
+    DraftAndGatesOptions,
     DraftAttentionOptions,
     InOrderOptions,
     LayerStreamOptions,
@@ -28,11 +29,14 @@ from systems.options.residency import ActivationAwareOptions, AllResidentOptions
 from systems.options.transfer import InLineOptions
 from systems.parts import PARTS, Options
 from systems.policies.adaptive_layers import AdaptiveLayersOptions
+from systems.policies.arbitration import ArbitratedOptions
 from systems.policies.repinning import PinnedOptions
+from systems.policies.value import ValueOptions
 from systems.policies.visit_count import VisitCountOptions
 
 ACTS_ON = {
     DraftAttentionOptions: CutoffPrefetchOptions,
+    DraftAndGatesOptions: ArbitratedOptions,
     NextGateOptions: NextLayersOptions,
     ActivationMatrixOptions: PriorityOptions,
     LookaheadBufferOptions: PhasesOptions,
@@ -76,6 +80,8 @@ def check_combination(config: SystemConfig, options: Options) -> None:
             f"residency.part=adaptive_layers divides the slots by what next_gate has foretold, and predictor.part="
             f"{predictor} foretells nothing of that; set predictor.part=next_gate, or residency.part=lru"
         )
+    if isinstance(options.prefetch, ArbitratedOptions):
+        _check_arbitrated(options)
     if isinstance(options.drafter, ResidentSelfOptions):
         _check_self(config, options)
     if isinstance(options.residency, Int4Options) and not isinstance(options.predictor, NoPart):
@@ -85,6 +91,14 @@ def check_combination(config: SystemConfig, options: Options) -> None:
     if isinstance(options.transfer, InLineOptions):
         _check_in_line(config, options)
     _check_parts(config, options)
+
+
+def _check_arbitrated(options: Options) -> None:
+    """Refuse an arbiter that does not know what experts are worth, and one that listens to no draft."""
+    if not isinstance(options.residency, ValueOptions):
+        raise BadInput("prefetch.part=arbitrated weighs experts by what residency.part=value knows of them; set both")
+    if options.predictor.draft and not isinstance(options.drafter, ModelDrafterOptions):
+        raise BadInput("predictor.draft=true listens to the drafter; set drafter.part=model, or predictor.draft=false")
 
 
 def check_pinned(options: Options, top_k: int, experts: int) -> None:

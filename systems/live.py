@@ -141,7 +141,8 @@ class LiveAssembly(Assembly):
         if not isinstance(options, ModelDrafterOptions):
             return NoDrafter(self._device)
         listener = None
-        if isinstance(self.options.predictor, DraftAttentionOptions):
+        predictor = self.options.predictor
+        if isinstance(predictor, DraftAttentionOptions) or getattr(predictor, "draft", False):
             assert parts.depth is not None
             listener = DraftAttention(self._pair, parts.depth, parts.hinting.prefetch)
         pace = self.pace if self.clock.virtual else None

@@ -22,6 +22,7 @@ from systems.options.peers import (
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
+    DraftAndGatesOptions,
     DraftAttentionOptions,
     InOrderOptions,
     LayerStreamOptions,
@@ -36,11 +37,13 @@ from systems.options.prefetching import (
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.policies.adaptive_layers import AdaptiveLayersOptions
+from systems.policies.arbitration import ArbitratedOptions
 from systems.policies.lookahead import LookaheadOptions
 from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import LruOptions, StaticHotOptions
 from systems.policies.streaming import StreamingOptions
+from systems.policies.value import ValueOptions
 from systems.policies.visit_count import VisitCountOptions
 
 PARTS: dict[str, dict[str, type[Any]]] = {
@@ -54,6 +57,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
     "predictor": {
         "none": NoPart,
         "draft_attention": DraftAttentionOptions,
+        "draft_and_gates": DraftAndGatesOptions,
         "next_gate": NextGateOptions,
         "activation_matrix": ActivationMatrixOptions,
         "lookahead_buffer": LookaheadBufferOptions,
@@ -68,6 +72,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "priority": PriorityOptions,
         "phases": PhasesOptions,
         "in_order": InOrderOptions,
+        "arbitrated": ArbitratedOptions,
     },
     "placement": {"none": NoPart, "cpu": CpuOptions},
     "transfer": {"beside": NoPart, "in_line": InLineOptions},
@@ -83,6 +88,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "none": NoPart,
         "lru": LruOptions,
         "static_hot": StaticHotOptions,
+        "value": ValueOptions,
         "adaptive_layers": AdaptiveLayersOptions,
         "activation_aware": ActivationAwareOptions,
         "visit_count": VisitCountOptions,

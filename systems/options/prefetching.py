@@ -23,6 +23,18 @@ class DraftAttentionOptions(PredictorOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class DraftAndGatesOptions(PredictorOptions):
+    """`predictor.part: draft_and_gates`: two predictors together. With `draft` the draft's attention names experts
+    while it drafts, and during every forward the gates of the next `ahead` layers do; 0: they do not."""
+
+    draft: bool = True
+    ahead: int = 2
+
+    def __post_init__(self) -> None:
+        require(self.ahead >= 0, "predictor.ahead", self.ahead, "at least 0")
+
+
+@dataclass(frozen=True, slots=True)
 class NextGateOptions(PredictorOptions):
     """`predictor.part: next_gate`: AdapMoE's predictor. It orders experts `when` that `pays` by what the warm-up has
     shown, or `always`, as the released code does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from systems.policies.orders import Hint, Shape
 
@@ -22,6 +23,22 @@ class Prefetcher:
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> int:
         """Order what `fetch` names, in place of all hints before; spare `hold` besides; return how many were ordered
         anew."""
+        raise NotImplementedError
+
+
+class LinkedCache(Prefetcher):
+    """One that tells how busy its link is."""
+
+    def backlog(self) -> float:
+        """Seconds until the link has carried all that is ordered."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """The time on the link's clock (s)."""
+        raise NotImplementedError
+
+    def aside(self) -> AbstractContextManager[None]:
+        """What is decided inside is the business of a worker beside the computation."""
         raise NotImplementedError
 
 

@@ -59,6 +59,15 @@ class Occupancy:
                 pairs.append((expert, slot))
         return pairs
 
+    def resize(self, count: int) -> None:
+        """Use so many of the slots from now on; who sits in another leaves. Nothing may be on its way."""
+        for slot, expert in enumerate(self.slots.owner):
+            if slot >= count and expert >= 0:
+                self.slots.release(slot)
+                self._residency.evicted(expert)
+        self._free = [slot for slot in range(count) if self.slots.owner[slot] < 0][::-1]
+        self._residency.resized(count)
+
     def needed(self, experts: Mapping[int, int]) -> None:
         """A layer needs these experts, each for so many tokens."""
         if not self.streaming:
