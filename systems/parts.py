@@ -23,15 +23,18 @@ from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
     DraftAttentionOptions,
+    IdleLinkOptions,
     InOrderOptions,
     LayerStreamOptions,
     LookaheadBufferOptions,
+    MissedOptions,
     NextGateOptions,
     NextLayersOptions,
     NextNeedsOptions,
     PhasesOptions,
     PriorityOptions,
     RehearsalOptions,
+    RowCountersPredictorOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
@@ -40,6 +43,7 @@ from systems.policies.lookahead import LookaheadOptions
 from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import LruOptions, StaticHotOptions
+from systems.policies.row_counters import RowCountersOptions
 from systems.policies.streaming import StreamingOptions
 from systems.policies.visit_count import VisitCountOptions
 
@@ -59,6 +63,8 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "lookahead_buffer": LookaheadBufferOptions,
         "rehearsal": RehearsalOptions,
         "next_needs": NextNeedsOptions,
+        "missed": MissedOptions,
+        "row_counters": RowCountersPredictorOptions,
         "layer_stream": LayerStreamOptions,
     },
     "prefetch": {
@@ -68,6 +74,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "priority": PriorityOptions,
         "phases": PhasesOptions,
         "in_order": InOrderOptions,
+        "idle_link": IdleLinkOptions,
     },
     "placement": {"none": NoPart, "cpu": CpuOptions},
     "transfer": {"beside": NoPart, "in_line": InLineOptions},
@@ -90,6 +97,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "belady": BeladyOptions,
         "streaming": StreamingOptions,
         "pinned": PinnedOptions,
+        "row_counters": RowCountersOptions,
         "all": AllResidentOptions,
         "int4": Int4Options,
         "peer": PeerResidencyOptions,

@@ -24,6 +24,10 @@ class Prefetcher:
         anew."""
         raise NotImplementedError
 
+    def idle(self) -> bool:
+        """Whether nothing is on its way, nor ordered."""
+        raise NotImplementedError
+
 
 class Hinting:
     """Hands hints to the cache.
@@ -57,6 +61,10 @@ class Hinting:
         """Those of a layer's experts that have no slot, in their order."""
         base = layer * self._experts
         return [expert - base for expert in self._cache.absent(base + expert for expert in experts)]
+
+    def idle(self) -> bool:
+        """Whether the link has nothing to carry."""
+        return self._cache.idle()
 
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> None:
         """Order what `fetch` names, in place of all hints before; let residency policies spare `hold` besides."""
