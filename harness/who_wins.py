@@ -1,4 +1,4 @@
-"""Who wins where: the fastest system over budget and link, and its gain over the second, on several models and machines.
+"""Who wins where: the fastest system over budget and link, and its gain over the second, by model and machine.
 
     python -m harness.record experiment=bench replay=traces/bench
     python -m harness.who_wins

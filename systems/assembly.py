@@ -19,16 +19,19 @@ from systems.options.prefetching import (
     CutoffPrefetchOptions,
     LayerStreamOptions,
     LookaheadBufferOptions,
+    MissedOptions,
     NextGateOptions,
     NextNeedsOptions,
     PrefetchOptions,
     RehearsalOptions,
+    RowCountersPredictorOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices, IdleLink
 from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
+from systems.policies.admission import Admission
 from systems.policies.arbitration import Arbiter, ArbitratedOptions
 from systems.policies.belady import Belady, Future
 from systems.policies.foresight import Foresight
@@ -42,6 +45,7 @@ from systems.policies.placement import CpuOptions, Placement
 from systems.policies.predicting import ActivationMatching, Predict
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import LayeredLru, Lru, Residency
+from systems.policies.row_counters import CountedPrefetch, RowCounters
 from systems.policies.scheduled_placement import ScheduledPlacement
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.policies.traces import Traces
@@ -346,6 +350,10 @@ class Assembly(ABC):
             return Foresight(self._future, hinting, slots.owner, self.stage(), self.clock, self.shape.experts)
         if isinstance(options, ActivationMatrixOptions):
             return self._matching(hinting, residency, slots)
+        if isinstance(options, MissedOptions):
+            return Admission(hinting, prefetch.most)
+        if isinstance(options, RowCountersPredictorOptions) and isinstance(residency, RowCounters):
+            return CountedPrefetch(residency, hinting, self.shape, options.threshold)
         if isinstance(self.options.residency, ActivationAwareOptions):
             return ActivationMatching(self._matrices, hinting)
         return None

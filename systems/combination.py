@@ -15,15 +15,18 @@ from systems.options.prefetching import (
     CutoffPrefetchOptions,
     DraftAndGatesOptions,
     DraftAttentionOptions,
+    IdleLinkOptions,
     InOrderOptions,
     LayerStreamOptions,
     LookaheadBufferOptions,
+    MissedOptions,
     NextGateOptions,
     NextLayersOptions,
     NextNeedsOptions,
     PhasesOptions,
     PriorityOptions,
     RehearsalOptions,
+    RowCountersPredictorOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
@@ -31,6 +34,7 @@ from systems.parts import PARTS, Options
 from systems.policies.adaptive_layers import AdaptiveLayersOptions
 from systems.policies.arbitration import ArbitratedOptions
 from systems.policies.repinning import PinnedOptions
+from systems.policies.row_counters import RowCountersOptions
 from systems.policies.value import ValueOptions
 from systems.policies.visit_count import VisitCountOptions
 
@@ -43,6 +47,8 @@ ACTS_ON = {
     RehearsalOptions: InOrderOptions,
     NextNeedsOptions: InOrderOptions,
     LayerStreamOptions: NextLayersOptions,
+    MissedOptions: IdleLinkOptions,
+    RowCountersPredictorOptions: PriorityOptions,
     NoPart: NoPart,
 }
 """Which prefetch part acts on which predictor."""
@@ -82,6 +88,10 @@ def check_combination(config: SystemConfig, options: Options) -> None:
         )
     if isinstance(options.prefetch, ArbitratedOptions):
         _check_arbitrated(options)
+    if isinstance(options.residency, RowCountersOptions) != isinstance(options.predictor, RowCountersPredictorOptions):
+        raise BadInput("residency.part=row_counters and predictor.part=row_counters go together: set both, or neither")
+    if isinstance(options.predictor, MissedOptions) and isinstance(options.placement, NoPart):
+        raise BadInput("predictor.part=missed admits what was computed in slow memory; set placement.part=cpu")
     if isinstance(options.drafter, ResidentSelfOptions):
         _check_self(config, options)
     if isinstance(options.residency, Int4Options) and not isinstance(options.predictor, NoPart):

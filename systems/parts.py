@@ -24,15 +24,18 @@ from systems.options.prefetching import (
     CutoffPrefetchOptions,
     DraftAndGatesOptions,
     DraftAttentionOptions,
+    IdleLinkOptions,
     InOrderOptions,
     LayerStreamOptions,
     LookaheadBufferOptions,
+    MissedOptions,
     NextGateOptions,
     NextLayersOptions,
     NextNeedsOptions,
     PhasesOptions,
     PriorityOptions,
     RehearsalOptions,
+    RowCountersPredictorOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
@@ -42,6 +45,7 @@ from systems.policies.lookahead import LookaheadOptions
 from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import LruOptions, StaticHotOptions
+from systems.policies.row_counters import RowCountersOptions
 from systems.policies.streaming import StreamingOptions
 from systems.policies.value import ValueOptions
 from systems.policies.visit_count import VisitCountOptions
@@ -63,6 +67,8 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "lookahead_buffer": LookaheadBufferOptions,
         "rehearsal": RehearsalOptions,
         "next_needs": NextNeedsOptions,
+        "missed": MissedOptions,
+        "row_counters": RowCountersPredictorOptions,
         "layer_stream": LayerStreamOptions,
     },
     "prefetch": {
@@ -73,6 +79,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "phases": PhasesOptions,
         "in_order": InOrderOptions,
         "arbitrated": ArbitratedOptions,
+        "idle_link": IdleLinkOptions,
     },
     "placement": {"none": NoPart, "cpu": CpuOptions},
     "transfer": {"beside": NoPart, "in_line": InLineOptions},
@@ -96,6 +103,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "belady": BeladyOptions,
         "streaming": StreamingOptions,
         "pinned": PinnedOptions,
+        "row_counters": RowCountersOptions,
         "all": AllResidentOptions,
         "int4": Int4Options,
         "peer": PeerResidencyOptions,

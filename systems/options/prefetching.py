@@ -7,6 +7,7 @@ from typing import Literal
 
 from systems.options.base import require
 from systems.policies.lookahead import Schedule
+from systems.policies.row_counters import HIGHEST
 from systems.policies.traces import CAPACITY, DISTANCE, MATCHES
 
 
@@ -79,6 +80,21 @@ class LayerStreamOptions(PredictorOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class MissedOptions(PredictorOptions):
+    """`predictor.part: missed`: what a layer has just missed and computed in slow memory will be needed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCountersPredictorOptions(PredictorOptions):
+    """`predictor.part: row_counters`: MoE-SpAc's; experts whose counter has reached the `threshold` are wanted."""
+
+    threshold: int = 1
+
+    def __post_init__(self) -> None:
+        require(1 <= self.threshold <= HIGHEST, "predictor.threshold", self.threshold, f"from 1 to {HIGHEST}")
+
+
+@dataclass(frozen=True, slots=True)
 class RehearsalOptions(PredictorOptions):
     """`predictor.part: rehearsal`: the oracle's; the same requests are run before, unmeasured."""
 
@@ -127,9 +143,21 @@ class NextLayersOptions(PrefetchOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class IdleLinkOptions(PrefetchOptions):
+    """`prefetch.part: idle_link`: fetch `most` experts per layer and forward, and none while the link is busy."""
+
+    most: int = 2
+
+    def __post_init__(self) -> None:
+        PrefetchOptions.__post_init__(self)
+        require(self.most >= 1, "prefetch.most", self.most, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class PriorityOptions(PrefetchOptions):
-    """`prefetch.part: priority`: fetch by priority, planned anew after every layer, what an idle link has time for and
-    what is worth it; see `systems.policies.activation.IdleLink`."""
+    """`prefetch.part: priority`: fetch by the predictor's priority. For `activation_matrix` it is planned anew after
+    every layer, what an idle link has time for and what is worth it (`systems.policies.activation.IdleLink`); for
+    `row_counters` between two forwards, all that its counters want."""
 
 
 @dataclass(frozen=True, slots=True)

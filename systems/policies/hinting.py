@@ -25,6 +25,10 @@ class Prefetcher:
         anew."""
         raise NotImplementedError
 
+    def idle(self) -> bool:
+        """Whether nothing is on its way, nor ordered."""
+        raise NotImplementedError
+
 
 class LinkedCache(Prefetcher):
     """One that tells how busy its link is."""
@@ -74,6 +78,10 @@ class Hinting:
         """Those of a layer's experts that have no slot, in their order."""
         base = layer * self._experts
         return [expert - base for expert in self._cache.absent(base + expert for expert in experts)]
+
+    def idle(self) -> bool:
+        """Whether the link has nothing to carry."""
+        return self._cache.idle()
 
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> None:
         """Order what `fetch` names, in place of all hints before; let residency policies spare `hold` besides."""

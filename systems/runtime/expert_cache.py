@@ -158,6 +158,13 @@ class ExpertCache(LinkedCache):
         """Decide while the clock stands still."""
         return self.clock.stopped()
 
+    def idle(self) -> bool:
+        """Whether nothing is on its way, nor ordered."""
+        with self._guard:
+            if self._pending or self._transport.free_at > self.clock.now():
+                return False
+            return all(arrival is not None for arrival in self._occupancy.loading.values())
+
     def end_step(self) -> None:
         """Forget the hints of the verification that has ended."""
         with self._guard:

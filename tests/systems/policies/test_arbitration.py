@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from systems.policies.arbitration import ArbitratedOptions, Arbiter
+from systems.policies.arbitration import Arbiter, ArbitratedOptions
 from systems.policies.hinting import LinkedCache
 from systems.policies.orders import Shape
 from systems.policies.value import Value

@@ -34,7 +34,7 @@ def test_the_chance_of_a_use_halves_with_every_forward_without_one() -> None:
 
 
 def test_whoever_is_least_likely_to_be_used_goes() -> None:
-    """Two uses four forwards ago weigh (1/16 + 1/8), one use two forwards ago 1/4: frequency counts, and so does age."""
+    """Two uses weigh 1/8 + 1/4 of one now, the later single ones 1/2 and 1: age counts, and so does frequency."""
     value = cache(0, 1, 2)
     use(value, ([0], [4]), ([0], [4]), ([1], [4]), ([2], [4]))
     assert value.victim(order(), ALL, ()) == 0  # type: ignore[arg-type]
