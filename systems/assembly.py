@@ -13,7 +13,7 @@ from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions
-from systems.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
+from systems.options.drafters import CascadeOptions, ModelDrafterOptions, PromptLookupOptions, RooflineOptions
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
@@ -34,8 +34,10 @@ from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptio
 from systems.policies.admission import Admission
 from systems.policies.arbitration import Arbiter, ArbitratedOptions
 from systems.policies.belady import Belady, Future
+from systems.policies.cascade import Cascade
+from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.foresight import Foresight
-from systems.policies.governor import CycleCosts, Governor
+from systems.policies.governor import CycleCosts, Roofline
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.lookahead import LookaheadScheduler, ThreePhases
@@ -183,30 +185,40 @@ class Assembly(ABC):
             attention.micro_batches if isinstance(attention, ChunkedAttentionOptions) and not self.clock.virtual else 1
         )
 
-    def scheduler(self, parts: Parts, token_time: float) -> LookaheadScheduler | None:
-        """What fetches for a self-draft, whose tokens take `token_time` seconds each."""
-        if not isinstance(self.options.predictor, LookaheadBufferOptions):
-            return None
-        phases = ThreePhases(self.options.prefetch.schedule, token_time, self.costs.transfer)
-        return LookaheadScheduler(phases, parts.hinting, parts.cache.absent, self.shape.experts)
+    def schedule(self, parts: Parts, token_time: float) -> None:
+        """Let somebody fetch for a self-draft, whose tokens take `token_time` seconds each, if the system says so."""
+        if isinstance(self.options.predictor, LookaheadBufferOptions):
+            phases = ThreePhases(self.options.prefetch.schedule, token_time, self.costs.transfer)
+            parts.scheduler = LookaheadScheduler(phases, parts.hinting, parts.cache.absent, self.shape.experts)
 
-    def governor(self, options: QuantisedSelfOptions, token_time: float, parts: Parts) -> Governor | None:
-        """What chooses a self-draft's length."""
-        if not options.governor:
-            return None
+    def govern(self, parts: Parts, longest: int, token_time: float) -> None:
+        """Let draft lengths be chosen at run time, where the system says so.
+
+        Args:
+            longest: the longest draft.
+            token_time: seconds of drafting one token.
+        """
+        options = self.options.governor
+        if isinstance(options, RooflineOptions):
+            parts.governor = self._roofline(options, longest, token_time, parts.scheduler)
+        elif isinstance(options, CascadeOptions):
+            parts.governor = Cascade(longest)
+        if parts.governor is not None:
+            parts.notes.append(parts.governor.describe)
+
+    def _roofline(
+        self, options: RooflineOptions, longest: int, token_time: float, scheduler: LookaheadScheduler | None
+    ) -> DraftGovernor:
         costs, layers = self.costs, self.model.decoder_layers
         cycle = CycleCosts(
             draft_base=0.0,
             draft_token=token_time,
             verify=lambda width: layers * costs.at(costs.target_layer, width),
-            first_fetch=costs.transfer,
-            overhead=costs.call,
+            first_fetch=costs.transfer if scheduler is not None else 0.0,
+            overhead=costs.call if scheduler is not None else 0.0,
             transfer=costs.transfer,
         )
-        governor = Governor(cycle, options.draft_length, options.latency)
-        parts.governor = governor
-        parts.notes.append(governor.describe)
-        return governor
+        return Roofline(cycle, longest, options.latency, lambda: scheduler.fresh if scheduler is not None else ())
 
     def _arbiter(self, cache: ExpertCache, residency: Residency) -> Arbiter | None:
         if not isinstance(self.options.prefetch, ArbitratedOptions):
@@ -370,12 +382,18 @@ class Assembly(ABC):
 
     def _drafting_time(self) -> float:
         """How long the computation drafts between two forwards (s)."""
+        length: int = getattr(self.options.drafter, "draft_length", 0)
+        return length * self.token_time()
+
+    def token_time(self) -> float:
+        """How long drafting a token takes by the costs (s): of the draft model, or of the target that drafts for
+        itself."""
         options, costs = self.options.drafter, self.costs
         if isinstance(options, ModelDrafterOptions):
-            return options.draft_length * self.model.draft_layers * costs.at(costs.draft_layer, 1)
-        if isinstance(options, QuantisedSelfOptions):
-            return options.draft_length * self.model.decoder_layers * costs.at(costs.target_layer, 1)
-        return 0.0
+            return self.model.draft_layers * costs.at(costs.draft_layer, 1)
+        if isinstance(options, NoPart | PromptLookupOptions):
+            return 0.0
+        return self.model.decoder_layers * costs.at(costs.target_layer, 1)
 
     def _activation_matrices(self) -> ActivationMatrices:
         options, width = self.options.predictor, 1 + getattr(self.options.drafter, "draft_length", 0)

@@ -8,7 +8,13 @@ from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions, ExpertBudgetOptions
-from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
+from systems.options.drafters import (
+    CachedSelfOptions,
+    ModelDrafterOptions,
+    PromptLookupOptions,
+    QuantisedSelfOptions,
+    ResidentSelfOptions,
+)
 from systems.options.peers import PeerResidencyOptions
 from systems.options.prefetching import (
     ActivationMatrixOptions,
@@ -94,10 +100,15 @@ def check_combination(config: SystemConfig, options: Options) -> None:
         raise BadInput("predictor.part=missed admits what was computed in slow memory; set placement.part=cpu")
     if isinstance(options.drafter, ResidentSelfOptions):
         _check_self(config, options)
+    if isinstance(options.drafter, CachedSelfOptions) and isinstance(options.residency, NoPart | Int4Options):
+        name = config.residency["part"]
+        raise BadInput(f"drafter.part=cached_self drafts with what slots hold, and residency.part={name} has none")
     if isinstance(options.residency, Int4Options) and not isinstance(options.predictor, NoPart):
         raise BadInput(f"residency.part=int4 moves nothing, so predictor.part={predictor} would; set it to none")
     if isinstance(options.gating, ExpertBudgetOptions) and isinstance(options.drafter, NoPart):
         raise BadInput("gating.part=expert_budget limits what a verification reads; set drafter.part=model")
+    if not isinstance(options.governor, NoPart):
+        _check_governor(config, options)
     if isinstance(options.transfer, InLineOptions):
         _check_in_line(config, options)
     _check_parts(config, options)
@@ -136,6 +147,17 @@ def _check_in_line(config: SystemConfig, options: Options) -> None:
         name = config.residency["part"]
         raise BadInput(
             f"residency.part={name} moves nothing, which transfer.part=in_line would; set transfer.part=beside"
+        )
+
+
+def _check_governor(config: SystemConfig, options: Options) -> None:
+    """Refuse to govern what does not draft, or goes by a table of its own."""
+    name = config.governor["part"]
+    if isinstance(options.drafter, NoPart):
+        raise BadInput(f"governor.part={name} has no drafter to govern; set drafter.part, or governor.part=none")
+    if getattr(options.drafter, "by_positions", None) is not None:
+        raise BadInput(
+            f"drafter.by_positions chooses draft lengths, too; set it to null, or governor.part={name} to none"
         )
 
 

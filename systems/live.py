@@ -13,12 +13,19 @@ from systems.composed import Parts
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
 from systems.drafters.base import Drafter, NoDrafter
+from systems.drafters.cached_self import CachedSelf
 from systems.drafters.model import ModelDrafter
 from systems.drafters.prompt_lookup import PromptLookup
 from systems.drafters.quantised_self import QuantisedSelf
 from systems.drafters.resident_self import ResidentSelf, nearest_experts
 from systems.options.computing import AdaptiveGatingOptions, ChunkedAttentionOptions, ExpertBudgetOptions
-from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
+from systems.options.drafters import (
+    CachedSelfOptions,
+    ModelDrafterOptions,
+    PromptLookupOptions,
+    QuantisedSelfOptions,
+    ResidentSelfOptions,
+)
 from systems.options.prefetching import DraftAttentionOptions
 from systems.options.residency import Int4Options
 from systems.options.transfer import InLineOptions
@@ -125,6 +132,8 @@ class LiveAssembly(Assembly):
                 raise BadInput(f"gating.experts={options.experts} must be {expected}")
             parts.mixer = ExpertBudget(parts.mixer, self._gates(), options.experts, lambda: parts.cache.streaming)
         parts.drafter = self._drafter(parts)
+        if parts.governor is None:
+            self.govern(parts, parts.drafter.draft_length, self.token_time())
 
     def _gates(self) -> list[Any]:
         layers = self._pair.target.get_decoder().layers
@@ -138,6 +147,8 @@ class LiveAssembly(Assembly):
             return self._quantised_self(options, parts)
         if isinstance(options, ResidentSelfOptions):
             return self._resident_self(options, parts)
+        if isinstance(options, CachedSelfOptions):
+            return CachedSelf(self._pair.port, parts.cache, self._gates(), options.draft_length, self.pace)
         if not isinstance(options, ModelDrafterOptions):
             return NoDrafter(self._device)
         listener = None
@@ -167,6 +178,6 @@ class LiveAssembly(Assembly):
         if not self.clock.virtual:
             layer = draft_token_time(self._pair, experts) / self.model.decoder_layers
         token = layer * self.model.decoder_layers
-        scheduler = self.scheduler(parts, token)
-        governor = self.governor(options, token, parts)
-        return QuantisedSelf(self._pair.port, experts, options.draft_length, scheduler, governor, self.pace, layer)
+        self.schedule(parts, token)
+        self.govern(parts, options.draft_length, token)
+        return QuantisedSelf(self._pair.port, experts, options.draft_length, parts.scheduler, self.pace, layer)

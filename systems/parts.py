@@ -12,7 +12,15 @@ from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import AdaptiveGatingOptions, ChunkedAttentionOptions, ExpertBudgetOptions
-from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
+from systems.options.drafters import (
+    CachedSelfOptions,
+    CascadeOptions,
+    ModelDrafterOptions,
+    PromptLookupOptions,
+    QuantisedSelfOptions,
+    ResidentSelfOptions,
+    RooflineOptions,
+)
 from systems.options.peers import (
     AccelerateOffloadOptions,
     PeerResidencyOptions,
@@ -57,7 +65,9 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "prompt_lookup": PromptLookupOptions,
         "quantised_self": QuantisedSelfOptions,
         "resident_self": ResidentSelfOptions,
+        "cached_self": CachedSelfOptions,
     },
+    "governor": {"none": NoPart, "roofline": RooflineOptions, "cascade": CascadeOptions},
     "predictor": {
         "none": NoPart,
         "draft_attention": DraftAttentionOptions,
@@ -116,6 +126,7 @@ class Options:
     """The options of every group of one composed system."""
 
     drafter: Any
+    governor: Any
     predictor: Any
     prefetch: Any
     residency: Any

@@ -88,7 +88,7 @@ def kind(label: str, drafts: bool) -> str:
         return "bound"
     if name.startswith(("transformers", "accelerate")):
         return "peer"
-    special = {"moe_speq": "self-draft", "spec_moe": "self-draft", "prompt_lookup": "n-gram draft"}
+    special = dict.fromkeys(("moe_speq", "spec_moe", "cached_self"), "self-draft") | {"prompt_lookup": "n-gram draft"}
     return special.get(name, "draft model" if drafts else "decodes plainly")
 
 

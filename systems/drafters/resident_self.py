@@ -33,10 +33,10 @@ class ResidentSelf(SelfDrafter):
         super().__init__(port, draft_length, fast_bytes=0)
         self._slots, self._experts, self._affinity, self._pace = slots, experts, affinity, pace
 
-    def propose(self, chooser: Chooser) -> Draft:
+    def propose(self, chooser: Chooser, length: int) -> Draft:
         """Draft with who has been pinned since the last proposal."""
         self._affinity.forget()
-        return super().propose(chooser)
+        return super().propose(chooser, length)
 
     def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
         self._pace.half_layer(len(hidden))

@@ -22,7 +22,7 @@ from systems.live import LiveAssembly
 from systems.parts import Options
 from systems.policies.listening import Chosen, PhaseListener
 from systems.policies.orders import Shape
-from systems.replay.trace import NOTHING, UNKNOWN_DRAFT, Header, Record, Trace
+from systems.replay.trace import NOTHING, UNKNOWN_DRAFTS, Header, Record, Trace
 from systems.runtime.experts import CachedExperts
 from systems.runtime.loop import generate
 from systems.runtime.pair import Pair
@@ -41,12 +41,11 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
     Raises:
         BadInput: a request that is not greedy.
     """
-    if drafter["part"] == "resident_self":
-        raise BadInput(f"{UNKNOWN_DRAFT}; leave such systems out of `systems`")
+    if drafter["part"] in UNKNOWN_DRAFTS:
+        raise BadInput(f"{UNKNOWN_DRAFTS[drafter['part']]}; leave such systems out of `systems`")
     if any(request.sampling.temperature for request in requests):
         raise BadInput("a trace follows greedy decoding; set measure.sampling.temperature=0")
-    plain = drafter | ({"governor": False} if drafter["part"] == "quantised_self" else {})
-    options = Options.of(SystemConfig("recorder", "", drafter=plain, residency={"part": "all"}))
+    options = Options.of(SystemConfig("recorder", "", drafter=drafter, residency={"part": "all"}))
     shape = Shape(pair.num_layers, pair.num_experts, pair.store.shape.count)
     parts = LiveAssembly(options, pair, shape, None, Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0), virtual=True).parts()
     records = {request.id: _Recorder(pair, parts, request).record() for request in requests}

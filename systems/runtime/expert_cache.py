@@ -158,6 +158,14 @@ class ExpertCache(LinkedCache):
         """Decide while the clock stands still."""
         return self.clock.stopped()
 
+    def lend(self, layer: int) -> list[int]:
+        """Return the ids of the layer's experts that may be read now, and keep them until they are unpinned. Who only
+        borrows leaves no trace in counts, nor in the order of use."""
+        with self._guard:
+            if self._pending:
+                self._link.wake()
+            return self._occupancy.borrow(range(layer * self.experts, (layer + 1) * self.experts))
+
     def idle(self) -> bool:
         """Whether nothing is on its way, nor ordered."""
         with self._guard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from systems.policies.orders import DEMAND, Order
 from systems.policies.residency import Evictable, Residency
@@ -137,6 +137,14 @@ class Occupancy:
             return False
         self.unused.remove(expert)
         return True
+
+    def borrow(self, experts: Iterable[int]) -> list[int]:
+        """Pin those of the experts that are there, for a reader who does not need them; return them."""
+        slots = self.slots
+        here = [expert for expert in experts if slots.of[expert] >= 0 and self.ready(expert)]
+        for expert in here:
+            slots.pins[slots.of[expert]] += 1
+        return here
 
     def unpin(self, expert: int) -> None:
         """End a reading; an expert that was streamed gives its slot back at once."""

@@ -76,11 +76,17 @@ class Steps(NullMeter):
 
 
 def replay(
-    config: SystemConfig, made: Trace, slots: int, link: LinkSpec = LINK, costs: Costs = COSTS
+    config: SystemConfig,
+    made: Trace,
+    slots: int,
+    link: LinkSpec = LINK,
+    costs: Costs = COSTS,
+    residents: Sequence[int] = (),
 ) -> tuple[Steps, ReplayedSystem]:
-    """Replay the request from empty slots; the system is returned for its clock and slots."""
+    """Replay the request, which finds these experts in the slots; the system is returned for what it says of itself."""
     length = len(made.records["hand"].greedy)
     system = ReplayedSystem(config, made, slots * RECORD, link, costs)
+    system.cache.install(residents)
     meter = Steps(length)
     system.generate([Request("hand", PROMPT, length)], meter)
     return meter, system
