@@ -43,8 +43,10 @@ def keeps_nothing(system: SystemConfig) -> bool:
 
 
 def drafting(system: SystemConfig) -> dict[str, Any]:
-    """Return what makes two systems verify the same tokens: the drafter and its options, but for how it is divided."""
-    return {option: value for option, value in system.drafter.items() if option != "split"}
+    """Return what makes two systems verify the same tokens: the drafter and its options, but for how it is divided, and
+    its governor."""
+    drafter = {option: value for option, value in system.drafter.items() if option != "split"}
+    return drafter | {"governor": dict(system.governor)}
 
 
 def computes_elsewhere(system: SystemConfig) -> bool:

@@ -85,8 +85,8 @@ class Forecaster:
     """
 
     def __init__(self, shape: ModelShape, machine: MachineConfig, text: TextConfig, draft_length: int) -> None:
-        self._costs = machines.costs(shape, machine, range(1, draft_length + 2))
-        self._link = machines.link(machine)
+        self._shape, self._machine, self._widths = shape, machine, range(1, draft_length + 2)
+        self._costs = machines.costs(shape, machine, self._widths)
         self._traces = api.imagine_traces(
             shape, self._costs, draft_length, text.prompts + 1, text.prompt_tokens, text.new_tokens, text.seed
         )
@@ -95,14 +95,19 @@ class Forecaster:
         """Fast memory of a system's draft."""
         return self._traces.draft_bytes(system.drafter["part"])
 
-    def __call__(self, system: SystemConfig, budget: int) -> Forecast:
+    def __call__(self, system: SystemConfig, budget: int, machine: MachineConfig | None = None) -> Forecast:
         """Predict a system within a budget of bytes for experts and draft.
+
+        Args:
+            machine: another one to run on.
 
         Raises:
             BadInput: from the system.
         """
         try:
-            built = api.build_replay(system, self._traces, budget, self._link, self._costs)
+            costs = self._costs if machine is None else machines.costs(self._shape, machine, self._widths)
+            link = machines.link(machine or self._machine)
+            built = api.build_replay(system, self._traces, budget, link, costs)
         except api.DidNotFit as error:
             return Forecast(reason=str(error))
         warm_up, *measured = self._traces.requests

@@ -106,7 +106,7 @@ def _candidates(config: PlanConfig) -> list[tuple[str, SystemConfig]]:
 
 
 def _governed(system: SystemConfig) -> bool:
-    return bool(system.drafter.get("governor", False))
+    return bool(system.governor["part"] != "none")
 
 
 def answer(choices: Sequence[Choice]) -> str:

@@ -34,7 +34,8 @@ def judge(
         position = metrics["first_divergence"].value
         reason = f"{1 - match:.1%} of outputs leave plain greedy decoding, first at position {position:.0f}"
         return "diverged", reason
-    if system.drafter["part"] != "none" and not _drafted(cell):
+    governed = system.governor["part"] != "none"  # and may find that no draft pays
+    if system.drafter["part"] != "none" and not governed and not _drafted(cell):
         return "draft_inactive", "a draft is configured, but nothing was drafted"
     if not is_resident(system) and system.residency["part"] != "int4" and _offloaded_nothing(cell):
         return "nothing_offloaded", "every expert needed while decoding was in fast memory; lower `budget`"

@@ -6,32 +6,38 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from systems.composed import Depth, Parts
 from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions
-from systems.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
+from systems.options.drafters import CascadeOptions, ModelDrafterOptions, PromptLookupOptions, RooflineOptions
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
     LayerStreamOptions,
     LookaheadBufferOptions,
+    MissedOptions,
     NextGateOptions,
     NextNeedsOptions,
     PrefetchOptions,
     RehearsalOptions,
+    RowCountersPredictorOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.parts import Options
 from systems.policies.activation import ActivationAware, ActivationMatrices, IdleLink
 from systems.policies.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
+from systems.policies.admission import Admission
+from systems.policies.arbitration import Arbiter, ArbitratedOptions
 from systems.policies.belady import Belady, Future
+from systems.policies.cascade import Cascade
+from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.foresight import Foresight
-from systems.policies.governor import CycleCosts, Governor
+from systems.policies.governor import CycleCosts, Roofline
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.lookahead import LookaheadScheduler, Phases
@@ -41,9 +47,11 @@ from systems.policies.placement import CpuOptions, Placement
 from systems.policies.predicting import ActivationMatching, Predict
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import LayeredLru, Lru, Residency
+from systems.policies.row_counters import CountedPrefetch, RowCounters
 from systems.policies.scheduled_placement import ScheduledPlacement
 from systems.policies.streaming import Absent, LayerStream, StreamingOptions
 from systems.policies.traces import Traces
+from systems.policies.value import Value
 from systems.policies.visit_count import VisitCount, VisitCountOptions
 from systems.replay.cutoff import CutoffSearch, Twin
 from systems.replay.warm_up import WarmUp
@@ -121,8 +129,9 @@ class Assembly(ABC):
 
     def _around(self, cache: ExpertCache, slots: SlotTable, residency: Residency) -> Parts:
         """Make the parts that a system has beside its cache."""
-        hinting = Hinting(cache, self.shape, getattr(self.options.predictor, "shuffled", False))
-        listener = self._listener(hinting, residency, slots, cache.absent)
+        arbiter = self._arbiter(cache, residency)
+        hinting = Hinting(arbiter or cache, self.shape, getattr(self.options.predictor, "shuffled", False))
+        listener = self._looking(arbiter, hinting) or self._listener(hinting, residency, slots, cache.absent)
         heard, depth = listener, self._depth()
         if depth is not None and depth.auto:
             heard = WarmUp(listener)
@@ -184,33 +193,65 @@ class Assembly(ABC):
             attention.micro_batches if isinstance(attention, ChunkedAttentionOptions) and not self.clock.virtual else 1
         )
 
-    def scheduler(self, parts: Parts, token_time: float) -> LookaheadScheduler | None:
-        """What fetches for a self-draft, whose tokens take `token_time` seconds each."""
-        if not isinstance(self.options.predictor, LookaheadBufferOptions):
-            return None
-        phases = Phases(self.options.prefetch.schedule, token_time, self.costs.transfer)
-        return LookaheadScheduler(phases, parts.hinting)
+    def schedule(self, parts: Parts, token_time: float) -> None:
+        """Let somebody fetch for a self-draft, whose tokens take `token_time` seconds each, if the system says so."""
+        if isinstance(self.options.predictor, LookaheadBufferOptions):
+            phases = Phases(self.options.prefetch.schedule, token_time, self.costs.transfer)
+            parts.scheduler = LookaheadScheduler(phases, parts.hinting)
 
-    def governor(self, options: QuantisedSelfOptions, token_time: float, parts: Parts) -> Governor | None:
-        """What chooses a self-draft's length."""
-        if not options.governor:
-            return None
+    def govern(self, parts: Parts, longest: int, token_time: float) -> None:
+        """Let draft lengths be chosen at run time, where the system says so.
+
+        Args:
+            longest: the longest draft.
+            token_time: seconds of drafting one token.
+        """
+        options = self.options.governor
+        if isinstance(options, RooflineOptions):
+            parts.governor = self._roofline(options, longest, token_time, parts.scheduler)
+        elif isinstance(options, CascadeOptions):
+            parts.governor = Cascade(longest)
+        if parts.governor is not None:
+            parts.notes.append(parts.governor.describe)
+
+    def _roofline(
+        self, options: RooflineOptions, longest: int, token_time: float, scheduler: LookaheadScheduler | None
+    ) -> DraftGovernor:
         costs, layers = self.costs, self.model.decoder_layers
         cycle = CycleCosts(
             draft_base=0.0,
             draft_token=token_time,
             verify=lambda width: layers * costs.at(costs.target_layer, width),
-            first_fetch=costs.transfer,
-            overhead=costs.call,
+            first_fetch=costs.transfer if scheduler is not None else 0.0,
+            overhead=costs.call if scheduler is not None else 0.0,
             transfer=costs.transfer,
         )
-        governor = Governor(cycle, options.draft_length, options.latency)
-        parts.governor = governor
-        parts.notes.append(governor.describe)
-        return governor
+        return Roofline(cycle, longest, options.latency, lambda: scheduler.fresh if scheduler is not None else ())
+
+    def _arbiter(self, cache: ExpertCache, residency: Residency) -> Arbiter | None:
+        if not isinstance(self.options.prefetch, ArbitratedOptions):
+            return None
+        assert isinstance(residency, Value)
+        return Arbiter(self.options.prefetch, cache, residency, self.shape, self.costs.transfer)
+
+    def _looking(self, arbiter: Arbiter | None, hinting: Hinting) -> Arbiter | None:
+        """Let an arbiter ask the gates of the layers ahead."""
+        if arbiter is None:
+            return None
+        predict, last, ahead = self.predict(), self.shape.layers - 1, self.options.predictor.ahead
+
+        def look(layer: int, hidden: Any) -> None:
+            for later in range(layer + 1, min(layer + ahead, last) + 1):
+                if arbiter.reaches(later):
+                    hinting.prefetch(later, predict(later, hidden))
+
+        arbiter.look = look
+        return arbiter
 
     def _depth(self) -> Depth | None:
         prefetch = self.options.prefetch
+        if isinstance(prefetch, ArbitratedOptions):
+            return Depth(self.shape.layers, self.shape.layers)
         return Depth(prefetch.cutoff, self.shape.layers) if isinstance(prefetch, CutoffPrefetchOptions) else None
 
     def _furnish(self, cache: ExpertCache, residency: Residency) -> None:
@@ -258,8 +299,9 @@ class Assembly(ABC):
         occupancy = Occupancy(slots, residency, ledger, keeps)
         elsewhere = self._elsewhere(slots, future, transport.clock)
         return ExpertCache(
-            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line
-        )
+            occupancy, transport, ledger, self.shape.experts, how.batch_io, how.worker, elsewhere, in_line,
+            self.costs.transfer,
+        )  # fmt: skip
 
     def _elsewhere(self, slots: SlotTable, future: Future, clock: Clock) -> Elsewhere | None:
         if (host := self._host()) is None:
@@ -268,7 +310,11 @@ class Assembly(ABC):
         placement = Placement(host, self.costs.transfer)
         if isinstance(self.options.residency, BeladyOptions):
             placement = ScheduledPlacement(host, self.costs.transfer, future)
-        return Elsewhere(placement, host, clock)
+        return Elsewhere(placement, host, clock, self._device_time if self.options.placement.balance else None)
+
+    def _device_time(self, rows: int, experts: int) -> float:
+        """What the device takes for one of a layer's experts, which so many rows use (s): all are half of the layer."""
+        return self.costs.at(self.costs.target_layer, rows // self.model.top_k) / 2 / experts
 
     def _host(self) -> HostCosts | None:
         """What missing experts take where they lie; None: they are not computed there."""
@@ -324,6 +370,10 @@ class Assembly(ABC):
             return Foresight(self._future, hinting, slots.owner, self.stage(), self.clock, self.shape.experts)
         if isinstance(options, ActivationMatrixOptions):
             return self._matching(hinting, residency, slots)
+        if isinstance(options, MissedOptions):
+            return Admission(hinting, prefetch.most)
+        if isinstance(options, RowCountersPredictorOptions) and isinstance(residency, RowCounters):
+            return CountedPrefetch(residency, hinting, self.shape, options.threshold)
         if isinstance(self.options.residency, ActivationAwareOptions):
             return ActivationMatching(self._matrices, hinting)
         return None
@@ -340,12 +390,18 @@ class Assembly(ABC):
 
     def _drafting_time(self) -> float:
         """How long the computation drafts between two forwards (s)."""
+        length: int = getattr(self.options.drafter, "draft_length", 0)
+        return length * self.token_time()
+
+    def token_time(self) -> float:
+        """How long drafting a token takes by the costs (s): of the draft model, or of the target that drafts for
+        itself."""
         options, costs = self.options.drafter, self.costs
         if isinstance(options, ModelDrafterOptions):
-            return options.draft_length * self.model.draft_layers * costs.at(costs.draft_layer, 1)
-        if isinstance(options, QuantisedSelfOptions):
-            return options.draft_length * self.model.decoder_layers * costs.at(costs.target_layer, 1)
-        return 0.0
+            return self.model.draft_layers * costs.at(costs.draft_layer, 1)
+        if isinstance(options, NoPart | PromptLookupOptions):
+            return 0.0
+        return self.model.decoder_layers * costs.at(costs.target_layer, 1)
 
     def _activation_matrices(self) -> ActivationMatrices:
         options, width = self.options.predictor, 1 + getattr(self.options.drafter, "draft_length", 0)

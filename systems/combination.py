@@ -8,37 +8,53 @@ from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import ChunkedAttentionOptions, ExpertBudgetOptions
-from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
+from systems.options.drafters import (
+    CachedSelfOptions,
+    ModelDrafterOptions,
+    PromptLookupOptions,
+    QuantisedSelfOptions,
+    ResidentSelfOptions,
+)
 from systems.options.peers import PeerResidencyOptions
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
+    DraftAndGatesOptions,
     DraftAttentionOptions,
+    IdleLinkOptions,
     InOrderOptions,
     LayerStreamOptions,
     LookaheadBufferOptions,
+    MissedOptions,
     NextGateOptions,
     NextLayersOptions,
     NextNeedsOptions,
     PhasesOptions,
     PriorityOptions,
     RehearsalOptions,
+    RowCountersPredictorOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.parts import PARTS, Options
 from systems.policies.adaptive_layers import AdaptiveLayersOptions
+from systems.policies.arbitration import ArbitratedOptions
 from systems.policies.repinning import PinnedOptions
+from systems.policies.row_counters import RowCountersOptions
+from systems.policies.value import ValueOptions
 from systems.policies.visit_count import VisitCountOptions
 
 ACTS_ON = {
     DraftAttentionOptions: CutoffPrefetchOptions,
+    DraftAndGatesOptions: ArbitratedOptions,
     NextGateOptions: NextLayersOptions,
     ActivationMatrixOptions: PriorityOptions,
     LookaheadBufferOptions: PhasesOptions,
     RehearsalOptions: InOrderOptions,
     NextNeedsOptions: InOrderOptions,
     LayerStreamOptions: NextLayersOptions,
+    MissedOptions: IdleLinkOptions,
+    RowCountersPredictorOptions: PriorityOptions,
     NoPart: NoPart,
 }
 """Which prefetch part acts on which predictor."""
@@ -76,15 +92,34 @@ def check_combination(config: SystemConfig, options: Options) -> None:
             f"residency.part=adaptive_layers divides the slots by what next_gate has foretold, and predictor.part="
             f"{predictor} foretells nothing of that; set predictor.part=next_gate, or residency.part=lru"
         )
+    if isinstance(options.prefetch, ArbitratedOptions):
+        _check_arbitrated(options)
+    if isinstance(options.residency, RowCountersOptions) != isinstance(options.predictor, RowCountersPredictorOptions):
+        raise BadInput("residency.part=row_counters and predictor.part=row_counters go together: set both, or neither")
+    if isinstance(options.predictor, MissedOptions) and isinstance(options.placement, NoPart):
+        raise BadInput("predictor.part=missed admits what was computed in slow memory; set placement.part=cpu")
     if isinstance(options.drafter, ResidentSelfOptions):
         _check_self(config, options)
+    if isinstance(options.drafter, CachedSelfOptions) and isinstance(options.residency, NoPart | Int4Options):
+        name = config.residency["part"]
+        raise BadInput(f"drafter.part=cached_self drafts with what slots hold, and residency.part={name} has none")
     if isinstance(options.residency, Int4Options) and not isinstance(options.predictor, NoPart):
         raise BadInput(f"residency.part=int4 moves nothing, so predictor.part={predictor} would; set it to none")
     if isinstance(options.gating, ExpertBudgetOptions) and isinstance(options.drafter, NoPart):
         raise BadInput("gating.part=expert_budget limits what a verification reads; set drafter.part=model")
+    if not isinstance(options.governor, NoPart):
+        _check_governor(config, options)
     if isinstance(options.transfer, InLineOptions):
         _check_in_line(config, options)
     _check_parts(config, options)
+
+
+def _check_arbitrated(options: Options) -> None:
+    """Refuse an arbiter that does not know what experts are worth, and one that listens to no draft."""
+    if not isinstance(options.residency, ValueOptions):
+        raise BadInput("prefetch.part=arbitrated weighs experts by what residency.part=value knows of them; set both")
+    if options.predictor.draft and not isinstance(options.drafter, ModelDrafterOptions):
+        raise BadInput("predictor.draft=true listens to the drafter; set drafter.part=model, or predictor.draft=false")
 
 
 def check_pinned(options: Options, top_k: int, experts: int) -> None:
@@ -112,6 +147,17 @@ def _check_in_line(config: SystemConfig, options: Options) -> None:
         name = config.residency["part"]
         raise BadInput(
             f"residency.part={name} moves nothing, which transfer.part=in_line would; set transfer.part=beside"
+        )
+
+
+def _check_governor(config: SystemConfig, options: Options) -> None:
+    """Refuse to govern what does not draft, or goes by a table of its own."""
+    name = config.governor["part"]
+    if isinstance(options.drafter, NoPart):
+        raise BadInput(f"governor.part={name} has no drafter to govern; set drafter.part, or governor.part=none")
+    if getattr(options.drafter, "by_positions", None) is not None:
+        raise BadInput(
+            f"drafter.by_positions chooses draft lengths, too; set it to null, or governor.part={name} to none"
         )
 
 

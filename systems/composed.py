@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
+from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.foresight import Foresight
-from systems.policies.governor import Governor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
+from systems.policies.lookahead import LookaheadScheduler
 from systems.policies.pregated import NextNeeds
 from systems.policies.residency import Residency
 from systems.replay.cutoff import CutoffSearch
@@ -53,7 +54,9 @@ class Parts:
     gating: AdaptiveGating | None = None
     foresight: Foresight | NextNeeds | None = None
     depth: Depth | None = None
-    governor: Governor | None = None
+    scheduler: LookaheadScheduler | None = None
+    governor: DraftGovernor | None = None
+    """What chooses draft lengths at run time."""
     search: CutoffSearch | None = None
     """What sets an `auto` depth when the warm-up has been seen."""
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
@@ -87,7 +90,7 @@ class ComposedSystem(ABC):
         May be called for several batches; what is derived rests on all of them.
         """
         parts = self._parts
-        learners: list[Residency | Listener | Governor] = [parts.residency, parts.listener]
+        learners: list[Residency | Listener | DraftGovernor] = [parts.residency, parts.listener]
         if parts.governor is not None:
             learners.append(parts.governor)
         for learner in learners:

@@ -12,12 +12,19 @@ from systems.composed import Parts
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput, Unsupported
 from systems.drafters.base import Drafter, NoDrafter
+from systems.drafters.cached_self import CachedSelf
 from systems.drafters.model import ModelDrafter
 from systems.drafters.prompt_lookup import PromptLookup
 from systems.drafters.quantised_self import QuantisedSelf
 from systems.drafters.resident_self import ResidentSelf, nearest_experts
 from systems.options.computing import AdaptiveGatingOptions, ChunkedAttentionOptions, ExpertBudgetOptions
-from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
+from systems.options.drafters import (
+    CachedSelfOptions,
+    ModelDrafterOptions,
+    PromptLookupOptions,
+    QuantisedSelfOptions,
+    ResidentSelfOptions,
+)
 from systems.options.prefetching import DraftAttentionOptions
 from systems.options.residency import Int4Options
 from systems.options.transfer import InLineOptions
@@ -132,6 +139,8 @@ class LiveAssembly(Assembly):
                 raise BadInput(f"gating.experts={options.experts} must be {expected}")
             parts.mixer = ExpertBudget(parts.mixer, self._pair.routers, options.experts, lambda: parts.cache.streaming)
         parts.drafter = self._drafter(parts)
+        if parts.governor is None:
+            self.govern(parts, parts.drafter.draft_length, self.token_time())
 
     def _drafter(self, parts: Parts) -> Drafter:
         options = self.options.drafter
@@ -141,10 +150,13 @@ class LiveAssembly(Assembly):
             return self._quantised_self(options, parts)
         if isinstance(options, ResidentSelfOptions):
             return self._resident_self(options, parts)
+        if isinstance(options, CachedSelfOptions):
+            return CachedSelf(self._pair.port, parts.cache, self._gates(), options.draft_length, self.pace)
         if not isinstance(options, ModelDrafterOptions):
             return NoDrafter(self._device)
         listener = None
-        if isinstance(self.options.predictor, DraftAttentionOptions):
+        predictor = self.options.predictor
+        if isinstance(predictor, DraftAttentionOptions) or getattr(predictor, "draft", False):
             assert parts.depth is not None
             listener = DraftAttention(self._pair, parts.depth, parts.hinting.prefetch)
         pace = self.pace if self.clock.virtual else None
@@ -172,6 +184,6 @@ class LiveAssembly(Assembly):
         if not self.clock.virtual:
             layer = draft_token_time(self._pair, experts) / self.model.decoder_layers
         token = layer * self.model.decoder_layers
-        scheduler = self.scheduler(parts, token)
-        governor = self.governor(options, token, parts)
-        return QuantisedSelf(self._pair.port, experts, options.draft_length, scheduler, governor, self.pace, layer)
+        self.schedule(parts, token)
+        self.govern(parts, options.draft_length, token)
+        return QuantisedSelf(self._pair.port, experts, options.draft_length, parts.scheduler, self.pace, layer)

@@ -12,7 +12,15 @@ from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.computing import AdaptiveGatingOptions, ChunkedAttentionOptions, ExpertBudgetOptions
-from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
+from systems.options.drafters import (
+    CachedSelfOptions,
+    CascadeOptions,
+    ModelDrafterOptions,
+    PromptLookupOptions,
+    QuantisedSelfOptions,
+    ResidentSelfOptions,
+    RooflineOptions,
+)
 from systems.options.peers import (
     AccelerateOffloadOptions,
     PeerResidencyOptions,
@@ -22,25 +30,32 @@ from systems.options.peers import (
 from systems.options.prefetching import (
     ActivationMatrixOptions,
     CutoffPrefetchOptions,
+    DraftAndGatesOptions,
     DraftAttentionOptions,
+    IdleLinkOptions,
     InOrderOptions,
     LayerStreamOptions,
     LookaheadBufferOptions,
+    MissedOptions,
     NextGateOptions,
     NextLayersOptions,
     NextNeedsOptions,
     PhasesOptions,
     PriorityOptions,
     RehearsalOptions,
+    RowCountersPredictorOptions,
 )
 from systems.options.residency import ActivationAwareOptions, AllResidentOptions, BeladyOptions, Int4Options
 from systems.options.transfer import InLineOptions
 from systems.policies.adaptive_layers import AdaptiveLayersOptions
+from systems.policies.arbitration import ArbitratedOptions
 from systems.policies.lookahead import LookaheadOptions
 from systems.policies.placement import CpuOptions
 from systems.policies.repinning import PinnedOptions
 from systems.policies.residency import LruOptions, StaticHotOptions
+from systems.policies.row_counters import RowCountersOptions
 from systems.policies.streaming import StreamingOptions
+from systems.policies.value import ValueOptions
 from systems.policies.visit_count import VisitCountOptions
 
 PARTS: dict[str, dict[str, type[Any]]] = {
@@ -50,15 +65,20 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "prompt_lookup": PromptLookupOptions,
         "quantised_self": QuantisedSelfOptions,
         "resident_self": ResidentSelfOptions,
+        "cached_self": CachedSelfOptions,
     },
+    "governor": {"none": NoPart, "roofline": RooflineOptions, "cascade": CascadeOptions},
     "predictor": {
         "none": NoPart,
         "draft_attention": DraftAttentionOptions,
+        "draft_and_gates": DraftAndGatesOptions,
         "next_gate": NextGateOptions,
         "activation_matrix": ActivationMatrixOptions,
         "lookahead_buffer": LookaheadBufferOptions,
         "rehearsal": RehearsalOptions,
         "next_needs": NextNeedsOptions,
+        "missed": MissedOptions,
+        "row_counters": RowCountersPredictorOptions,
         "layer_stream": LayerStreamOptions,
     },
     "prefetch": {
@@ -68,6 +88,8 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "priority": PriorityOptions,
         "phases": PhasesOptions,
         "in_order": InOrderOptions,
+        "arbitrated": ArbitratedOptions,
+        "idle_link": IdleLinkOptions,
     },
     "placement": {"none": NoPart, "cpu": CpuOptions},
     "transfer": {"beside": NoPart, "in_line": InLineOptions},
@@ -83,6 +105,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "none": NoPart,
         "lru": LruOptions,
         "static_hot": StaticHotOptions,
+        "value": ValueOptions,
         "adaptive_layers": AdaptiveLayersOptions,
         "activation_aware": ActivationAwareOptions,
         "visit_count": VisitCountOptions,
@@ -90,6 +113,7 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "belady": BeladyOptions,
         "streaming": StreamingOptions,
         "pinned": PinnedOptions,
+        "row_counters": RowCountersOptions,
         "all": AllResidentOptions,
         "int4": Int4Options,
         "peer": PeerResidencyOptions,
@@ -102,6 +126,7 @@ class Options:
     """The options of every group of one composed system."""
 
     drafter: Any
+    governor: Any
     predictor: Any
     prefetch: Any
     residency: Any

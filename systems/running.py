@@ -39,6 +39,7 @@ class RunningSystem(ComposedSystem):
             meter,
             at_once,
             decoder=parts.decoder,
+            governor=parts.governor,
         )
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from harness.figures import (
     time_share,
     timeline,
     tpot,
+    who_wins,
 )
 
 FIGURES = {
@@ -29,6 +30,6 @@ FIGURES = {
     for module in (
         tpot, budget, hit_rate, cutoff, acceptance, prediction, ablation, breakdown, time_share, routing_fidelity,
         slots, theta, datasets, pareto, timeline, batch, moesd_activation,
-        moesd_dense, moesd_speedup,
+        moesd_dense, moesd_speedup, who_wins,
     )
 }  # fmt: skip

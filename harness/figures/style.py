@@ -6,11 +6,11 @@ from typing import Any
 
 from harness.figures.base import Data
 
-# Okabe and Ito's palette, distinct for the colour-blind, and four of Tol's where a picture has more systems.
+# Okabe and Ito's palette, distinct for the colour-blind, and five of Tol's where a picture has more systems.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE, GREY = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8A8A8A",
 )  # fmt: skip
-WINE, TEAL, OLIVE, INDIGO = "#882255", "#44AA99", "#8C7A1E", "#332288"
+WINE, TEAL, OLIVE, INDIGO, ROSE = "#882255", "#44AA99", "#8C7A1E", "#332288", "#CC6677"
 LOOKS = {
     "offload": (BLUE, "o"),
     "moe_infinity": (SKY, "v"),
@@ -21,6 +21,8 @@ LOOKS = {
     "spec_moe": (WINE, "X"),
     "overlap": (TEAL, "<"),
     "caching": (INDIGO, ">"),
+    "arbiter": (YELLOW, "*"),
+    "cpu_compute": (ROSE, "h"),
     "accelerate_offload": (OLIVE, "p"),
     "oracle": (GREY, "x"),
     "oracle_cpu": (GREY, "+"),
@@ -86,7 +88,7 @@ def kind(label: str, drafts: bool) -> str:
         return "bound"
     if name.startswith(("transformers", "accelerate")):
         return "peer"
-    special = {"moe_speq": "self-draft", "spec_moe": "self-draft", "prompt_lookup": "n-gram draft"}
+    special = dict.fromkeys(("moe_speq", "spec_moe", "cached_self"), "self-draft") | {"prompt_lookup": "n-gram draft"}
     return special.get(name, "draft model" if drafts else "decodes plainly")
 
 

@@ -127,6 +127,7 @@ class SystemConfig:
     source: str
     lossless: bool = True
     drafter: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
+    governor: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     predictor: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     prefetch: Mapping[str, Any] = field(default_factory=lambda: {"part": "none"})
     residency: Mapping[str, Any] = field(default_factory=lambda: {"part": "lru"})

@@ -25,6 +25,11 @@ class Draft:
     lengths: tuple[int, ...] | None = None
 
 
+def nothing(rows: int, device: torch.device) -> Draft:
+    """Return the draft of no token in any of the rows."""
+    return Draft(torch.empty(rows, 0, dtype=torch.long, device=device))
+
+
 class Drafter(Protocol):
     """Proposes tokens for a batch of rows."""
 
@@ -42,8 +47,8 @@ class Drafter(Protocol):
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Read the prompts of rows that come behind the present ones; the target has read them."""
 
-    def propose(self, chooser: Chooser) -> Draft:
-        """Propose up to `draft_length` tokens per row, after the tokens observed so far."""
+    def propose(self, chooser: Chooser, length: int) -> Draft:
+        """Propose up to `length` tokens per row, `draft_length` at most and maybe none, after those observed so far."""
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Tokens have become final in a row, the accepted ones of the last proposal among them."""
@@ -69,9 +74,9 @@ class NoDrafter:
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Nothing to read."""
 
-    def propose(self, chooser: Chooser) -> Draft:
+    def propose(self, chooser: Chooser, length: int) -> Draft:
         """Propose no token."""
-        return Draft(torch.empty(1, 0, dtype=torch.long, device=self.device))
+        return nothing(1, self.device)
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Nothing to remember."""

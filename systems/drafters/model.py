@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from systems.contract.errors import BadInput
-from systems.drafters.base import Draft
+from systems.drafters.base import Draft, nothing
 from systems.policies.draft_lengths import DraftLengths
 from systems.runtime.clock import Pace
 from systems.runtime.decoder import Decoder, MakeDecoder
@@ -68,10 +68,13 @@ class ModelDrafter:
             layers = self._model.get_decoder().layers
             self._hooks = [_mlp(layer).register_forward_pre_hook(self._hear(i)) for i, layer in enumerate(layers)]
 
-    def propose(self, chooser: Chooser) -> Draft:
-        """Draft greedily or by sampling, as the requests ask."""
+    def propose(self, chooser: Chooser, length: int) -> Draft:
+        """Draft greedily or by sampling, as the requests ask. Where nothing is drafted, nothing is read."""
         choices = []
-        self._proposed = self._lengths(sum(self._read)) if self._lengths else self.draft_length
+        self._proposed = self._lengths(sum(self._read)) if self._lengths else length
+        if not self._proposed:
+            return nothing(len(self._read), self._decoder.device)
+        self._catch_up()
         tokens, self._last = self._padded_pending()
         for _ in range(self._proposed):
             choice = chooser.choose(self._at_last(self._decoder.forward(tokens, self._read)))
@@ -89,12 +92,12 @@ class ModelDrafter:
 
         Of a proposal, the last token has never been read, so at most all but one of its positions stand.
         """
-        if self._pending[row]:
+        if self._proposed and self._pending[row]:
             standing = min(len(tokens) - 1, self._proposed - 1)
             self._read[row] -= self._proposed - 1 - standing
             self._pending[row] = list(tokens[standing:])
         else:
-            self._pending[row] = list(tokens)
+            self._pending[row] += tokens
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop finished rows."""
@@ -106,6 +109,17 @@ class ModelDrafter:
         """Stop listening: the model is shared between systems."""
         while self._hooks:
             self._hooks.pop().remove()
+
+    def _catch_up(self) -> None:
+        """Let rows that lag behind the others, since nothing was drafted when these joined, read what they have more to
+        read: padding would reach beyond the end of short rows."""
+        most = min(len(pending) for pending in self._pending) + 1
+        for row, pending in enumerate(self._pending):
+            if surplus := pending[:-most]:
+                self._last = []  # nobody listens
+                self._decoder.prefill(row, surplus, self._read[row])
+                self._read[row] += len(surplus)
+                self._pending[row] = pending[-most:]
 
     def _padded_pending(self) -> tuple[Tensor, list[int]]:
         """Return unread tokens `(B, width)` and the index of the last real one per row.
@@ -124,7 +138,7 @@ class ModelDrafter:
         def hook(_: Any, inputs: tuple[Tensor, ...]) -> None:
             if self._pace is not None:
                 self._pace.draft_layer(inputs[0].shape[0] * inputs[0].shape[1])
-            if self._listener is not None:
+            if self._listener is not None and self._last:
                 self._listener(layer, self._at_last(inputs[0]))
 
         return hook

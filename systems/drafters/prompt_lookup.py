@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from systems.drafters.base import Draft
+from systems.drafters.base import Draft, nothing
 from systems.runtime.decoder import Decoder
 from systems.runtime.sampling import Chooser
 
@@ -35,9 +35,11 @@ class PromptLookup:
         """Remember these too."""
         self._texts += [list(prompt) for prompt in prompts]
 
-    def propose(self, chooser: Chooser) -> Draft:
+    def propose(self, chooser: Chooser, length: int) -> Draft:
         """Look every row up; shorter proposals are padded."""
-        found = [continuation(text, self._longest, self.draft_length) for text in self._texts]
+        if not length:
+            return nothing(len(self._texts), self._device)
+        found = [continuation(text, self._longest, length) for text in self._texts]
         width = max(len(tokens) for tokens in found)
         padded = [tokens + [0] * (width - len(tokens)) for tokens in found]
         tokens = torch.tensor(padded, dtype=torch.long, device=self._device).view(len(found), width)

@@ -33,10 +33,10 @@ class ResidentSelf(SelfDrafter):
         assert isinstance(cache.slots, Places)
         self._cache, self._slots, self._affinity, self._pace = cache, cache.slots, affinity, pace
 
-    def propose(self, chooser: Chooser) -> Draft:
+    def propose(self, chooser: Chooser, length: int) -> Draft:
         """Draft with who has been pinned since the last proposal."""
         self._affinity.forget()
-        return super().propose(chooser)
+        return super().propose(chooser, length)
 
     def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         self._pace.half_layer(len(hidden))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from systems.drafters.base import Draft
+from systems.drafters.base import Draft, nothing
 from systems.runtime.decoder import Decoder
 from systems.runtime.experts import Arithmetic, ExpertPort, Mixer
 from systems.runtime.sampling import Chooser
@@ -38,9 +38,9 @@ class SelfDrafter:
         self._lengths += [len(prompt) - 1 for prompt in prompts]
         self._last += [prompt[-1] for prompt in prompts]
 
-    def propose(self, chooser: Chooser) -> Draft:
-        """Draft `draft_length` tokens per row."""
-        return self._draft(chooser, self.draft_length)
+    def propose(self, chooser: Chooser, length: int) -> Draft:
+        """Draft `length` tokens per row."""
+        return self._draft(chooser, length) if length else nothing(len(self._last), self._target.device)
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Go on behind the tokens that are final."""
@@ -70,8 +70,6 @@ class SelfDrafter:
                 self._end_token(place + 1, count)
         finally:
             self._port.mixer = own
-        if not choices:
-            return Draft(torch.empty(len(self._last), 0, dtype=torch.long, device=self._target.device))
         probabilities = [choice.probabilities for choice in choices if choice.probabilities is not None]
         return Draft(
             torch.stack([choice.tokens for choice in choices], 1),

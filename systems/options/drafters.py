@@ -32,22 +32,15 @@ class ModelDrafterOptions:
 
 @dataclass(frozen=True, slots=True)
 class QuantisedSelfOptions:
-    """`drafter.part: quantised_self`: the target with INT4 experts, `group` weights to a scale, drafts for itself.
-
-    With `governor` every step drafts as many tokens as MoE-SpeQ's roofline wants, at most `draft_length`, and where
-    `latency` is given no more than what fits a cycle of so many seconds; without, always `draft_length`.
-    """
+    """`drafter.part: quantised_self`: the target with INT4 experts, `group` weights to a scale, drafts for itself."""
 
     draft_length: int = 4
     group: int = 128
-    governor: bool = True
-    latency: float | None = None
 
     def __post_init__(self) -> None:
         expected = "at least 1; drafter.part=none drafts nothing"
         require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
         require(self.group in INT4_GROUPS, "drafter.group", self.group, "32, 64, 128 or 256")
-        require(self.latency is None or self.latency > 0, "drafter.latency", self.latency, "positive (seconds)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +59,18 @@ class ResidentSelfOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedSelfOptions:
+    """`drafter.part: cached_self`: the target drafts for itself with what the cache holds; see
+    `systems.drafters.cached_self`."""
+
+    draft_length: int = 4
+
+    def __post_init__(self) -> None:
+        expected = "at least 1; drafter.part=none drafts nothing"
+        require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
+
+
+@dataclass(frozen=True, slots=True)
 class PromptLookupOptions:
     """`drafter.part: prompt_lookup`: what followed the row's last n-gram before, n at most `longest`."""
 
@@ -76,3 +81,20 @@ class PromptLookupOptions:
         expected = "at least 1; drafter.part=none drafts nothing"
         require(self.draft_length >= 1, "drafter.draft_length", self.draft_length, expected)
         require(self.longest >= 1, "drafter.longest", self.longest, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class RooflineOptions:
+    """`governor.part: roofline`: every step drafts as many tokens as MoE-SpeQ's roofline wants, at most
+    `drafter.draft_length`, and where `latency` is given no more than what fits a cycle of so many seconds."""
+
+    latency: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.latency is None or self.latency > 0, "governor.latency", self.latency, "positive (seconds)")
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeOptions:
+    """`governor.part: cascade`: lengths from 0 to `drafter.draft_length` by their measured utility; see
+    `systems.policies.cascade`."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from systems.options.base import require
 from systems.policies.lookahead import Schedule
+from systems.policies.row_counters import HIGHEST
 from systems.policies.traces import CAPACITY, DISTANCE, MATCHES
 
 
@@ -20,6 +21,18 @@ class PredictorOptions:
 @dataclass(frozen=True, slots=True)
 class DraftAttentionOptions(PredictorOptions):
     """`predictor.part: draft_attention`: SP-MoE's predictor."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftAndGatesOptions(PredictorOptions):
+    """`predictor.part: draft_and_gates`: two predictors together. With `draft` the draft's attention names experts
+    while it drafts, and during every forward the gates of the next `ahead` layers do; 0: they do not."""
+
+    draft: bool = True
+    ahead: int = 2
+
+    def __post_init__(self) -> None:
+        require(self.ahead >= 0, "predictor.ahead", self.ahead, "at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,21 @@ class LayerStreamOptions(PredictorOptions):
 
     def __post_init__(self) -> None:
         require(self.recent is None or self.recent >= 1, "predictor.recent", self.recent, "at least 1, or null")
+
+
+@dataclass(frozen=True, slots=True)
+class MissedOptions(PredictorOptions):
+    """`predictor.part: missed`: what a layer has just missed and computed in slow memory will be needed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCountersPredictorOptions(PredictorOptions):
+    """`predictor.part: row_counters`: MoE-SpAc's; experts whose counter has reached the `threshold` are wanted."""
+
+    threshold: int = 1
+
+    def __post_init__(self) -> None:
+        require(1 <= self.threshold <= HIGHEST, "predictor.threshold", self.threshold, f"from 1 to {HIGHEST}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +143,21 @@ class NextLayersOptions(PrefetchOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class IdleLinkOptions(PrefetchOptions):
+    """`prefetch.part: idle_link`: fetch `most` experts per layer and forward, and none while the link is busy."""
+
+    most: int = 2
+
+    def __post_init__(self) -> None:
+        PrefetchOptions.__post_init__(self)
+        require(self.most >= 1, "prefetch.most", self.most, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class PriorityOptions(PrefetchOptions):
-    """`prefetch.part: priority`: fetch by priority, planned anew after every layer, what an idle link has time for and
-    what is worth it; see `systems.policies.activation.IdleLink`."""
+    """`prefetch.part: priority`: fetch by the predictor's priority. For `activation_matrix` it is planned anew after
+    every layer, what an idle link has time for and what is worth it (`systems.policies.activation.IdleLink`); for
+    `row_counters` between two forwards, all that its counters want."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from systems.policies.draft_lengths import DraftGovernor
+
 SMOOTHING = 0.1
 """Weight of a new observation in the moving averages."""
 SLOW = 0.02
@@ -48,16 +50,24 @@ class CycleCosts:
     transfer: float
 
 
-class Governor:
-    """Chooses the draft length of every step.
+class Roofline(DraftGovernor):
+    """Chooses the draft length of every step by the roofline, for any drafter.
 
     Args:
         longest: the largest k that may be chosen.
         latency: bound on a cycle in seconds (the paper bounds the time to the first token); None: no bound.
+        named: asked after a step for the missing experts that its first 1, 2, ... drafts named, cumulated; nothing
+            where drafts name no experts.
     """
 
-    def __init__(self, costs: CycleCosts, longest: int, latency: float | None = None) -> None:
-        self._costs, self._latency, self._longest = costs, latency, longest
+    def __init__(
+        self,
+        costs: CycleCosts,
+        longest: int,
+        latency: float | None = None,
+        named: Callable[[], Sequence[int]] = lambda: (),
+    ) -> None:
+        self._costs, self._latency, self._longest, self._named = costs, latency, longest, named
         self.chances = [0.8] * longest
         """p_j: chance that draft j is accepted when all before it were."""
         self.fresh = [0.0] * (longest + 1)
@@ -131,25 +141,19 @@ class Governor:
             "draft_length_chosen": self.best(),
         }
 
-    def observe(self, drafted: int, accepted: Sequence[int], fresh: Sequence[int], seconds: float | None) -> None:
-        """Learn from a step.
-
-        Args:
-            accepted: per row, how many of `drafted` drafts were accepted.
-            fresh: missing experts named by the first 1, 2, ... `drafted` drafts, cumulated.
-            seconds: what the cycle took; None where something came between.
-        """
-        for count in accepted:
-            for place in range(min(count + 1, drafted)):
+    def observe(self, drafted: Sequence[int], accepted: Sequence[int], seconds: float) -> None:
+        """Learn from a step; of a batch, its length is that of the longest draft."""
+        for most, count in zip(drafted, accepted, strict=True):
+            for place in range(min(count + 1, most)):
                 self._average_chance(place, float(place < count))
-        for place, experts in enumerate(fresh[:drafted], start=1):
+        length = max(drafted)
+        for place, experts in enumerate(self._named()[:length], start=1):
             self.fresh[place] += SMOOTHING * (experts - self.fresh[place])
-        for longer in range(drafted + 1, self._longest + 1):
-            self.fresh[longer] = max(self.fresh[longer], self.fresh[drafted])
-        if seconds is not None:
-            self._tried[drafted] += 1
-            weight = max(SLOW, 1.0 / self._tried[drafted])
-            self.taken[drafted] += weight * (seconds - self.taken[drafted])
+        for longer in range(length + 1, self._longest + 1):
+            self.fresh[longer] = max(self.fresh[longer], self.fresh[length])
+        self._tried[length] += 1
+        weight = max(SLOW, 1.0 / self._tried[length])
+        self.taken[length] += weight * (seconds - self.taken[length])
 
     def _missing(self, positions: int) -> float:
         """Missing experts that so many positions need: of one more than the longest draft, another increment."""

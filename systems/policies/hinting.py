@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from systems.policies.orders import Hint, Shape
 
@@ -22,6 +23,26 @@ class Prefetcher:
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> int:
         """Order what `fetch` names, in place of all hints before; spare `hold` besides; return how many were ordered
         anew."""
+        raise NotImplementedError
+
+    def idle(self) -> bool:
+        """Whether nothing is on its way, nor ordered."""
+        raise NotImplementedError
+
+
+class LinkedCache(Prefetcher):
+    """One that tells how busy its link is."""
+
+    def backlog(self) -> float:
+        """Seconds until the link has carried all that is ordered."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """The time on the link's clock (s)."""
+        raise NotImplementedError
+
+    def aside(self) -> AbstractContextManager[None]:
+        """What is decided inside is the business of a worker beside the computation."""
         raise NotImplementedError
 
 
@@ -57,6 +78,10 @@ class Hinting:
         """Those of a layer's experts that have no slot, in their order."""
         base = layer * self._experts
         return [expert - base for expert in self._cache.absent(base + expert for expert in experts)]
+
+    def idle(self) -> bool:
+        """Whether the link has nothing to carry."""
+        return self._cache.idle()
 
     def plan(self, fetch: Sequence[Hint], hold: Sequence[Hint] = ()) -> None:
         """Order what `fetch` names, in place of all hints before; let residency policies spare `hold` besides."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from systems.contract.costs import HostCosts
 
@@ -15,15 +16,28 @@ class CpuOptions:
     Attributes:
         token_share: let the host take so much of an expert's transfer for each of its rows, in place of what the
             hardware profile says (Fiddler's released placement reckons 7 : 70); null: what the profile says.
+        balance: let the host compute experts that are in fast memory, too, where a layer is done sooner so: slow memory
+            holds all of them, and the device takes one after the other.
     """
 
     token_share: float | None = None
+    balance: bool = False
 
     def costs(self, host: HostCosts, transfer: float) -> HostCosts:
         """What the host takes, where a transfer takes `transfer` seconds."""
         if self.token_share is None:
             return host
         return HostCosts(0.0, self.token_share * transfer)
+
+
+class Lane(NamedTuple):
+    """Experts of a layer that are in fast memory, to rows, and the seconds that the device takes for each."""
+
+    rows: Mapping[int, int]
+    each: float
+
+
+EMPTY: Final = Lane({}, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,7 @@ class Placement:
     transfer: float
 
     def elsewhere(
-        self, absent: Mapping[int, int], flying: Mapping[int, float], now: float, link_free: float
+        self, absent: Mapping[int, int], flying: Mapping[int, float], now: float, link_free: float, lane: Lane = EMPTY
     ) -> list[int]:
         """Return the experts to compute where they lie.
 
@@ -51,23 +65,39 @@ class Placement:
             absent: experts that cannot be read yet, to rows.
             flying: those of them that are on their way, to when they arrive (s).
             link_free: when the link can carry the next of the others (s).
+            lane: what the device computes meanwhile, if some of that may go to the host.
         """
+        away, host_ends, others_come = self._missing(absent, flying, now, link_free)
+        device_ends = now + lane.each * len(lane.rows)
+        for expert in sorted(lane.rows, key=lambda expert: (lane.rows[expert], expert)):
+            longer, shorter = host_ends + self.host.at(lane.rows[expert]), device_ends - lane.each
+            if max(longer, shorter, others_come) >= max(host_ends, device_ends, others_come):
+                break
+            away.append(expert)
+            host_ends, device_ends = longer, shorter
+        return away
+
+    def _missing(
+        self, absent: Mapping[int, int], flying: Mapping[int, float], now: float, link_free: float
+    ) -> tuple[list[int], float, float]:
+        """Return the missing experts to compute where they lie, when the host has done so, and when the others are
+        there."""
         if not absent:
-            return []
+            return [], now, now
         # First those that would cost a transfer, fewest rows first; of those on their way, who arrives last.
         order = sorted(absent, key=lambda expert: (-flying.get(expert, float("inf")), absent[expert], expert))
         fetched = len(absent) - len(flying)
         arrives = [flying[expert] for expert in order[fetched:]]
         starts = max(now, link_free)
-        best, chosen = _ends(starts, fetched * self.transfer, arrives), 0
-        done = now
+        best = come = _ends(starts, fetched * self.transfer, arrives)
+        chosen, done, host_ends = 0, now, now
         for count, expert in enumerate(order, start=1):
             done += self.host.at(absent[expert])
             left = max(fetched - count, 0)
-            ends = max(done, _ends(starts, left * self.transfer, arrives[max(count - fetched, 0) :]))
-            if ends < best:
-                best, chosen = ends, count
-        return order[:chosen]
+            others = _ends(starts, left * self.transfer, arrives[max(count - fetched, 0) :])
+            if max(done, others) < best:
+                best, chosen, host_ends, come = max(done, others), count, done, others
+        return order[:chosen], host_ends, come
 
 
 def _ends(starts: float, carrying: float, arrives: list[float]) -> float:

@@ -43,6 +43,9 @@ class Residency:
         """
         raise NotImplementedError
 
+    def resized(self, slots: int) -> None:
+        """There are so many slots from now on; who had to leave has left."""
+
     def learn(self, on: bool) -> None:
         """The warm-up begins or ends; what is learned from it is fixed when it ends."""
 

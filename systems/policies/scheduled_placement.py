@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from systems.policies.belady import Future
-from systems.policies.placement import Placement
+from systems.policies.placement import EMPTY, Lane, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ScheduledPlacement(Placement):
     future: Future
 
     def elsewhere(
-        self, absent: Mapping[int, int], flying: Mapping[int, float], now: float, link_free: float
+        self, absent: Mapping[int, int], flying: Mapping[int, float], now: float, link_free: float, lane: Lane = EMPTY
     ) -> list[int]:
-        """Return the experts of `absent` to compute where they lie; see `Placement.elsewhere`."""
-        return Placement.elsewhere(self, absent, flying, now, link_free) if self.future.apart else []
+        """Return the experts to compute where they lie; see `Placement.elsewhere`."""
+        return Placement.elsewhere(self, absent, flying, now, link_free, lane) if self.future.apart else []

@@ -13,9 +13,7 @@ from systems.contract.errors import BadInput
 from systems.options.base import NoPart
 from systems.options.drafters import QuantisedSelfOptions
 from systems.parts import Options
-from systems.policies.governor import Governor
 from systems.policies.listening import Listener
-from systems.policies.lookahead import LookaheadScheduler
 from systems.policies.orders import Shape
 from systems.policies.predicting import Predict
 from systems.replay.trace import Header
@@ -40,8 +38,6 @@ class ReplayedDrafter:
 
     draft_length: int
     fast_bytes: int
-    scheduler: LookaheadScheduler | None = None
-    governor: Governor | None = None
     self_layer: float = 0.0
     """Seconds of a layer of a self-draft."""
 
@@ -94,9 +90,8 @@ class ReplayAssembly(Assembly):
         drafter = ReplayedDrafter(getattr(options, "draft_length", 0), self._header.draft_bytes if drafts else 0)
         if isinstance(options, QuantisedSelfOptions):
             drafter.self_layer = self.costs.at(self.costs.target_layer, 1)
-            token = drafter.self_layer * self.model.decoder_layers
-            drafter.scheduler = self.scheduler(parts, token)
-            drafter.governor = self.governor(options, token, parts)
+            self.schedule(parts, self.token_time())
+        self.govern(parts, drafter.draft_length, self.token_time())
         parts.drafter = drafter  # type: ignore[assignment]  # the replay's loop asks less of it than the live one
 
 

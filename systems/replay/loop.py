@@ -57,9 +57,12 @@ class _Row:
         self.accepted = min(self._agreed[self.position], self.drafted)
 
     def advance(self, most: int) -> None:
-        """Go on behind what was accepted of a draft that could have had so many tokens."""
+        """Go on behind what was accepted of a draft that could have had so many tokens; without any nothing is read."""
         self.fresh = self._answers[self.position][: self.accepted + 1]
-        self.unread = 2 if self.accepted == most else 1
+        if most:
+            self.unread = 2 if self.accepted == most else 1
+        else:
+            self.unread += len(self.fresh)
         self.position += self.accepted + 1
 
 
@@ -71,7 +74,7 @@ class Replay:
     ) -> None:
         self._cache, self._listener, self._hinting = parts.cache, parts.listener, parts.hinting
         drafter = cast("ReplayedDrafter", parts.drafter)
-        self._depth, self._scheduler, self._governor = parts.depth, drafter.scheduler, drafter.governor
+        self._depth, self._scheduler, self._governor = parts.depth, parts.scheduler, parts.governor
         self._draft_length, self._self_layer = drafter.draft_length, drafter.self_layer
         self._pace, self._header, self._meter = pace, header, meter
         self._waiting = deque(_Row(place, record) for place, record in enumerate(records))
@@ -129,20 +132,30 @@ class Replay:
             self._meter.traffic(self._cache.take_traffic())
             self._meter.step([row.place for row in self._rows], drafted, accepted)
             if self._governor is not None:
-                fresh = self._scheduler.fresh if self._scheduler is not None else [0] * length
-                self._governor.observe(length, accepted, fresh, self._pace.clock.now() - began)
+                self._governor.observe(drafted, accepted, self._pace.clock.now() - began)
             for row in self._rows:
                 row.advance(length)
             self._settle()
 
     def _draft(self, length: int) -> None:
         """Let the draft's layers pass, and its hints be heard."""
-        if self._header.drafter == "model":
-            width = max(row.unread for row in self._rows)
+        if self._header.drafter == "model" and length:
+            width = self._catch_up()
             for place in range(length):
                 self._draft_forward(place, len(self._rows) * (width if place == 0 else 1))
         elif self._header.drafter == "quantised_self":
             self._self_draft(length)
+
+    def _catch_up(self) -> int:
+        """Let rows that lag behind the others read what they have more to read; return how much the first draft forward
+        reads of each row. See `ModelDrafter`."""
+        most = min(row.unread for row in self._rows) + 1
+        for row in self._rows:
+            if row.unread > most:
+                for _ in self._header.draft_ordinals:
+                    self._pace.draft_layer(row.unread - most)
+                row.unread = most
+        return max(row.unread for row in self._rows)
 
     def _draft_forward(self, place: int, tokens: int) -> None:
         depth = self._depth() if self._depth is not None else 0

@@ -18,7 +18,7 @@ from systems.drafters.base import Drafter
 from systems.drafters.model import ModelDrafter
 from systems.drafters.quantised_self import QuantisedSelf
 from systems.policies.listening import Chosen, PhaseListener
-from systems.replay.trace import NOTHING, UNKNOWN_DRAFT, Header, Record, Trace
+from systems.replay.trace import NOTHING, UNKNOWN_DRAFTS, Header, Record, Trace
 from systems.resident import recorded_parts
 from systems.runtime.experts import CachedExperts
 from systems.runtime.loop import generate
@@ -39,12 +39,11 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
     Raises:
         BadInput: a request that is not greedy.
     """
-    if drafter["part"] == "resident_self":
-        raise BadInput(f"{UNKNOWN_DRAFT}; leave such systems out of `systems`")
+    if drafter["part"] in UNKNOWN_DRAFTS:
+        raise BadInput(f"{UNKNOWN_DRAFTS[drafter['part']]}; leave such systems out of `systems`")
     if any(request.sampling.temperature for request in requests):
         raise BadInput("a trace follows greedy decoding; set measure.sampling.temperature=0")
-    plain = drafter | ({"governor": False} if drafter["part"] == "quantised_self" else {})
-    config = SystemConfig("recorder", "", drafter=plain, residency={"part": "all"})
+    config = SystemConfig("recorder", "", drafter=drafter, residency={"part": "all"})
     with recorded_parts(pair, config) as parts:
         records = {request.id: _Recorder(pair, parts, request).record() for request in requests}
         return Trace(_header(pair, drafter["part"], parts.drafter), records)

@@ -18,7 +18,7 @@ from systems.options.residency import AllResidentOptions, Int4Options
 from systems.parts import Options
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
-from systems.replay.trace import UNKNOWN_DRAFT, Header, Record, Trace
+from systems.replay.trace import UNKNOWN_DRAFTS, Header, Record, Trace
 from systems.runtime.activation_file import Stored
 
 NO_LINK = LinkSpec(bandwidth=float("inf"), latency=0.0, virtual=True)
@@ -94,8 +94,8 @@ def _check(config: SystemConfig, options: Options, header: Header) -> None:
     if isinstance(options.residency, Int4Options):
         raise BadInput("residency.part=int4 changes what is generated, which a trace cannot tell; leave it out")
     part, length = config.drafter.get("part", "none"), getattr(options.drafter, "draft_length", 0)
-    if part == "resident_self":
-        raise BadInput(f"{UNKNOWN_DRAFT}; leave {config.name} out of `systems`")
+    if part in UNKNOWN_DRAFTS:
+        raise BadInput(f"{UNKNOWN_DRAFTS[part]}; leave {config.name} out of `systems`")
     if part not in ("none", header.drafter):
         raise BadInput(f"the trace was recorded with drafter.part={header.drafter} and the system has {part}")
     if length > header.draft_length:

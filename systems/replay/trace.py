@@ -22,7 +22,11 @@ from systems.replay.routing import Forward, Verifications, forward
 Ids = NDArray[np.int16]
 NOTHING = -1
 """Fills what a shorter draft leaves empty."""
-UNKNOWN_DRAFT = "drafter.part=resident_self drafts with what happens to be pinned, which a trace cannot tell"
+UNKNOWN_DRAFTS = {
+    part: f"drafter.part={part} drafts with what happens to be in fast memory, which a trace cannot tell"
+    for part in ("resident_self", "cached_self")
+}
+"""Drafter parts that cannot be recorded, and why."""
 VERSION = 2
 
 

@@ -155,7 +155,10 @@ class WarmUp(Listener):
             step.unread = len(rows) * max([self._unread.get(row, 1) for row in rows])
             self.batches[-1].steps.append(step)
         self._step = None
-        self._unread = {rows[place]: 1 + (accepted[place] == drafted[place]) for place in range(len(rows))}
+        self._unread = {
+            row: 1 + (accepted[place] == drafted[place]) if drafted[place] else self._unread.get(row, 1) + 1
+            for place, row in enumerate(rows)
+        }
 
     def keep(self, rows: Sequence[int]) -> None:
         """Rows that have finished leave before the next step."""

@@ -16,10 +16,12 @@ class Clock:
     Attributes:
         virtual: whether computations take what a table says, and nothing real.
         skips: whether a wait moves the clock on instead of taking time; the link is then served by whoever looks at it.
+        waited: seconds that waits have moved the clock on so far, while the device that computes did nothing.
     """
 
     virtual: bool = False
     skips: bool = False
+    waited: float = 0.0
 
     def now(self) -> float:
         """The time."""
@@ -31,6 +33,10 @@ class Clock:
 
     def spend(self, seconds: float) -> None:
         """Computation that takes so long on the machine that the clock belongs to is about to run."""
+
+    def hide(self, seconds: float) -> None:
+        """Of what has just been computed, the emulated machine has done so many seconds' worth while it waited before.
+        On a clock of real things nothing is hidden."""
 
     def stop(self) -> None:
         """What follows takes none of this clock's time, up to the `go` that belongs to it: the emulated machine does it
@@ -96,10 +102,15 @@ class SkippingClock(Clock):
                 while self._others and (left := until - self.now()) > 0:
                     self._alone.wait(left)
         if (left := until - self.now()) > 0:
+            self.waited += left
             if self._stopped < 0:
                 self._ahead += left
             else:
                 self._stopped = until
+
+    def hide(self, seconds: float) -> None:
+        """Go back."""
+        self._ahead -= seconds
 
     def stop(self) -> None:
         """Stand still; not while others compute beside, whose time is real."""
@@ -142,7 +153,12 @@ class VirtualClock(Clock):
     def wait(self, until: float) -> None:
         """Let the time be at least `until`."""
         if until > self.time:
+            self.waited += until - self.time
             self.time = until
+
+    def hide(self, seconds: float) -> None:
+        """Go back."""
+        self.time -= seconds
 
     def spend(self, seconds: float) -> None:
         """Let so many seconds of computing pass."""

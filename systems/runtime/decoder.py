@@ -71,10 +71,11 @@ class Decoder:
         if keeper is not None:
             keeper.undo = max(keeper.undo, positions)
 
-    def prefill(self, row: int, prompt: Sequence[int]) -> Tensor:
-        """Read a prompt into a row, maybe beside others; return the logits `(V,)` after its last token."""
+    def prefill(self, row: int, prompt: Sequence[int], start: int = 0) -> Tensor:
+        """Read a prompt, or what follows its first `start` tokens, into a row, maybe beside others; return the logits
+        `(V,)` after its last token."""
         tokens = torch.tensor([prompt], device=self.device)
-        return self._forward(self._cache.beside(), tokens, [0], row, logits_to_keep=1)[0, -1]
+        return self._forward(self._cache.beside(), tokens, [start], row, logits_to_keep=1)[0, -1]
 
     def forward(self, tokens: Tensor, starts: Sequence[int]) -> Tensor:
         """Read `tokens` `(B, T)`, row b at positions `starts[b]...`; return the logits `(B, T, V)`."""

@@ -51,7 +51,7 @@ class TransferDesk:
         return count
 
     def send_elsewhere(self, elsewhere: Elsewhere, layer: int, needed: dict[int, int], link_free: float) -> list[int]:
-        """Choose which of the experts that are not there are computed where they lie.
+        """Choose which of a layer's experts are computed where they lie.
 
         Args:
             needed: experts of the layer, and how many rows each of them computes.
@@ -67,7 +67,7 @@ class TransferDesk:
                 arrival = loading[expert]
                 if isinstance(arrival, Due):  # when others come is not known
                     absent[local], flying[local] = rows, arrival.at
-        away = elsewhere.choose(absent, flying, link_free)
+        away = elsewhere.choose(needed, absent, flying, link_free)
         self._ledger.elsewhere(layer, len(away))
         return away
 

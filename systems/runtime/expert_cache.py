@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from systems.contract.meter import Meter, NullMeter, NullSpan
 from systems.contract.traffic import Phase, Traffic, Transfer
 from systems.options.transfer import InLineOptions
-from systems.policies.hinting import Prefetcher
+from systems.policies.hinting import LinkedCache
 from systems.policies.orders import PREFETCH, Hint, Order
 from systems.runtime.desk import TransferDesk
 from systems.runtime.elsewhere import Elsewhere
@@ -18,7 +19,7 @@ from systems.runtime.transport import Arrival, Transport
 from systems.runtime.visit import Visit
 
 
-class ExpertCache(Prefetcher):
+class ExpertCache(LinkedCache):
     """The experts of one system. One thread computes and calls; a link that really moves records works beside it, under
     the same lock, and an emulated one is served by these calls.
 
@@ -28,6 +29,7 @@ class ExpertCache(Prefetcher):
         worker: whether prefetches run beside the computation; if not, `prefetch` blocks until they are in.
         elsewhere: where missing experts may be computed instead of fetched; None: nowhere.
         in_line: how copies take turns with the computation; None: they travel beside it.
+        transfer: seconds that one expert is expected to take over the link.
     """
 
     def __init__(
@@ -40,13 +42,14 @@ class ExpertCache(Prefetcher):
         worker: bool = True,
         elsewhere: Elsewhere | None = None,
         in_line: InLineOptions | None = None,
+        transfer: float = 0.0,
     ) -> None:
         self.slots, self.experts, self.clock = occupancy.slots, experts, transport.clock
         self.meter: Meter = NullMeter([])
         self.width = 1
         """Tokens of every row that the next forwards verify together; 1 where nothing is drafted."""
         self._occupancy, self._transport, self._ledger = occupancy, transport, ledger
-        self._elsewhere, self._worker = elsewhere, worker
+        self._elsewhere, self._worker, self._transfer = elsewhere, worker, transfer
         write_back = in_line is not None and in_line.write_back
         self._desk = TransferDesk(occupancy, ledger, self.clock, experts, batch_io, not worker, write_back)
         self._link = self._make_link(in_line is not None)
@@ -153,6 +156,36 @@ class ExpertCache(Prefetcher):
         with self._guard:
             return [expert for expert in experts if self.slots.of[expert] < 0]
 
+    def backlog(self) -> float:
+        """Seconds until the link has carried all that is ordered, each order as long as the costs say."""
+        with self._guard:
+            if self._pending:
+                self._link.wake()
+            return max(self._transport.free_at - self.clock.now(), 0.0) + len(self._pending) * self._transfer
+
+    def now(self) -> float:
+        """The time (s)."""
+        return self.clock.now()
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Decide while the clock stands still."""
+        return self.clock.stopped()
+
+    def lend(self, layer: int) -> list[int]:
+        """Return the ids of the layer's experts that may be read now, and keep them until they are unpinned. Who only
+        borrows leaves no trace in counts, nor in the order of use."""
+        with self._guard:
+            if self._pending:
+                self._link.wake()
+            return self._occupancy.borrow(range(layer * self.experts, (layer + 1) * self.experts))
+
+    def idle(self) -> bool:
+        """Whether nothing is on its way, nor ordered."""
+        with self._guard:
+            if self._pending or self._transport.free_at > self.clock.now():
+                return False
+            return all(arrival is not None for arrival in self._occupancy.loading.values())
+
     def end_step(self) -> None:
         """Forget the hints of the verification that has ended."""
         with self._guard:
@@ -194,6 +227,11 @@ class ExpertCache(Prefetcher):
             pairs = self._occupancy.install(experts)
         for expert, slot in pairs:
             self._transport.put(expert, slot)
+
+    def resize(self, count: int) -> None:
+        """Use so many of the slots from now on, between two generations."""
+        with self._guard:
+            self._occupancy.resize(count)
 
     def watch(self, hear: Callable[[Transfer], None]) -> None:
         """Tell `hear` of every transfer from now on, as soon as it is known when it arrives; any thread may call it.

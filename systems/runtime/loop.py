@@ -18,6 +18,7 @@ from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
 from systems.contract.requests import Request
 from systems.drafters.base import Drafter
+from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.listening import Listener
 from systems.runtime.decoder import Decoder, MakeDecoder
 from systems.runtime.expert_cache import ExpertCache
@@ -47,11 +48,13 @@ def generate(
     at_once: int | None = None,
     chooser: type[Chooser] = Chooser,
     decoder: MakeDecoder = Decoder,
+    governor: DraftGovernor | None = None,
 ) -> None:
     """Generate until the meter wants no more of any row; `chooser` decides what is accepted.
 
     Args:
         at_once: rows at once at most; further requests wait, and join as rows leave. None: all.
+        governor: chooses how many tokens each step drafts; None: always as many as the drafter may.
 
     Raises:
         BadInput: there is no request.
@@ -64,7 +67,7 @@ def generate(
     forwards.undo(drafter.draft_length + 1)
     none_yet = chooser([], forwards.device)
     waiting = deque(enumerate(requests))
-    generation = _Generation(forwards, drafter, cache, listener, meter, waiting, seats, chooser, none_yet)
+    generation = _Generation(forwards, drafter, cache, listener, meter, waiting, seats, chooser, none_yet, governor)
     try:
         generation.run()
     finally:
@@ -92,6 +95,7 @@ class _Generation:
     seats: int
     make_chooser: type[Chooser]
     chooser: Chooser
+    governor: DraftGovernor | None
     rows: list[_Row] = field(default_factory=list)
     begun: bool = False
 
@@ -134,8 +138,10 @@ class _Generation:
 
     def _step(self) -> None:
         """One draft-verify cycle for all unfinished rows."""
+        began = self.cache.clock.now()
+        length = self.drafter.draft_length if self.governor is None else self.governor.choose()
         with self.meter.span("draft"):
-            draft = self.drafter.propose(self.chooser)
+            draft = self.drafter.propose(self.chooser, length)
         with self.meter.span("verify"):
             last = torch.tensor([[row.last] for row in self.rows], device=self.target.device)
             drafted = draft.lengths or (draft.tokens.shape[1],) * len(self.rows)
@@ -149,6 +155,8 @@ class _Generation:
             self.meter.traffic(self.cache.take_traffic())
             accepted = [len(tokens) - 1 for tokens in committed]
             self.meter.step([row.place for row in self.rows], drafted, accepted)
+            if self.governor is not None:
+                self.governor.observe(drafted, accepted, self.cache.clock.now() - began)
             for row, tokens_of_row in zip(self.rows, committed, strict=True):
                 row.length += len(tokens_of_row)
             self._settle(committed)

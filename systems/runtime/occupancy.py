@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from systems.policies.orders import DEMAND, Order
 from systems.policies.residency import Evictable, Residency
@@ -58,6 +58,15 @@ class Occupancy:
                 self._residency.admitted(expert)
                 pairs.append((expert, slot))
         return pairs
+
+    def resize(self, count: int) -> None:
+        """Use so many of the slots from now on; who sits in another leaves. Nothing may be on its way."""
+        for slot, expert in enumerate(self.slots.owner):
+            if slot >= count and expert >= 0:
+                self.slots.release(slot)
+                self._residency.evicted(expert)
+        self._free = [slot for slot in range(count) if self.slots.owner[slot] < 0][::-1]
+        self._residency.resized(count)
 
     def needed(self, experts: Mapping[int, int]) -> None:
         """A layer needs these experts, each for so many tokens."""
@@ -122,6 +131,14 @@ class Occupancy:
             return False
         self.unused.remove(expert)
         return True
+
+    def borrow(self, experts: Iterable[int]) -> list[int]:
+        """Pin those of the experts that are there, for a reader who does not need them; return them."""
+        slots = self.slots
+        here = [expert for expert in experts if slots.of[expert] >= 0 and self.ready(expert)]
+        for expert in here:
+            slots.pins[slots.of[expert]] += 1
+        return here
 
     def unpin(self, expert: int) -> None:
         """End a reading; an expert that was streamed gives its slot back at once."""

@@ -197,7 +197,7 @@ class FakeSystem:
     def describe(self) -> dict[str, Any]:
         drafter = json.loads(json.dumps(dict(self.config.drafter)))
         oracle = {"fewest_bytes": self.moved} if self.config.residency["part"] == "belady" else {}
-        return {"calls": self.calls, "drafter": drafter, **oracle}
+        return {"calls": self.calls, "drafter": drafter, "governor": dict(self.config.governor), **oracle}
 
     def close(self) -> None:
         pass

@@ -119,7 +119,8 @@ def test_local_hardware_is_neither_paced_nor_called_emulated(app: App) -> None:
 
 
 def test_statuses_follow_from_what_happened(app: App) -> None:
-    ran = app("systems=[offload,wrong,crash,mute,greedy,leaky,fits,away]", "output=out")
+    silent = "{base: mute, label: silent, override: {governor: {part: roofline}}}"
+    ran = app(f"systems=[offload,wrong,crash,mute,{silent},greedy,leaky,fits,away]", "output=out")
     assert ran.code == 1
     found = rows(OUT)
     assert {label: row["status"] for label, row in found.items()} == {
@@ -127,6 +128,7 @@ def test_statuses_follow_from_what_happened(app: App) -> None:
         "wrong": "diverged",
         "crash": "failed",
         "mute": "draft_inactive",
+        "silent": "ok",  # what is governed may find that no draft pays
         "greedy": "failed",
         "leaky": "failed",
         "fits": "nothing_offloaded",
@@ -365,7 +367,7 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
 
 
 SIZES = {
-    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 32, "ablation": 7, "budget": 8, "draft_length": 4,
+    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 37, "ablation": 7, "budget": 8, "draft_length": 4,
     "hit_rate": 5,
 }  # fmt: skip
 
@@ -385,7 +387,7 @@ def test_a_sweep_of_an_experiment_draws_its_curves(app: App) -> None:
     for length in "18":
         found = rows(Path(f"results/draft_length/{length}/summary.json"))
         assert {row["description"]["drafter"]["draft_length"] for row in found.values()} == {int(length)}
-        assert found["moe_speq"]["description"]["drafter"]["governor"] is False
+        assert found["moe_speq"]["description"]["governor"] == {"part": "none"}
     assert "TPOT ms over draft_length" in ran.out
     (heads,) = {" ".join(line.split()) for line in ran.out.splitlines() if line.split()[-2:] == ["7", "8"]}
     assert heads == "system 1 2 3 4 5 6 7 8"

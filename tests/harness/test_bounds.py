@@ -53,9 +53,10 @@ def test_whom_the_bounds_bind(change: dict[str, Any], bounded: bool) -> None:
 
 
 def test_a_draft_is_the_same_however_its_work_is_divided_but_not_with_a_governor() -> None:
-    for change, same in (({"split": 2}, True), ({"governor": True}, False), ({"by_positions": {0: 2}}, False)):
+    for change, same in (({"split": 2}, True), ({"by_positions": {0: 2}}, False)):
         other = replace(DRAFTS, drafter={**DRAFTS.drafter, **change})
         assert (bounds.drafting(other) == bounds.drafting(DRAFTS)) is same
+    assert bounds.drafting(replace(DRAFTS, governor={"part": "roofline"})) != bounds.drafting(DRAFTS)
 
 
 def test_the_oracle_of_a_system_may_compute_where_that_may() -> None:

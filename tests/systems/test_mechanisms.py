@@ -44,8 +44,7 @@ def generated(name: str, pair: Pair, slots: int, batch: Sequence[Request], **cha
 
 def _ungoverned(config: SystemConfig) -> SystemConfig:
     """Random weights draft badly: a governor would not draft at all."""
-    drafter = {**config.drafter, "governor": False} if "governor" in config.drafter else config.drafter
-    return dataclasses.replace(config, drafter=drafter)
+    return dataclasses.replace(config, governor={"part": "none"})
 
 
 def needs(meter: Checked, name: str) -> int:
@@ -214,7 +213,7 @@ def test_only_host_memory_can_compute(tmp_path: Any) -> None:
 
 def test_the_governor_drafts_by_its_roofline(pair: Pair) -> None:
     batch = requests(2, 24, seed=3)
-    _, facts = generated("moe_speq", pair, 12, batch, drafter=SYSTEMS["moe_speq"].drafter)
+    _, facts = generated("moe_speq", pair, 12, batch, governor=SYSTEMS["moe_speq"].governor)
     assert 0 <= facts["draft_length_chosen"] <= 3
     assert set(facts["theta_predicted"]) == {"0", "1", "2", "3"}
     _, facts = generated("moe_speq", pair, 12, batch)

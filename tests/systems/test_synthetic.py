@@ -183,7 +183,7 @@ PLAIN = ("offload", "static_hot", "adapmoe", "moe_infinity", "no_cache")
 DRAFTING = ("sd_offload", "sd_adapmoe", "sd_moe_infinity", "sp_moe")
 
 
-REMOTE = ("cpu_compute", "oracle")
+REMOTE = ("cpu_compute", "cpu_lru", "oracle")
 
 
 @pytest.mark.parametrize("transfer", [5e-4, 1e-3, 1e-2])

@@ -14,6 +14,7 @@ from harness.records import SCHEMA
 from harness.timeline import SCHEMA as TIMELINE
 from harness.timeline import events
 from harness.timeline_meter import TimelineMeter
+from harness.who_wins import SCHEMA as WHO_WINS
 from systems.api import Transfer
 
 Values = dict[str, float | None]
@@ -85,8 +86,21 @@ def everything(results: Path) -> None:
         results / "bench-batch",
         [row(name, scale=batch, batch=batch) for name in ("no_cache", "spec_moe") for batch in (1, 8, 64)],
     )
+    (results / "who-wins").mkdir()
+    (results / "who-wins" / "who-wins.json").write_text(json.dumps(who_wins()))
     (results / "moesd").mkdir()
     (results / "moesd" / "moesd.json").write_text(json.dumps(moesd()))
+
+
+def who_wins() -> dict[str, Any]:
+    """What `python -m harness.who_wins` writes: two systems, and a budget for which one is too large."""
+    ranked = [{"system": name, "draft_length": k, "tpot_ms": 5.0 + k} for k, name in enumerate(("arbiter", "sp_moe"))]
+    rows = [
+        {"panel": "toy", "budget": budget, "ratio": ratio, "systems": ranked[:fitting]}
+        for fitting, budget in enumerate((0.1, 0.2, 0.5))
+        for ratio in (1.0, 16.0)
+    ]
+    return {"schema": WHO_WINS, "replayed": True, "panels": {"toy": "Toy on a Box"}, "rows": rows}
 
 
 def moesd() -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_a_figure_is_drawn_with_its_numbers_and_its_origin(name: str, results: P
     for said in (record["data_hash"], *(facts["sha256"] for facts in record["sources"])):
         assert said in drawn, "the metadata names its data and records"
     assert ("emulated" in record["marks"]) == (
-        name not in ("prediction", "routing_fidelity", "moesd_activation", "moesd_dense", "moesd_speedup")
+        name not in ("prediction", "routing_fidelity", "moesd_activation", "moesd_dense", "moesd_speedup", "who_wins")
     )
 
 

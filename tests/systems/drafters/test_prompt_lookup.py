@@ -18,10 +18,13 @@ def test_rows_propose_what_they_find_and_shorter_ones_are_padded() -> None:
     drafter.begin([[1, 2, 3, 1], [7, 8]], None)  # type: ignore[arg-type]
     drafter.observe(0, [2])
     drafter.observe(1, [9])
-    draft = drafter.propose(Chooser([Sampling(), Sampling()], torch.device("cpu")))
+    draft = drafter.propose(Chooser([Sampling(), Sampling()], torch.device("cpu")), 3)
     assert draft.lengths == (3, 0)
     assert draft.tokens.tolist() == [[3, 1, 2], [0, 0, 0]]
     drafter.keep([1])
     drafter.observe(0, [7])
-    draft = drafter.propose(Chooser([Sampling()], torch.device("cpu")))
+    draft = drafter.propose(Chooser([Sampling()], torch.device("cpu")), 3)
     assert draft.tokens.tolist() == [[8, 9, 7]]
+    shorter = drafter.propose(Chooser([Sampling()], torch.device("cpu")), 1)
+    assert shorter.tokens.tolist() == [[8]]
+    assert drafter.propose(Chooser([Sampling()], torch.device("cpu")), 0).tokens.shape == (1, 0)

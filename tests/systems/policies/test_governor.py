@@ -2,16 +2,21 @@
 
 import pytest
 
-from systems.policies.governor import PROBE, CycleCosts, Governor
+from systems.policies.governor import PROBE, CycleCosts, Roofline
 
 
 def governor(
     chance: float, token: float = 1.0, verify: float = 4.0, longest: int = 6, latency: float | None = None
-) -> Governor:
+) -> Roofline:
     costs = CycleCosts(0.0, token, lambda width: verify, first_fetch=0.0, overhead=0.0, transfer=2.0)
-    made = Governor(costs, longest, latency)
+    made = Roofline(costs, longest, latency)
     made.chances = [chance] * longest
     return made
+
+
+def step(length: int, accepted: int, seconds: float) -> tuple[list[int], list[int], float]:
+    """Of one row."""
+    return [length], [accepted], seconds
 
 
 def test_expected_tokens_and_cycle_time() -> None:
@@ -34,7 +39,7 @@ def test_the_position_behind_the_last_draft_needs_experts_too() -> None:
 
 def test_the_first_fetch_is_hidden_by_drafting_once_that_takes_longer() -> None:
     costs = CycleCosts(0.5, 1.0, lambda width: float(width), first_fetch=3.0, overhead=0.25, transfer=1.0)
-    made = Governor(costs, 4)
+    made = Roofline(costs, 4)
     assert made.cycle_time(1) == 3.0 + 2.0
     assert made.cycle_time(4) == 4.5 + 5.0
     assert made.cycle_time(0) == 1.0, "nothing is drafted, nothing is fetched for it"
@@ -69,15 +74,13 @@ def test_what_has_been_tried_takes_what_it_took() -> None:
     """The roofline says 7 s for three tokens, it took 14; two and four are then expected to take twice as long, too."""
     made = governor(0.8)
     for _ in range(3):
-        made.observe(3, [3], [0, 0, 0], 14.0)
+        made.observe(*step(3, 3, 14.0))
     assert made.cycle_time(3) == pytest.approx(14.0)
     assert made.cycle_time(2) == pytest.approx(12.0)
-    made.observe(2, [2], [0, 0], 5.0)
+    made.observe(*step(2, 2, 5.0))
     assert made.cycle_time(2) == 5.0
     assert made.cycle_time(1) == pytest.approx(5.0 * 5.0 / 6.0), "off by as much as the nearest"
     assert made.choose() == 2
-    made.observe(2, [2], [0, 0], None)
-    assert made.cycle_time(2) == 5.0, "something came between"
 
 
 def test_the_warm_up_tries_every_length_in_turn() -> None:
@@ -91,13 +94,18 @@ def test_the_warm_up_tries_every_length_in_turn() -> None:
 def test_a_length_that_has_become_better_is_found_again() -> None:
     """Four tokens took long once, for one step; a probe, one step in so many, hears that they no longer do."""
     made = governor(0.9, longest=4)
+
+    def take(length: int, seconds: float) -> None:
+        made.observe(*step(length, length, seconds))
+        made.chances = [0.9] * 4  # times alone are to change
+
     for length, seconds in ((2, 9.0), (3, 8.0), (4, 9.6)):
-        made.observe(length, [], [0] * length, seconds)
+        take(length, seconds)
     assert made.best() == 3
     chosen = []
     for _ in range(6 * PROBE):
         chosen.append(length := made.choose())
-        made.observe(length, [], [0] * length, {3: 8.0}.get(length, 7.0 + length / 100))
+        take(length, {3: 8.0}.get(length, 7.0 + length / 100))
     assert chosen[: PROBE - 1] == [3] * (PROBE - 1)
     assert chosen[PROBE - 1] == 4
     assert chosen[-1] == 4
@@ -105,30 +113,40 @@ def test_a_length_that_has_become_better_is_found_again() -> None:
 
 def test_what_would_lose_much_is_not_tried() -> None:
     made = governor(0.9)
-    made.observe(3, [3], [0] * 3, 1.0)
+    made.observe(*step(3, 3, 1.0))
     for length in (2, 4):
-        made.observe(length, [length], [0] * length, 50.0)
+        made.observe(*step(length, length, 50.0))
     assert {made.choose() for _ in range(3 * PROBE)} == {3}
 
 
 def test_chances_are_conditional_on_all_drafts_before() -> None:
     """Of 3 drafts 1 was accepted: draft 1 right, draft 2 wrong, nothing is known about draft 3."""
     made = governor(0.5)
-    made.observe(3, [1], [2, 3, 5], None)
+    made.observe(*step(3, 1, 7.0))
     assert made.chances[0] == pytest.approx(0.75)
     assert made.chances[1] == pytest.approx(0.25)
     assert made.chances[2] == 0.5
 
 
-def test_the_averages_forget() -> None:
+def test_rows_that_draft_less_say_nothing_of_what_they_have_not_drafted() -> None:
+    """Of a batch whose rows drafted 3, 1 and none: the length is 3, draft 1 was right once and wrong once."""
     made = governor(0.5)
+    made.observe([3, 1, 0], [2, 0, 0], 9.0)
+    assert made.chances[:3] == pytest.approx([0.5, 0.75, 0.25])
+    assert (made.taken[3], made.taken[1], made.taken[0]) == (9.0, 0.0, 0.0)
+
+
+def test_the_averages_forget() -> None:
+    named = [1, 2]
+    made = Roofline(CycleCosts(0.0, 1.0, lambda width: 4.0, 0.0, 0.0, 2.0), 6, named=lambda: named)
     for _ in range(200):
-        made.observe(2, [2], [1, 2], 6.0)
+        made.observe(*step(2, 2, 6.0))
     assert made.chances[0] > 0.99
     assert made.fresh[1:3] == pytest.approx([1.0, 2.0], abs=1e-6)
     assert made.fresh[6] == pytest.approx(2.0, abs=1e-6), "longer drafts name at least as many"
+    named[:] = [0, 0]
     for _ in range(200):
-        made.observe(2, [0], [0, 0], 3.0)
+        made.observe(*step(2, 0, 3.0))
     assert made.chances[0] < 0.01
     assert made.fresh[2] < 0.01
     assert made.taken[2] == pytest.approx(3.0, abs=0.1)

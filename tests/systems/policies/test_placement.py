@@ -1,7 +1,7 @@
 import pytest
 
 from systems.contract.costs import HostCosts
-from systems.policies.placement import CpuOptions, Placement
+from systems.policies.placement import CpuOptions, Lane, Placement
 
 FLAT = HostCosts(1.0)
 """A second per expert, however many rows."""
@@ -66,3 +66,20 @@ def test_costs_of_an_expert_follow_from_reading_and_products() -> None:
 def test_the_published_share_takes_the_place_of_the_named_host() -> None:
     assert CpuOptions().costs(FLAT, 4.0) is FLAT
     assert CpuOptions(token_share=0.1).costs(FLAT, 4.0).at(3) == pytest.approx(1.2)
+
+
+def test_both_processors_are_done_at_once_where_the_host_may_take_what_is_in_fast_memory() -> None:
+    """Six experts, 1.5 s each on the device, 2 s on the host: two there and four here are done in 6 s."""
+    choose = Placement(HostCosts(2.0), transfer=40.0)
+    lane = Lane(dict.fromkeys(range(6), 1), each=1.5)
+    assert choose.elsewhere({}, {}, 10.0, 0.0, lane) == [0, 1], "4 s there, 6 s here; three would be 6 s and 4.5 s"
+    assert choose.elsewhere({7: 1}, {}, 10.0, 0.0, lane) == [7, 0, 1], "6 s there, with what is missing, and 6 s here"
+    assert choose.elsewhere({7: 1, 8: 1, 9: 1, 6: 1}, {}, 10.0, 0.0, lane) == [6, 7, 8, 9], "the host has enough"
+    assert choose.elsewhere({7: 1}, {7: 19.0}, 10.0, 0.0, lane) == [7, 0, 1]
+    assert choose.elsewhere({7: 1}, {7: 11.0}, 10.0, 0.0, lane) == [0, 1], "it is waited for"
+
+
+def test_the_host_takes_those_with_fewest_rows() -> None:
+    choose = Placement(HostCosts(base=2.0, row=1.0, free_rows=2.0), transfer=40.0)
+    assert choose.elsewhere({}, {}, 10.0, 0.0, Lane({0: 9, 1: 2, 2: 1}, each=2.5)) == [2, 1]
+    assert choose.elsewhere({}, {}, 10.0, 0.0, Lane({0: 9, 1: 2}, each=1.0)) == [], "2 s there, 2 s here"
