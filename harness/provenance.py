@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -16,7 +17,12 @@ from typing import Any
 
 from systems.api import BadInput
 
-ROOT = Path(__file__).resolve().parents[1]
+CODE = Path(__file__).resolve().parents[1]
+"""The folder of the packages."""
+SHARE = Path(__file__).resolve().with_name("share")
+"""What an installed copy has taken along from beside them: configs, the reference pair, the papers' numbers."""
+ROOT = SHARE if SHARE.is_dir() else CODE
+"""The folder that paths of configs begin at: of a checkout, or `SHARE`."""
 PACKAGES = (
     "torch",
     "transformers",
@@ -31,6 +37,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 _BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"
 """What must not stand before and behind a folder in a text, or it is part of another path's name."""
 LARGE = 64 * 2**20
+COMMAND = "spmoe-bench"
+"""How the command line is called where the project is installed."""
 TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
 """How the names of a tokenizer's files begin."""
 
@@ -38,8 +46,7 @@ TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "
 def collect() -> dict[str, Any]:
     """Return what is known about code and machine before a run."""
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": _dirty(),
+        **_commit(),
         "lock": {
             path.name: file_hash(path) for path in sorted(ROOT.glob("*requirements*.txt")) + sorted(ROOT.glob("*.lock"))
         },
@@ -65,8 +72,8 @@ def code_fingerprint() -> str:
     """Return the hash of the code that measures and is measured: a changed program has not been run yet."""
     digest = hashlib.sha256()
     for package in ("harness", "systems"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+        for path in sorted(path for path in (CODE / package).rglob("*.py") if not path.is_relative_to(SHARE)):
+            digest.update(path.relative_to(CODE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -135,10 +142,21 @@ def _prefixes() -> list[tuple[str, str]]:
 
 
 def _module() -> str:
-    """The command in progress, without its arguments: `python -m harness`, or one of its submodules or packages."""
+    """The command in progress, without its arguments: `spmoe-bench`, `python -m harness`, or one of its submodules."""
     path = Path(sys.argv[0])
+    if path.stem == COMMAND:
+        return COMMAND
     name = path.parent.name if path.stem == "__main__" else path.stem
     return "python -m harness" + ("" if name == "harness" else f".{name}")
+
+
+def _commit() -> dict[str, Any]:
+    """Return the commit, and whether the code differs from it. An installed copy knows the one it was built from: git
+    would tell of whatever repository the environment lies in."""
+    if ROOT == SHARE:
+        facts: dict[str, Any] = json.loads((SHARE / "commit.json").read_text(encoding="utf-8"))
+        return facts
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty()}
 
 
 def _git(*arguments: str) -> str | None:
