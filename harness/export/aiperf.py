@@ -1,8 +1,9 @@
 """AIPerf: `profile_export.jsonl`, a record per request, and the aggregates of `profile_export_aiperf.json`.
 
 Its ITL is what others call TPOT, per request; gaps between chunks are its inter chunk latency. Acceptance is a record
-per request with a histogram of accepted drafts per step, length with the bonus token, the rate a share. Spreads are
-the sample's.
+per request with a histogram of accepted drafts per step, length with the bonus token, the rate a share there and in
+percent among the metrics; over a run there are the mean over requests and, under names of their own, the pooled values.
+Spreads are the population's.
 """
 
 from __future__ import annotations
@@ -68,11 +69,23 @@ def _metrics(request: Request) -> dict[str, dict[str, Any]]:
         values["inter_chunk_latency"] = ([gap * 1e3 for gap in request.gaps], "ms")
     if itl:
         values["output_token_throughput_per_user"] = (1 / itl, "tokens/sec/user")
+    if (counts := acceptance(_drafting(request))) is not None:
+        values |= {
+            "spec_decode_acceptance_length": (counts.length, "ratio"),
+            "spec_decode_draft_acceptance_rate": (100 * counts.rate, "%"),
+            "spec_decode_steps": (counts.drafts, "count"),
+            "spec_decode_accepted_draft_tokens": (counts.accepted_tokens, "tokens"),
+            "spec_decode_draft_tokens": (counts.draft_tokens, "tokens"),
+        }
     return {name: {"value": value, "unit": unit} for name, (value, unit) in values.items()}
 
 
+def _drafting(request: Request) -> list[tuple[int, int]]:
+    return [step for step in request.steps if step[0]]
+
+
 def _acceptance(request: Request) -> dict[str, Any]:
-    drafting = [step for step in request.steps if step[0]]
+    drafting = _drafting(request)
     if (counts := acceptance(drafting)) is None:
         return {}
     record = {
@@ -96,12 +109,17 @@ def _aggregates(system: System, metrics: Sequence[Mapping[str, Any]]) -> dict[st
         pooled = [x for e in entries for x in (e["value"] if isinstance(e["value"], list) else [e["value"]])]
         found[name] = _entry(pooled, entries[0]["unit"])
     tokens = sum(request.n for request in system.requests)
-    scalars = {
+    scalars: dict[str, tuple[float, str]] = {
         "request_count": (len(system.requests), "requests"),
         "benchmark_duration": (system.seconds, "sec"),
         "request_throughput": (len(system.requests) / system.seconds, "requests/sec"),
         "output_token_throughput": (tokens / system.seconds, "tokens/sec"),
     }
+    if (counts := acceptance(system.steps)) is not None:
+        scalars |= {
+            "spec_decode_token_weighted_acceptance_length": (counts.length, "ratio"),
+            "spec_decode_overall_draft_acceptance_rate": (100 * counts.rate, "%"),
+        }
     found |= {name: {"unit": unit, "avg": value} for name, (value, unit) in scalars.items()}
     config = {
         "endpoint": {"model_names": [system.row["model"]], "streaming": True},
@@ -111,7 +129,7 @@ def _aggregates(system: System, metrics: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def _entry(values: Sequence[float], unit: str) -> dict[str, Any]:
-    seen = spread(values, PERCENTILES, ddof=1)
+    seen = spread(values, PERCENTILES)
     assert seen is not None, "a metric that is there has values"
     points = {f"p{point:g}": value for point, value in seen.percentiles.items()}
     counts = {"count": len(values), "sum": sum(values)}

@@ -67,16 +67,11 @@ class Spread(NamedTuple):
     percentiles: dict[float, float]
 
 
-def spread(values: Sequence[float], percentiles: Sequence[float], ddof: int) -> Spread | None:
-    """Describe values; None where there are none.
-
-    Args:
-        ddof: 0 for the population's standard deviation, 1 for the sample's, which one value does not have: 0 then.
-    """
+def spread(values: Sequence[float], percentiles: Sequence[float]) -> Spread | None:
+    """Describe values, the deviation as of a whole population; None where there are none."""
     import numpy as np
 
     if not values:
         return None
-    std = float(np.std(values, ddof=ddof)) if len(values) > ddof else 0.0
     at = {point: float(np.percentile(values, point)) for point in percentiles}
-    return Spread(float(np.mean(values)), float(np.median(values)), std, min(values), max(values), at)
+    return Spread(float(np.mean(values)), float(np.median(values)), float(np.std(values)), min(values), max(values), at)

@@ -1,18 +1,21 @@
 """GuideLLM: a report with one benchmark per system, its requests and distributions.
 
 Its TPOT divides everything from the start to the last token by all tokens, so that prefill is in it; its ITL is what
-others call TPOT. Tokens per iteration leave the first out: under speculation that is the acceptance length, bonus token
-included. Spreads are the population's.
+others call TPOT. Both are weighed by tokens over a run: its mean ITL is our pooled TPOT. Percentiles are values of the
+sample, by weight. Tokens per iteration leave the first out: under speculation that is the acceptance length, the bonus
+token included.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from harness.export.base import Export
-from harness.export.definitions import excluding_first, including_first, spread
+from harness.export.definitions import excluding_first, including_first
 from harness.export.records import Request, System
 from harness.files import dump
 
@@ -20,13 +23,15 @@ PERCENTILES = {
     "p001": 0.1, "p01": 1.0, "p05": 5.0, "p10": 10.0, "p25": 25.0, "p50": 50.0, "p75": 75.0, "p90": 90.0, "p95": 95.0,
     "p99": 99.0, "p999": 99.9,
 }  # fmt: skip
-METRICS: dict[str, Callable[[Request], float | None]] = {
-    "request_latency": lambda one: one.latency,
-    "prompt_token_count": lambda one: one.prompt_tokens,
-    "output_token_count": lambda one: one.n,
-    "time_to_first_token_ms": lambda one: one.ttft * 1e3,
-    "time_per_output_token_ms": lambda one: including_first(one) * 1e3,
-    "inter_token_latency_ms": lambda one: None if (itl := excluding_first(one)) is None else itl * 1e3,
+Weighed = Callable[[Request], tuple[float, int]]
+"""A request's value and how often it counts."""
+METRICS: dict[str, Weighed] = {
+    "request_latency": lambda one: (one.latency, 1),
+    "prompt_token_count": lambda one: (one.prompt_tokens, 1),
+    "output_token_count": lambda one: (one.n, 1),
+    "time_to_first_token_ms": lambda one: (one.ttft * 1e3, 1),
+    "time_per_output_token_ms": lambda one: (including_first(one) * 1e3, one.n),
+    "inter_token_latency_ms": lambda one: ((excluding_first(one) or 0.0) * 1e3, one.n - 1),
 }
 LEFT_OUT = {
     "args": "no GuideLLM command was run, so that its own loader takes the benchmarks' requests, not the report",
@@ -54,6 +59,7 @@ def export(system: System) -> Export:
 
 def _request(request: Request, began: float) -> dict[str, Any]:
     start = began + request.start
+    itl = excluding_first(request)
     end, iterations = start + request.latency, len(request.arrivals)
     timings = {
         "resolve_start": start, "request_start": start, "first_token_iteration": start + request.ttft,
@@ -68,19 +74,29 @@ def _request(request: Request, began: float) -> dict[str, Any]:
         "input_metrics": {"text_tokens": request.prompt_tokens},
         "output_metrics": {"text_tokens": request.n},
         "request_latency": request.latency,
-        **{name: of(request) for name, of in METRICS.items() if name.endswith("_ms")},
+        "time_to_first_token_ms": request.ttft * 1e3,
+        "time_per_output_token_ms": including_first(request) * 1e3,
+        "inter_token_latency_ms": None if itl is None else itl * 1e3,
         "output_tokens_per_second": request.n / request.latency,
         "iter_tokens_per_iteration": (request.n - 1) / len(request.gaps) if request.gaps else None,
         "output_tokens_per_iteration": request.n / iterations,
     }
 
 
-def _summary(requests: Sequence[Request], of: Callable[[Request], float | None]) -> dict[str, Any] | None:
-    values = [value for one in requests if (value := of(one)) is not None]
-    if (seen := spread(values, tuple(PERCENTILES.values()), ddof=0)) is None:
-        return None
+def _summary(requests: Sequence[Request], of: Weighed) -> dict[str, Any]:
+    pairs = sorted((value, weight) for value, weight in map(of, requests) if weight)
+    total = sum(weight for _, weight in pairs)
+    if not total:
+        return {"count": 0, "total_sum": 0.0}
+    shares = list(accumulate(weight / total for _, weight in pairs))
+    points = {
+        name: pairs[min(bisect_left(shares, point / 100), len(pairs) - 1)][0] for name, point in PERCENTILES.items()
+    }
+    mean = sum(value * weight for value, weight in pairs) / total
+    variance = sum(weight * (value - mean) ** 2 for value, weight in pairs) / total
     return {
-        "mean": seen.mean, "median": seen.median, "std_dev": seen.std, "variance": seen.std**2, "min": seen.least,
-        "max": seen.most, "count": len(values), "total_sum": sum(values),
-        "percentiles": {name: seen.percentiles[point] for name, point in PERCENTILES.items()},
+        "mean": mean, "median": points["p50"], "mode": max(pairs, key=lambda pair: pair[1])[0],
+        "std_dev": variance**0.5, "variance": variance, "min": pairs[0][0],
+        "max": pairs[-1][0], "count": total, "total_sum": mean * total,
+        "percentiles": points,
     }  # fmt: skip

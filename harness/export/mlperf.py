@@ -62,7 +62,7 @@ def _results(system: System) -> dict[str, int | float]:
 
 def _latencies(seconds: list[float], named: str, at: str) -> dict[str, int | float]:
     """Return least, most, mean and percentiles, which LoadGen takes from the sample without interpolation."""
-    if (seen := spread(seconds, (), ddof=0)) is None:
+    if (seen := spread(seconds, ())) is None:
         return {}
     ordered = sorted(seconds)
     points = {f"{p:.2f}": ordered[min(int(p / 100 * len(ordered)), len(ordered) - 1)] for p in PERCENTILES}

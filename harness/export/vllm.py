@@ -69,7 +69,7 @@ def _latencies(system: System) -> dict[str, float]:
     }
     found: dict[str, float] = {}
     for name, values in samples.items():
-        if (seen := spread(values, PERCENTILES, ddof=0)) is not None:
+        if (seen := spread(values, PERCENTILES)) is not None:
             found |= {f"mean_{name}_ms": seen.mean * 1e3, f"median_{name}_ms": seen.median * 1e3}
             found |= {f"std_{name}_ms": seen.std * 1e3}
             found |= {f"p{point:g}_{name}_ms": value * 1e3 for point, value in seen.percentiles.items()}

@@ -91,8 +91,12 @@ def test_aiperf(system: System) -> None:
     assert starts == pytest.approx([made.BEGAN * 1e9, (made.BEGAN + 0.2) * 1e9], abs=1e3)
     total = content(export, "sp/profile_export_aiperf.json")
     assert total["inter_token_latency"]["avg"] == pytest.approx(60)
-    assert total["inter_token_latency"]["std"] == pytest.approx(80 / 2**0.5), "the sample's"
+    assert total["inter_token_latency"]["std"] == pytest.approx(40), "the population's"
     assert total["inter_chunk_latency"]["count"] == 3
+    rates = total["spec_decode_draft_acceptance_rate"], total["spec_decode_overall_draft_acceptance_rate"]
+    assert [one["avg"] for one in rates] == pytest.approx([(62.5 + 0) / 2, 100 * 5 / 12]), "mean of requests, pooled"
+    lengths = total["spec_decode_acceptance_length"], total["spec_decode_token_weighted_acceptance_length"]
+    assert [one["avg"] for one in lengths] == pytest.approx([(3.5 + 1) / 2, 1 + 5 / 3])
     assert total["output_token_throughput"] == {"unit": "tokens/sec", "avg": pytest.approx(8 / 0.6)}
     assert total["output_token_throughput_per_user"]["avg"] == pytest.approx((50 + 10) / 2)
 
@@ -105,8 +109,12 @@ def test_guidellm(system: System) -> None:
     assert first["inter_token_latency_ms"] == pytest.approx(20), "others' TPOT"
     assert first["iter_tokens_per_iteration"] == pytest.approx(5 / 2), "kept tokens per step"
     summary = benchmark["metrics"]["time_per_output_token_ms"]["successful"]
-    assert summary["mean"] == pytest.approx((200 / 6 + 200) / 2)
-    assert summary["percentiles"]["p50"] == pytest.approx((200 / 6 + 200) / 2)
+    assert summary["mean"] == pytest.approx(600 / 8), "weighed by tokens: all time over all tokens"
+    assert summary["percentiles"]["p50"] == pytest.approx(200 / 6), "three quarters of the tokens have it"
+    assert summary["percentiles"]["p90"] == pytest.approx(200)
+    assert summary["count"] == 8
+    itl = benchmark["metrics"]["inter_token_latency_ms"]["successful"]
+    assert itl["mean"] == pytest.approx(1e3 * 0.2 / 6), "our pooled TPOT"
 
 
 def test_mlperf(system: System) -> None:
