@@ -117,6 +117,29 @@ def test_guidellm(system: System) -> None:
     assert itl["mean"] == pytest.approx(1e3 * 0.2 / 6), "our pooled TPOT"
 
 
+def test_aiperf_itself_reads_it(system: System) -> None:
+    models = pytest.importorskip("aiperf.common.models", reason="aiperf is not installed")
+    files = aiperf.export(system).files
+    read = [models.MetricRecordInfo.model_validate_json(line) for line in files["sp/profile_export.jsonl"].splitlines()]
+    assert [one.spec_decode_acceptance.num_spec_steps for one in read] == [2, 1]
+    total = models.JsonExportData.model_validate_json(files["sp/profile_export_aiperf.json"])
+    assert total.inter_token_latency.avg == pytest.approx(60)
+
+
+def test_guidellm_itself_comes_to_the_same_numbers(system: System) -> None:
+    schemas = pytest.importorskip("guidellm.schemas.base", reason="guidellm is not installed")
+    (benchmark,) = content(guidellm.export(system), "sp.json")["benchmarks"]
+    lines = benchmark["requests"]["successful"]
+    read = [schemas.GenerativeRequestStats.model_validate(line) for line in lines]
+    for line, one in zip(lines, read, strict=True):
+        for name in ("time_per_output_token_ms", "inter_token_latency_ms", "iter_tokens_per_iteration"):
+            assert getattr(one, name) == pytest.approx(line[name], rel=1e-4)
+    weighed = [(one.inter_token_latency_ms, one.output_tokens - 1) for one in read]
+    summary = schemas.DistributionSummary.from_values(weighed).model_dump()
+    told = benchmark["metrics"]["inter_token_latency_ms"]["successful"]
+    assert all(summary[name] == pytest.approx(told[name], rel=1e-4) for name in told)
+
+
 def test_mlperf(system: System) -> None:
     export = mlperf.export(system)
     log = [json.loads(line.removeprefix(":::MLLOG ")) for line in export.files["sp/mlperf_log_detail.txt"].splitlines()]
