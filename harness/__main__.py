@@ -1,4 +1,4 @@
-"""`python -m harness`."""
+"""`python -m harness`, and `spmoe-bench` where the project is installed."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ import sys
 
 from harness.run import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -89,18 +88,9 @@ def publish(outcome: Outcome, folder: Path) -> None:
     write_text(folder / "provenance.json", dump(origin(outcome), indent=1))
 
 
-def origin(outcome: Outcome, label: str | None = None) -> dict[str, Any]:
-    """Return the provenance of a cell, by default of the first, which all share but for what resuming changes."""
-    folder = outcome.folders[label] if label else next(iter(outcome.folders.values()))
-    found: dict[str, Any] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    return found
-
-
-def mirror(outcome: Outcome, console: Console) -> None:
-    """Hand every cell to the configured tracker."""
-    for row in outcome.rows:
-        cell = provenance.scrub({"config": outcome.config.identity(), "provenance": origin(outcome, row["system"])})
-        tracking.mirror(outcome.config.tracking, outcome.key, row, cell, console.print)
+def origin(outcome: Outcome) -> dict[str, Any]:
+    """Return the provenance of the first cell, which all share but for what resuming changes."""
+    return records.stored_origin(next(iter(outcome.folders.values())))
 
 
 def _among_others(config: BenchConfig, done: Sequence[Row], folders: Mapping[str, Path]) -> list[Row]:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.provenance import ROOT
+from harness.provenance import CODE
 
-TARGET = ROOT / "build" / "compiled"
+TARGET = CODE / "build" / "compiled"
 # Interpreted classes cannot extend compiled ones: policies are compiled all together, new ones with them.
 MODULES = {
     "contract": ("meter", "traffic"),
@@ -43,7 +43,7 @@ follow_imports = skip
 def main() -> int:
     """Compile into `TARGET`; what the compilers say goes to the terminal."""
     compile_into(TARGET)
-    Console().print(f"PYTHONPATH={TARGET.relative_to(ROOT)} python -P -m harness.grid", highlight=False)
+    Console().print(f"PYTHONPATH={TARGET.relative_to(CODE)} python -P -m harness.grid", highlight=False)
     return 0
 
 
@@ -57,7 +57,7 @@ def compile_into(target: Path) -> None:
     from setuptools import setup
 
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(ROOT / "systems", target / "systems", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CODE / "systems", target / "systems", ignore=shutil.ignore_patterns("__pycache__"))
     folder = target / "systems"
     modules = [
         path for package, names in MODULES.items() for name in names for path in folder.glob(f"{package}/{name}.py")

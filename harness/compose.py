@@ -22,6 +22,7 @@ from harness.config import (
     MeasureConfig,
     TrackingConfig,
 )
+from harness.provenance import ROOT
 from systems.api import BadInput, ModelConfig, SystemConfig
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ GROUPS: dict[str, type[Any]] = {
 REFERENCE = "resident"
 INERT = ("profiles", "define")
 """Top-level keys that a single comparison takes no notice of."""
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = ROOT / "conf"
 
 
 @dataclass(frozen=True)

@@ -106,12 +106,22 @@ class MeasureConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrackingConfig:
-    """`conf/tracking/*.yaml`: where results are mirrored; files on disk stay the truth."""
+    """`conf/tracking/*.yaml`: where results are mirrored; files on disk stay the truth.
+
+    `text` puts outputs into the table of requests, `steps` every draft-verify cycle into the history.
+    """
 
     name: Literal["none", "wandb"] = "none"
     project: str = "spmoe-bench"
     mode: Literal["offline", "online", "disabled"] = "offline"
     group: str | None = None
+    text: bool = False
+    steps: bool = False
+
+    @property
+    def tracks(self) -> bool:
+        """Whether anything is mirrored at all."""
+        return self.name != "none" and self.mode != "disabled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from harness.provenance import ROOT
 from systems.api import BadInput
 
-PAPERS = Path(__file__).resolve().parents[1] / "results/papers"
+PAPERS = ROOT / "results/papers"
 UNITS = {"s", "ms", "%", "x", "-", "tokens", "tokens/s", "requests", "MiB", "GB", "GB/s", "TFLOPS"}
 ARXIV = re.compile(r"\d{4}\.\d{5}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -17,7 +18,12 @@ from typing import Any
 from harness import gpu
 from systems.api import BadInput
 
-ROOT = Path(__file__).resolve().parents[1]
+CODE = Path(__file__).resolve().parents[1]
+"""The folder of the packages."""
+SHARE = Path(__file__).resolve().with_name("share")
+"""What an installed copy has taken along from beside them: configs, the reference pair, the papers' numbers."""
+ROOT = SHARE if SHARE.is_dir() else CODE
+"""The folder that paths of configs begin at: of a checkout, or `SHARE`."""
 PACKAGES = (
     "torch",
     "transformers",
@@ -34,6 +40,8 @@ _BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"
 STAMP = ".commit"
 """Says which commit a copy is of that travels without its repository."""
 LARGE = 64 * 2**20
+COMMAND = "spmoe-bench"
+"""How the command line is called where the project is installed."""
 TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
 """How the names of a tokenizer's files begin."""
 
@@ -60,7 +68,11 @@ def collect() -> dict[str, Any]:
 
 def commit() -> dict[str, Any]:
     """Return the commit and whether the code differs from it, as git says; of a copy without a repository, as the file
-    `.commit` in it says, whose two words are the hash and `clean` or `dirty`."""
+    `.commit` in it says, whose two words are the hash and `clean` or `dirty`. An installed copy knows the one it was built
+    from: git would tell of whatever repository the environment lies in."""
+    if ROOT == SHARE:
+        facts: dict[str, Any] = json.loads((SHARE / "commit.json").read_text(encoding="utf-8"))
+        return facts
     found = _git("rev-parse", "HEAD")
     if found is not None:
         return {"commit": found, "dirty": _dirty()}
@@ -80,8 +92,8 @@ def code_fingerprint() -> str:
     """Return the hash of the code that measures and is measured: a changed program has not been run yet."""
     digest = hashlib.sha256()
     for package in ("harness", "systems"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+        for path in sorted(path for path in (CODE / package).rglob("*.py") if not path.is_relative_to(SHARE)):
+            digest.update(path.relative_to(CODE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -150,8 +162,10 @@ def _prefixes() -> list[tuple[str, str]]:
 
 
 def _module() -> str:
-    """The command in progress, without its arguments: `python -m harness`, or one of its submodules or packages."""
+    """The command in progress, without its arguments: `spmoe-bench`, `python -m harness`, or one of its submodules."""
     path = Path(sys.argv[0])
+    if path.stem == COMMAND:
+        return COMMAND
     name = path.parent.name if path.stem == "__main__" else path.stem
     return "python -m harness" + ("" if name == "harness" else f".{name}")
 

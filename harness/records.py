@@ -84,6 +84,12 @@ def finished_row(folder: Path) -> Row | None:
     return row
 
 
+def stored_origin(folder: Path) -> dict[str, Any]:
+    """Return the provenance of a cell on disk."""
+    origin: dict[str, Any] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    return origin
+
+
 def stored_sides(folder: Path) -> dict[int, Pair]:
     """Return decode seconds and tokens by batch of a cell on disk, as speedups need them."""
     sides: dict[int, Pair] = {}

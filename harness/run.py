@@ -148,7 +148,7 @@ def _work(sweep: Sweep, rows: list[Row], composed: Composed) -> float | None:
 def _compare(config: BenchConfig) -> Outcome:
     from rich.console import Console
 
-    from harness import bench, table
+    from harness import bench, table, tracking
 
     console = Console()
     outcome = bench.run(config, console)
@@ -158,7 +158,7 @@ def _compare(config: BenchConfig) -> Outcome:
         bench.publish(outcome, Path(config.output))
     table.show(outcome.rows, console)
     console.print(f"records: {home}, summary: {Path(config.output or home) / 'summary.json'}", highlight=False)
-    bench.mirror(outcome, console)
+    tracking.mirror([outcome], outcome.key, Path(config.output or home), console)
     return outcome
 
 

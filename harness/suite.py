@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import bench, compose, overview, records
+from harness import bench, compose, overview, records, tracking
 from harness.bench import Outcome
 from harness.config import BenchConfig
 from harness.files import dump, ensure_writable, write_text
@@ -47,11 +47,11 @@ def _run(configs: Mapping[str, BenchConfig]) -> dict[str, Outcome]:
         console.print(f"{label}: {config.hardware.source}", highlight=False)
         outcome = outcomes[label] = bench.run(config, console)
         bench.publish(outcome, Path(config.runs) / outcome.key)
-        bench.mirror(outcome, console)
     first = next(iter(configs.values()))
     home = Path(first.output or Path(first.runs) / _key(outcomes))
     publish(outcomes, home)
     overview.show(_rows(outcomes), console)
+    tracking.mirror(list(outcomes.values()), _key(outcomes), home, console)
     console.print(f"records: {first.runs}, summary: {home / 'summary.json'}", highlight=False)
     return outcomes
 

@@ -51,18 +51,22 @@ def read(folder: Path) -> dict[str, Cell]:
     if summary["schema"] != SCHEMA:
         raise CannotCompare(f"{folder} has records of schema {summary['schema']}, {SCHEMA} is read; measure again")
     try:
-        return {row["system"]: _cell(row, _home(folder, summary["key"], row["system"])) for row in summary["rows"]}
+        return {row["system"]: _cell(row, home(folder, summary["key"], row["system"])) for row in summary["rows"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{folder} has a broken record ({error!r}); measure again") from error
 
 
-def _home(folder: Path, key: str, label: str) -> Path:
-    """Return the folder of a cell."""
-    for home in (folder / label, folder.parent / "runs" / key / label):
-        if (home / UNFINISHED).exists():
-            raise CannotCompare(f"{home} is unfinished; the command that began it finishes it")
-        if (home / "requests.jsonl").is_file():
-            return home
+def home(folder: Path, key: str, label: str) -> Path:
+    """Return the folder of a cell.
+
+    Raises:
+        CannotCompare: it is unfinished, or not there.
+    """
+    for place in (folder / label, folder.parent / "runs" / key / label):
+        if (place / UNFINISHED).exists():
+            raise CannotCompare(f"{place} is unfinished; the command that began it finishes it")
+        if (place / "requests.jsonl").is_file():
+            return place
     raise CannotCompare(f"{folder} has no records by request of {label}; compare results/runs/KEY, not a summary")
 
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.files import ensure_writable, write_text
-from harness.provenance import ROOT
 from harness.records import SCHEMA
 from harness.report import forms
 from harness.report.content import gather
@@ -35,7 +34,7 @@ def _main() -> int:
     parser.add_argument("--output", type=Path, default=Path("reports"), help="where NAME.html, NAME.md and NAME.csv go")
     arguments = parser.parse_args()
     ensure_writable(arguments.output)
-    for folder in arguments.results or published(ROOT / "results"):
+    for folder in arguments.results or published(Path("results")):
         write(folder, arguments.output)
     return OK
 

@@ -137,7 +137,7 @@ def test_other_prompts_under_the_same_name_are_another_cell(app: App) -> None:
 
 def test_runs_of_a_sweep_are_grouped_by_it(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     groups: list[str] = []
-    monkeypatch.setattr("harness.tracking._mirror_to_wandb", lambda config, key, row, cell: groups.append(config.group))
+    monkeypatch.setattr("harness.tracking.client.send", lambda config, run, *rest: groups.append(run.group))
     app("--multirun", "system=offload,sp_moe", "tracking=wandb")
     assert len(groups) == 2
     assert set(groups) == {path.name for path in Path("results/runs/sweeps").iterdir()}

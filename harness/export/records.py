@@ -1,0 +1,146 @@
+"""One system's records as other tools think of them: requests with a start, tokens that arrive, and drafts per step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from harness.comparing import sets
+from harness.files import read_lines
+from harness.published import read_json
+from harness.records import SCHEMA, Row, stored_origin
+from systems.api import BadInput
+
+REMEDY = "the command that made the run, e.g. results/runs/KEY"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that emitted tokens.
+
+    Attributes:
+        start: seconds on a clock that begins with the system's first request; what other systems took meanwhile is left
+            out.
+        arrivals: seconds from the start and number of tokens, of each commit.
+        steps: (drafted, accepted) of each draft-verify cycle, as the system reported them; empty where it reports none.
+    """
+
+    id: str
+    repeat: int
+    start: float
+    prompt_tokens: int
+    arrivals: Sequence[tuple[float, int]]
+    steps: Sequence[tuple[int, int]]
+    finish: str
+    text: str
+    tokens: Sequence[int]
+
+    @property
+    def n(self) -> int:
+        """Output tokens."""
+        return sum(kept for _, kept in self.arrivals)
+
+    @property
+    def ttft(self) -> float:
+        """Seconds to the first commit."""
+        return self.arrivals[0][0]
+
+    @property
+    def latency(self) -> float:
+        """Seconds to the last commit."""
+        return self.arrivals[-1][0]
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between commits."""
+        times = [at for at, _ in self.arrivals]
+        return [after - before for before, after in pairwise(times)]
+
+
+@dataclass(frozen=True)
+class System:
+    """A system with its row of the summary, its provenance and its requests in the order they were decoded.
+
+    Attributes:
+        seconds: how long the system decoded, over all batches.
+        silent: ids of requests that emitted nothing.
+    """
+
+    row: Row
+    origin: Mapping[str, Any]
+    requests: Sequence[Request]
+    seconds: float
+    silent: Sequence[str] = field(default=())
+
+    @property
+    def label(self) -> str:
+        """The system's label."""
+        name: str = self.row["system"]
+        return name
+
+    @property
+    def steps(self) -> list[tuple[int, int]]:
+        """(drafted, accepted) of all cycles that drafted."""
+        return [step for request in self.requests for step in request.steps if step[0]]
+
+
+def read(folder: Path) -> list[System]:
+    """Read a result set: `results/runs/KEY`, or a published folder whose cells are still in `runs/` beside it.
+
+    Raises:
+        BadInput: no such set, or one that is unfinished or without records by request.
+    """
+    stored = read_json(folder / "summary.json", SCHEMA, REMEDY)
+    try:
+        homes = [(row, sets.home(folder, key, row["system"])) for row in stored["rows"] for key in [stored["key"]]]
+        return [system(row, home) for row, home in homes]
+    except sets.CannotCompare as error:
+        raise BadInput(str(error).replace("compare results/runs/KEY", "export results/runs/KEY")) from error
+
+
+def system(row: Row, home: Path) -> System:
+    """Read the cell of a system."""
+    lines = list(read_lines(home / "requests.jsonl"))
+    steps = _steps(list(read_lines(home / "steps.jsonl")))
+    starts, seconds = _starts(lines)
+    requests = [_request(line, starts[_place(line)], steps[(*_place(line), line["row"])]) for line in lines]
+    spoken = [request for request in requests if request.arrivals]
+    silent = [request.id for request in requests if not request.arrivals]
+    return System(row, stored_origin(home), spoken, seconds, silent)
+
+
+def _request(line: Mapping[str, Any], start: float, steps: Sequence[tuple[int, int]]) -> Request:
+    return Request(
+        line["id"], line["repeat"], start, line["prompt_tokens"], [(at, kept) for at, kept in line["commits"]], steps,
+        line["finish"], line["text"], line["tokens"],
+    )  # fmt: skip
+
+
+def _place(line: Mapping[str, Any]) -> tuple[int, int]:
+    return line["repeat"], line["batch"]
+
+
+def _starts(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[tuple[int, int], float], float]:
+    """Return when each generation began, one behind the other, and when the last one ended."""
+    ends: dict[tuple[int, int], float] = {}
+    for line in lines:
+        last = line["commits"][-1][0] if line["commits"] else 0.0
+        ends[_place(line)] = max(ends.get(_place(line), 0.0), last)
+    starts, now = {}, 0.0
+    for place, seconds in ends.items():
+        starts[place] = now
+        now += seconds
+    return starts, now
+
+
+def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int, int], list[tuple[int, int]]]:
+    found: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+    for line in lines:
+        if line["phase"] == "decode" and line["step"] is not None:
+            for row, drafted, accepted in zip(line["rows"], line["drafted"], line["accepted"], strict=True):
+                found[(*_place(line), row)].append((drafted, accepted))
+    return found
