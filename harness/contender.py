@@ -19,7 +19,7 @@ from systems.api import Request, System, SystemConfig
 
 @dataclass
 class Contender:
-    """A system under its label; `error` or `did_not_fit` end its part, and the others go on.
+    """A system under its label; `error`, `did_not_fit` or `unsupported` end its part, and the others go on.
 
     Args:
         timed: whether its times are this machine's, so that nothing may disturb it; those of a replay are predictions.
@@ -33,7 +33,13 @@ class Contender:
     description: dict[str, Any] = field(default_factory=dict)
     fast_bytes: int = 0
     did_not_fit: str | None = None
+    unsupported: str | None = None
     error: str | None = None
+
+    @property
+    def reason_out(self) -> str | None:
+        """Why the system takes no part, if it takes none."""
+        return self.unsupported or self.did_not_fit or self.error
 
     def build(self, compose: Callable[[SystemConfig], System]) -> None:
         """Compose the system within the budget, live or replayed.
@@ -45,6 +51,8 @@ class Contender:
             self.system = compose(self.config)
         except api.DidNotFit as error:
             self.did_not_fit = str(error)
+        except api.Unsupported as error:
+            self.unsupported = str(error)
         except api.BadInput:
             raise
         except Exception:

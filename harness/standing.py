@@ -14,15 +14,16 @@ from harness.metrics import oracle_gap, speedup
 from harness.metrics.base import Value
 from harness.metrics.pairing import Sides, ratio
 from harness.records import Row, stored_sides
+from harness.status import UNMEASURED
 
-UNSOUND = ("failed", "did_not_fit", "diverged")
+UNSOUND = (*UNMEASURED, "diverged")
 AllSides = dict[str, Sides]
 """Seconds and tokens by batch of prompts, by system; systems without usable times are absent."""
 
 
 def sides_of(rows: Sequence[Row], folders: Mapping[str, Path]) -> AllSides:
     """Read the times of every system that has some from its cell on disk."""
-    labels = [row["system"] for row in rows if row["status"] not in ("failed", "did_not_fit")]
+    labels = [row["system"] for row in rows if row["status"] not in UNMEASURED]
     return {label: stored_sides(folders[label]) for label in labels}
 
 

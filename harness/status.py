@@ -11,8 +11,11 @@ from harness.metrics.base import Cell, Value
 from systems.api import SystemConfig
 
 Status = Literal[
-    "ok", "did_not_fit", "draft_inactive", "nothing_offloaded", "diverged", "noisy", "beyond_bound", "failed"
+    "ok", "unsupported", "did_not_fit", "draft_inactive", "nothing_offloaded", "diverged", "noisy", "beyond_bound",
+    "failed",
 ]  # fmt: skip
+UNMEASURED = ("failed", "did_not_fit", "unsupported")
+"""Verdicts of cells without times."""
 FAILING = ("failed", "diverged", "beyond_bound")
 """Verdicts that are bugs: the run's exit code says so."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from systems.contract.config import ModelConfig, SystemConfig, located
 from systems.contract.costs import Costs, HostCosts, LinkSpec
-from systems.contract.errors import BadInput, DidNotFit, WorkerDied
+from systems.contract.errors import BadInput, DidNotFit, Unsupported, WorkerDied
 from systems.contract.iterations import Setting, Whole, padded
 from systems.contract.meter import Meter, NullMeter, SpanName
 from systems.contract.pair import ModelPair
@@ -36,6 +36,7 @@ from systems.doors.live import (
     log_likelihood,
     measure_costs,
     next_logits,
+    required_packages,
     routing,
     watch_transfers,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "Traces",
     "Traffic",
     "Transfer",
+    "Unsupported",
     "Whole",
     "WorkerDied",
     "attention_error",
@@ -99,6 +101,7 @@ __all__ = [
     "read_costs",
     "record_traces",
     "recorded_pair",
+    "required_packages",
     "roofline",
     "routing",
     "watch_transfers",

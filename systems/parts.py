@@ -15,6 +15,8 @@ from systems.options.computing import AdaptiveGatingOptions, ChunkedAttentionOpt
 from systems.options.drafters import ModelDrafterOptions, PromptLookupOptions, QuantisedSelfOptions, ResidentSelfOptions
 from systems.options.peers import (
     AccelerateOffloadOptions,
+    LlamaCppDraftOptions,
+    LlamaCppOptions,
     PeerResidencyOptions,
     TransformersAssistedOptions,
     TransformersOptions,
@@ -78,6 +80,8 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "transformers": TransformersOptions,
         "transformers_assisted": TransformersAssistedOptions,
         "accelerate_offload": AccelerateOffloadOptions,
+        "llama_cpp": LlamaCppOptions,
+        "llama_cpp_draft": LlamaCppDraftOptions,
     },
     "residency": {
         "none": NoPart,

@@ -19,6 +19,7 @@ from harness.datasets import Prompt
 from harness.files import dump, read_lines, write_text
 from harness.metrics.base import Value
 from harness.records import Row
+from harness.status import UNMEASURED
 
 SCORES = "scores.jsonl"
 Scores = Mapping[str, Mapping[str, float]]
@@ -40,7 +41,7 @@ def graded(
     """
     if config.replay is not None:
         return [_without(row, "a replay writes nothing of its own") for row in rows]
-    labels = [row["system"] for row in rows if row["status"] not in ("failed", "did_not_fit")]
+    labels = [row["system"] for row in rows if row["status"] not in UNMEASURED]
     judged = {label: found for label in labels if (found := _stored(folders[label])) is not None}
     outputs = {label: _outputs(folders[label]) for label in labels if label not in judged}
     if outputs and refusal is not None:

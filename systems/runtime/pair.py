@@ -107,7 +107,11 @@ def load(config: ModelConfig, root: Path) -> Pair:
     draft_path = located(config.draft, root) if config.draft else None
     activations = str(located(config.activations, root)) if config.activations else None
     config = replace(
-        config, target=str(target_path), draft=str(draft_path) if draft_path else None, activations=activations
+        config,
+        target=str(target_path),
+        draft=str(draft_path) if draft_path else None,
+        activations=activations,
+        cache_dir=str(root / config.cache_dir),
     )
     for folder in filter(None, (target_path, draft_path)):
         verify(folder)
@@ -118,7 +122,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
     if draft is not None:
         check_vocabulary(target_path, target.config, draft_path, draft.config)
-    store = open_store(config.store, index, dtype, root / config.cache_dir)
+    store = open_store(config.store, index, dtype, Path(config.cache_dir))
     return Pair(config, target, draft, tokenizer_path, store)
 
 
