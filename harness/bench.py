@@ -63,12 +63,15 @@ def run(config: BenchConfig, console: Console) -> Outcome:
 
 
 def key_of(config: BenchConfig, prompts: Sequence[datasets.Prompt]) -> str:
-    """Return the hash that names a comparison of this code, with these weights, on these prompts."""
+    """Return the hash that names a comparison of this code, with these weights, on these prompts, and with what is
+    installed of other people's runtimes."""
+    peers = {name for system in config.systems.values() for name in api.required_packages(system)}
     return config.key(
         provenance.code_fingerprint(),
         provenance.folder_fingerprint(_folders(config)),
         provenance.tokenizer_fingerprint(config.model.tokenizer_folder(provenance.ROOT)),
         datasets.fingerprint(prompts),
+        provenance.versions_fingerprint(peers),
     )
 
 

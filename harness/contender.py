@@ -40,6 +40,11 @@ class Contender:
     unsupported: str | None = None
     error: str | None = None
 
+    @property
+    def reason_out(self) -> str | None:
+        """Why the system takes no part, if it takes none."""
+        return self.unsupported or self.did_not_fit or self.error
+
     def build(self, compose: Callable[[SystemConfig], System]) -> None:
         """Compose the system within the budget, live or replayed.
 

@@ -26,10 +26,31 @@ class CannotWrite(BadInput):
 def dump(value: Any, indent: int | None = None) -> str:
     """Return JSON without NaN literals, which most readers reject.
 
+    Args:
+        indent: spaces per level; what holds plain values only, such as a metric, is a line all the same. None: all is.
+
     Raises:
         ValueError: a number is not finite; such a value must be unknown, with a reason.
     """
-    return json.dumps(value, allow_nan=False, indent=indent, ensure_ascii=False)
+    return _plain(value) if indent is None else _laid_out(value, " " * indent, "\n")
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def _laid_out(value: Any, step: str, margin: str) -> str:
+    """JSON of a value whose lines begin with `margin`."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    if not any(isinstance(part, dict | list | tuple) for part in parts):
+        return _plain(value)
+    inner = margin + step
+    lines = [_laid_out(part, step, inner) for part in parts]
+    if isinstance(value, dict):
+        names = [_plain(name if isinstance(name, str) else _plain(name)) for name in value]
+        lines = [f"{name}: {line}" for name, line in zip(names, lines, strict=True)]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return f"{first}{inner}{f',{inner}'.join(lines)}{margin}{last}"
 
 
 def write_text(path: Path, text: str) -> None:

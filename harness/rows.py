@@ -27,6 +27,8 @@ def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
         "layer_drift": measured.layer_drift,
         **({"reference": measured.reference_from} if measured.reference_from else {}),
     }
+    if contender.unsupported is not None:
+        return row | {"status": "unsupported", "reason": contender.unsupported, "metrics": {}}
     if contender.did_not_fit is not None:
         return row | {"status": "did_not_fit", "reason": contender.did_not_fit, "metrics": {}}
     if contender.unsupported is not None:

@@ -97,7 +97,7 @@ def _generate(
     """Warm a system up and watch it generate for the first request."""
     contender.warm_up(comparison.split(selection.warmup, 1))
     if contender.system is None:
-        raise BadInput(f"{contender.label} cannot be watched: {contender.did_not_fit or contender.error}")
+        raise BadInput(f"{contender.label} cannot be watched: {contender.reason_out}")
     system, request = contender.system, selection.requests[0]
     transfers: list[Transfer] = []
     system.rehearse([request])

@@ -23,6 +23,8 @@ from systems.options.drafters import (
 )
 from systems.options.peers import (
     AccelerateOffloadOptions,
+    LlamaCppDraftOptions,
+    LlamaCppOptions,
     PeerResidencyOptions,
     TransformersAssistedOptions,
     TransformersOptions,
@@ -100,6 +102,8 @@ PARTS: dict[str, dict[str, type[Any]]] = {
         "transformers": TransformersOptions,
         "transformers_assisted": TransformersAssistedOptions,
         "accelerate_offload": AccelerateOffloadOptions,
+        "llama_cpp": LlamaCppOptions,
+        "llama_cpp_draft": LlamaCppDraftOptions,
     },
     "residency": {
         "none": NoPart,

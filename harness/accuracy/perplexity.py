@@ -107,7 +107,7 @@ def _read(
 def _likelihoods(contender: Contender, selection: datasets.Selection, texts: Sequence[Sequence[int]]) -> Likelihoods:
     contender.warm_up(comparison.split(selection.warmup, 1))  # thresholds are learned there
     if contender.system is None:
-        raise BadInput(f"{contender.label}: {contender.did_not_fit or contender.error}")
+        raise BadInput(f"{contender.label}: {contender.reason_out}")
     return [api.log_likelihood(contender.system, text) for text in texts]
 
 

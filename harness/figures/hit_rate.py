@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure as Canvas
 
-OUT = ("resident", "sd_resident", "transformers", "transformers_assisted")
+OUT = ("resident", "sd_resident", "transformers", "transformers_assisted", "llama_cpp", "llama_cpp_draft")
 OURS = {"Mixtral-Offloading": "sd_offload", "AdapMoE": "sd_adapmoe", "SP-MoE": "sp_moe"}
 """The paper's systems all speculate with the same draft."""
 

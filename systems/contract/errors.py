@@ -5,6 +5,11 @@ class DidNotFit(Exception):
     """The system cannot run within the memory budget; the message says what would fit."""
 
 
+class Unsupported(Exception):
+    """The system cannot run here: a package that it needs is not installed, or the device or the model is none that it
+    knows. The message says which, and how to mend it where that can be; other systems go on."""
+
+
 class BadInput(Exception):
     """A file, field or value that the user can mend; the message names it and says how."""
 

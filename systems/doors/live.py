@@ -124,10 +124,22 @@ def build_system(
     Raises:
         BadInput: an unknown part or option, with the nearest valid one.
         DidNotFit: the budget cannot hold the draft and one layer's top-k experts.
+        Unsupported: a peer that is not installed, or does not run this model on this device.
     """
     from systems.build import build
 
     return build(config, pair, budget_bytes, link, costs)
+
+
+def required_packages(config: SystemConfig) -> tuple[str, ...]:
+    """Return the packages that a system runs on beyond the project's own dependencies.
+
+    Raises:
+        BadInput: as `build_system`, of its engine.
+    """
+    from systems.parts import part
+
+    return getattr(part("engine", config.engine), "packages", ())
 
 
 def log_likelihood(system: System, tokens: Sequence[int]) -> list[float]:

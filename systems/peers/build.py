@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any
 
 from systems.contract.config import SystemConfig
 from systems.contract.costs import LinkSpec
-from systems.contract.errors import BadInput
+from systems.contract.errors import BadInput, Unsupported
 from systems.contract.system import System
 from systems.options.base import NoPart
-from systems.options.peers import AccelerateOffloadOptions, PeerResidencyOptions, TransformersAssistedOptions
+from systems.options.peers import (
+    AccelerateOffloadOptions,
+    LlamaCppDraftOptions,
+    LlamaCppOptions,
+    PeerResidencyOptions,
+    TransformersAssistedOptions,
+)
 from systems.options.residency import AllResidentOptions
 from systems.parts import Options
 from systems.runtime.pair import Pair
@@ -23,12 +30,20 @@ def build_peer(engine: Any, config: SystemConfig, pair: Pair, budget_bytes: int,
         link: what those who move experts move them over.
 
     Raises:
-        BadInput: parts beside the engine, a package that is not installed, or a draft that is missing.
+        BadInput: parts beside the engine, or a draft that is missing.
         DidNotFit: the budget is below what the peer loads at once.
+        Unsupported: a package that is not installed, or the peer does not run this model on this device.
     """
     _check_parts(engine, config)
+    _check_installed(engine, config)
     if isinstance(engine, AccelerateOffloadOptions):
-        return _accelerate_offload(pair, budget_bytes, link)
+        from systems.peers.accelerate_offload import AccelerateOffload
+
+        return AccelerateOffload(pair, budget_bytes, link)
+    if isinstance(engine, LlamaCppOptions | LlamaCppDraftOptions):
+        from systems.peers.llama_cpp import LlamaCpp
+
+        return LlamaCpp(pair, getattr(engine, "draft_length", 0))
     if isinstance(engine, TransformersAssistedOptions):
         from systems.peers.assisted import TransformersAssisted
 
@@ -38,14 +53,12 @@ def build_peer(engine: Any, config: SystemConfig, pair: Pair, budget_bytes: int,
     return TransformersGenerate(pair)
 
 
-def _accelerate_offload(pair: Pair, budget_bytes: int, link: LinkSpec | None) -> System:
-    try:
-        from systems.peers.accelerate_offload import AccelerateOffload
-    except ModuleNotFoundError as error:
-        if error.name != "accelerate":
-            raise
-        raise BadInput("engine.part=accelerate_offload needs accelerate: pip install 'spmoe-bench[peers]'") from error
-    return AccelerateOffload(pair, budget_bytes, link)
+def _check_installed(engine: Any, config: SystemConfig) -> None:
+    """Refuse an engine whose packages are not here, with the command that installs them."""
+    missing = [name for name in getattr(engine, "packages", ()) if find_spec(name) is None]
+    if missing:
+        needed = f"engine.part={config.engine['part']} needs {' and '.join(missing)}"
+        raise Unsupported(f"{needed}: pip install 'spmoe-bench[{engine.extra}]'")
 
 
 def _check_parts(engine: Any, config: SystemConfig) -> None:

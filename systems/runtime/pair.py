@@ -147,6 +147,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
         draft=str(draft_path) if draft_path else None,
         activations=activations,
         root=None,
+        cache_dir=str(root / config.cache_dir),
     )
     for folder in filter(None, (target_path, draft_path)):
         verify(folder)
@@ -154,7 +155,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
     if draft_path is not None:
         check_tokenizers(tokenizer_path, draft_path)
     dtype: torch.dtype = getattr(torch, config.dtype)
-    target, store = load_target(target_path, config, dtype, root / config.cache_dir)
+    target, store = load_target(target_path, config, dtype, Path(config.cache_dir))
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
     return Pair(config, target, draft, tokenizer_path, store)
 

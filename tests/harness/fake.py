@@ -235,6 +235,8 @@ def build_system(
         raise BadInput("residency.part=mru is unknown; did you mean lru?")
     if config.residency.get("fault") == "refused":
         raise Unsupported("its part does not run on this device")
+    if config.residency.get("fault") == "absent":
+        raise Unsupported("it needs a package: pip install 'spmoe-bench[it]'")
     if config.residency["part"] != "all" and budget_bytes < 4 * RECORD:
         raise DidNotFit(f"{budget_bytes} bytes hold no layer's experts; {4 * RECORD} would")
     return FakeSystem(config, budget_bytes)

@@ -179,6 +179,24 @@ def test_what_does_not_fit_leaves_the_others(app: App) -> None:
     assert found["offload"]["metrics"]["accuracy"]["value"] is None
 
 
+def test_what_is_not_installed_leaves_the_others_and_names_the_line_that_installs_it(app: App) -> None:
+    ran = app("systems=[offload,absent,sd_offload]", "output=out")
+    assert ran.code == 0, ran.words
+    found = rows(OUT)
+    assert [found[label]["status"] for label in ("offload", "absent", "sd_offload")] == ["ok", "unsupported", "ok"]
+    assert "absent: unsupported: it needs a package: pip install 'spmoe-bench[it]'" in ran.words
+    again = app("systems=[offload,absent,sd_offload]", "output=out")
+    assert "is finished" in again.words, "nothing has been installed meanwhile"
+
+
+def test_what_is_installed_meanwhile_is_measured(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The versions of the packages that a comparison runs on are part of its name."""
+    for version in (None, "1.0", "1.0"):
+        monkeypatch.setattr("harness.provenance._version", lambda name, version=version: version)
+        app("systems=[offload,llama_cpp]", "output=out")
+    assert len(list(Path("results/runs").glob("*/offload"))) == 2
+
+
 def test_a_batch_of_four_with_ragged_acceptance_and_early_stops(app: App) -> None:
     ran = app("systems=[offload,sp_moe]", "measure.batch=4", "dataset.limit=10", "output=out")
     assert ran.code == 0, ran.words
@@ -367,7 +385,7 @@ def test_warm_up_uses_other_prompts_in_batches_of_the_measured_size(app: App, mo
 
 
 SIZES = {
-    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 37, "ablation": 7, "budget": 8, "draft_length": 4,
+    "bench": 4, "cutoff": 11, "overhead": 4, "baselines": 39, "ablation": 7, "budget": 8, "draft_length": 4,
     "hit_rate": 5,
 }  # fmt: skip
 

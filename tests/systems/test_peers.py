@@ -20,6 +20,7 @@ from systems.api import (
     SpanName,
     SystemConfig,
     Traffic,
+    Unsupported,
     build_system,
     load_pair,
 )
@@ -208,6 +209,23 @@ def test_parts_that_a_peer_would_ignore_are_refused(
 ) -> None:
     with pytest.raises(BadInput, match=message):
         build_system(dataclasses.replace(PEERS[name], **changes), pair, 10**9, None, COSTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "absent", "message"),
+    [
+        ("accelerate_offload", ("accelerate",), r"needs accelerate: pip install 'spmoe-bench\[peers\]'"),
+        ("llama_cpp", ("gguf",), r"needs gguf: pip install 'spmoe-bench\[llama-cpp\]'"),
+        ("llama_cpp_draft", ("xllamacpp", "gguf"), r"needs xllamacpp and gguf: pip install"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    name: str, absent: tuple[str, ...], message: str, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("systems.peers.build.find_spec", lambda package: None if package in absent else object())
+    values: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    with pytest.raises(Unsupported, match=message):
+        build_system(SystemConfig(**values), pair, 10**9, None, COSTS)
 
 
 def test_sampling_is_seeded(pair: Pair) -> None:

@@ -97,7 +97,6 @@ def test_committed_figures_are_what_the_committed_records_draw() -> None:
     assert {file.stem for file in COMMITTED.glob("*.json")} == set(drawable), "run make figures"
     for name, text in drawable.items():
         assert (COMMITTED / f"{name}.json").read_text() == text, f"{name}: run make figures"
-        assert json.loads(text)["data_hash"] in (COMMITTED / f"{name}.svg").read_text(), f"{name}: run make figures"
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in COMMITTED.glob("*.json")))
