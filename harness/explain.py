@@ -23,7 +23,7 @@ def explain(error: Exception, root: str = "config") -> str:
         return f"no {group} `{name}`; {schema.suggest(name, options or [])}"
     text = str(error)
     if override := getattr(error, "override", None):
-        return f"cannot read `{override}`: {text.splitlines()[0]}; quote values with brackets or commas"
+        return _unreadable(str(override), text.splitlines()[0])
     if found := re.match(r"Could not override '([^']+)'", text):
         return _no_key(found[1], root)
     if found := re.search(r"full_key: (\S+)", text):
@@ -31,6 +31,16 @@ def explain(error: Exception, root: str = "config") -> str:
     if text.startswith("Ambiguous value"):
         return f"{text.splitlines()[0]}; add --multirun to run one after the other, or compare: systems=[a,b]"
     return text
+
+
+def _unreadable(override: str, reason: str) -> str:
+    """Say that Hydra cannot take an argument apart, and how it can."""
+    key, _, value = override.partition("=")
+    quoted = f"{key}='{value.strip(chr(39))}'"
+    return (
+        f"cannot read `{override}`: {reason}; Hydra wants quotes, besides the shell's, around values with brackets,"
+        f' commas or letters beyond ASCII: "{quoted}"'
+    )
 
 
 def _no_key(key: str, root: str) -> str:

@@ -94,3 +94,10 @@ def test_the_same_exercises_are_drawn_from_whatever_the_limit() -> None:
     many = datasets.load(DatasetConfig("exercises", limit=300))
     assert len(many) >= 300 + 32
     assert many[: len(few)] == few
+
+
+def test_a_token_that_the_model_lacks_is_another_models() -> None:
+    pair: Any = FakePair()
+    pair.vocab_size = 110
+    with pytest.raises(BadInput, match=r"prompt 'p\d+' has the token \d+, and the model knows 110; `model.tokenizer`"):
+        datasets.select(PROMPTS, pair, DATASET, MEASURE)
