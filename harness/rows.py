@@ -31,8 +31,6 @@ def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
         return row | {"status": "unsupported", "reason": contender.unsupported, "metrics": {}}
     if contender.did_not_fit is not None:
         return row | {"status": "did_not_fit", "reason": contender.did_not_fit, "metrics": {}}
-    if contender.unsupported is not None:
-        return row | {"status": "unsupported", "reason": contender.unsupported, "metrics": {}}
     if contender.error is not None:
         reason = contender.error.strip().splitlines()[-1]
         return row | {"status": "failed", "reason": reason, "error": contender.error, "metrics": {}}

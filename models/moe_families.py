@@ -89,7 +89,7 @@ def families() -> list[str]:
     """Return the `model_type` of each family of causal language models of transformers that has experts."""
     from transformers import AutoModelForCausalLM
 
-    found = {}
+    found: dict[str, Any] = {}
     for config, model in AutoModelForCausalLM._model_mapping.items():
         module = importlib.import_module(model.__module__)
         names = [name for name, item in vars(module).items() if isinstance(item, type) and _experts(name, item, module)]

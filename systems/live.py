@@ -151,7 +151,7 @@ class LiveAssembly(Assembly):
         if isinstance(options, ResidentSelfOptions):
             return self._resident_self(options, parts)
         if isinstance(options, CachedSelfOptions):
-            return CachedSelf(self._pair.port, parts.cache, self._gates(), options.draft_length, self.pace)
+            return CachedSelf(self._pair.port, parts.cache, self._pair.routers, options.draft_length, self.pace)
         if not isinstance(options, ModelDrafterOptions):
             return NoDrafter(self._device)
         listener = None

@@ -9,8 +9,7 @@ those of the logits as they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,7 +17,8 @@ from torch import Tensor
 from systems.drafters.self_draft import SelfDrafter
 from systems.runtime.clock import Pace
 from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.experts import Activation, Dispatch, ExpertPort, mix
+from systems.runtime.experts import Arithmetic, Dispatch, ExpertPort, mix
+from systems.runtime.routers import Router
 from systems.runtime.slots import Places
 
 BIAS = 4.0
@@ -33,7 +33,7 @@ class CachedSelf(SelfDrafter):
     """Drafts with what is there.
 
     Args:
-        gates: routers by MoE layer; the first of what they return are their logits `(T, experts)`.
+        routers: by MoE layer.
         pace: how long a layer takes on a virtual clock.
     """
 
@@ -41,15 +41,15 @@ class CachedSelf(SelfDrafter):
         self,
         port: ExpertPort,
         cache: ExpertCache,
-        gates: Sequence[Callable[[Tensor], Any]],
+        routers: Sequence[Router],
         draft_length: int,
         pace: Pace,
     ) -> None:
         super().__init__(port, draft_length, fast_bytes=0)
         assert isinstance(cache.slots, Places)
-        self._cache, self._slots, self._gates, self._pace = cache, cache.slots, gates, pace
+        self._cache, self._slots, self._routers, self._pace = cache, cache.slots, routers, pace
 
-    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Compute experts that are there, which may not go meanwhile."""
         self._pace.half_layer(len(hidden))
         base, here = layer * self._cache.experts, self._cache.lend(layer)
@@ -57,10 +57,10 @@ class CachedSelf(SelfDrafter):
         if here:
             cached = torch.zeros(self._cache.experts, dtype=torch.bool, device=hidden.device)
             cached[[expert - base for expert in here]] = True
-            chosen, weights = rerouted(self._gates[layer](hidden)[0], chosen, weights, cached)
+            chosen, weights = rerouted(self._routers[layer].logits(hidden), chosen, weights, cached)
             dispatch = Dispatch(chosen)
             places = [(expert, self._slots.place_of(base + expert)) for expert in dispatch.needed]
-            mixed = mix(self._slots, places, dispatch, hidden, weights, activation)
+            mixed = mix(self._slots, places, dispatch, hidden, weights, arithmetic)
         self._pace.half_layer(len(hidden))
         self._cache.unpin(here)
         return mixed

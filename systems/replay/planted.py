@@ -90,8 +90,9 @@ class PlantedModel:
 
     def expert(self, slots: Slots, place: int, rows: int) -> Tensor:
         """One expert over so many rows."""
-        gate, up = functional.linear(self._rows[:rows], slots.gate_up[place]).chunk(2, dim=-1)
-        return functional.linear(functional.silu(gate) * up, slots.down[place])
+        gate_up, down = slots.matrices[place]
+        gate, up = functional.linear(self._rows[:rows], gate_up).chunk(2, dim=-1)
+        return functional.linear(functional.silu(gate) * up, down)
 
     def read(self, tokens: int) -> None:
         """The host reads the router's choice, as a live layer does before it can ask for experts."""

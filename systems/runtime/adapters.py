@@ -16,7 +16,7 @@ from systems.runtime.offloaded import OffloadedExperts, Part, gated, product
 class LongcatFlashExperts(OffloadedExperts):
     """Experts beyond the routed ones give back what they are given: they cost nothing, and are left to the model."""
 
-    transposed = False  # type: ignore[assignment]
+    transposed = False
 
     @property
     def count(self) -> int:
@@ -43,7 +43,7 @@ class LongcatFlashExperts(OffloadedExperts):
 class Llama4TextExperts(OffloadedExperts):
     """Given every token once per expert, scaled by its weight, and zeros where it does not choose the expert."""
 
-    transposed = True  # type: ignore[assignment]
+    transposed = True
 
     def __init__(self, config: Any) -> None:
         if config.num_experts_per_tok != 1:
@@ -74,7 +74,7 @@ class Llama4TextExperts(OffloadedExperts):
 class DbrxExperts(OffloadedExperts):
     """Parameters in a module of their own, the experts' rows one behind the other."""
 
-    transposed = False  # type: ignore[assignment]
+    transposed = False
 
     def find_parts(self) -> tuple[Part, ...]:
         """`w1` and `v1` are gate and up, `w2` is down, transposed; each `(I, H)`."""
@@ -98,7 +98,7 @@ class JetMoeMoE(OffloadedExperts):
     The experts of its attention are another class, and stay where they are.
     """
 
-    transposed = False  # type: ignore[assignment]
+    transposed = False
 
     @property
     def count(self) -> int:
@@ -120,7 +120,8 @@ class JetMoeMoE(OffloadedExperts):
         flat = layer_input.reshape(-1, layer_input.shape[-1])
         logits, chosen = self.router(flat)[-1].topk(self.router.top_k, dim=1)  # type: ignore[attr-defined]
         weights = logits.softmax(1).type_as(flat)
-        return super().forward(flat, chosen, weights).view_as(layer_input) + self.bias  # type: ignore[attr-defined]
+        mixed: Tensor = super().forward(flat, chosen, weights).view_as(layer_input) + self.bias  # type: ignore[attr-defined]
+        return mixed
 
 
 ADAPTERS: dict[str, type[OffloadedExperts]] = {

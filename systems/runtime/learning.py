@@ -81,7 +81,7 @@ def _mixers(model: Any, layers: set[int]) -> dict[Any, int]:
     found: dict[Any, int] = {}
     inside: list[Any] = []
 
-    class Spy(DynamicCache):
+    class Spy(DynamicCache):  # type: ignore[misc]
         def get_conv_state(self, layer_idx: int, state_idx: int = 0) -> Any:
             found[inside[-1]] = layer_idx
             return super().get_conv_state(layer_idx, state_idx)

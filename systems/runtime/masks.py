@@ -70,7 +70,8 @@ class Masks:
             window = getattr(text, "sliding_window", None)
             both = {"full_attention": _causal, "attention": rules.get("full_attention", _causal)}
             both |= {} if window is None else {"sliding_attention": _visible("sliding_attention", window)}
-            self._rules = dict.fromkeys((*_NOTHING, *KINDS, "mamba")) | both | rules
+            nothing: dict[str, Visible | None] = dict.fromkeys((*_NOTHING, *KINDS, "mamba"))
+            self._rules = {**nothing, **both, **rules}
 
     def __call__(self, positions: Tensor, end: int) -> Tensor | dict[str, Tensor | None]:
         """Return the mask `(B, 1, T, end)` of queries at `positions` `(B, T)`, or one per kind of layer (None: none).

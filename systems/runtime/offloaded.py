@@ -99,7 +99,7 @@ class OffloadedExperts:
     def find_arithmetic(self) -> Arithmetic:
         """Return what one expert computes: what transformers' own kernels of the interface do."""
         names = [part.name for part in self.parts]
-        usual = type(self)._apply_gate.__module__ == "transformers.integrations.moe"
+        usual = type(self)._apply_gate.__module__ == "transformers.integrations.moe"  # type: ignore[attr-defined]
         flags = (self.has_bias, self.is_transposed, self.has_post_expert_norm)  # type: ignore[attr-defined]
         if usual and names == ["gate_up_proj", "down_proj"] and not any(flags):
             return gated(self.act_fn)  # type: ignore[attr-defined]

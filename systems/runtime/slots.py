@@ -28,8 +28,7 @@ class Places(SlotTable):
 
     def close(self) -> None:
         """Drop all views."""
-        self.gate_up.clear()
-        self.down.clear()
+        self.matrices.clear()
 
     def add(self, records: Tensor) -> None:
         """Make records `(n, elements)` readable as the next n places."""
@@ -73,7 +72,7 @@ class LayerSlots(Slots):
         super().__init__(shape, dtype, shape.experts, device)
         layers = shape.count // shape.experts
         self.owner, self.pins = [-1] * shape.count, [0] * shape.count
-        self.raw, self.gate_up, self.down = self.raw * layers, self.gate_up * layers, self.down * layers
+        self.raw, self.matrices = self.raw * layers, self.matrices * layers
 
 
 class StoreSlots(Places):
