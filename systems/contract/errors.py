@@ -10,7 +10,7 @@ class BadInput(Exception):
 
 
 class Unsupported(BadInput):
-    """The system cannot run here: a package that it needs is not installed, or the device, the link or the model is none
+    """The system cannot run here: a package that it needs is not installed, or the device, link or model is none
     that a part of it knows. The message says which, and how to mend it where that can be; other systems go on."""
 
 
