@@ -24,42 +24,42 @@ bench: $(READY) ## Compare resident, offload, sd_offload and sp_moe on HumanEval
 	$(BIN)/python -m harness experiment=bench $(ARGS)
 
 bench-all: $(READY) ## Compare all systems in both hardware profiles (results/bench-all)
-	$(BIN)/python -m harness.suite experiment=bench_all $(ARGS)
+	$(BIN)/python -m harness suite experiment=bench_all $(ARGS)
 
 bench-accuracy: $(READY) ## Compare what all systems get right on exercises and HumanEval (results/bench-accuracy)
-	$(BIN)/python -m harness.suite experiment=bench_accuracy $(ARGS)
+	$(BIN)/python -m harness suite experiment=bench_accuracy $(ARGS)
 
 bench-batch: $(READY) ## Batches of 1 to 64: throughput, bytes and speculation at each (results/bench-batch)
-	$(BIN)/python -m harness.suite experiment=bench_batch $(ARGS)
-	$(BIN)/python -m harness.batches results/bench-batch
+	$(BIN)/python -m harness suite experiment=bench_batch $(ARGS)
+	$(BIN)/python -m harness batches results/bench-batch
 
 cutoff: $(READY) ## TPOT over the cutoff layer, the one that the warm-up chooses beside it (results/cutoff)
-	$(BIN)/python -m harness.suite experiment=cutoff $(ARGS)
+	$(BIN)/python -m harness suite experiment=cutoff $(ARGS)
 
 overhead: $(READY) ## Cost of measuring, and of our loop against transformers' generate (results/overhead)
 	$(BIN)/python -m harness experiment=overhead $(ARGS)
-	$(BIN)/python -m harness.overhead experiment=overhead $(ARGS)
+	$(BIN)/python -m harness overhead experiment=overhead $(ARGS)
 
 fidelity: $(READY) ## How well a replay predicts this machine, nothing fitted (results/fidelity)
-	$(BIN)/python -m harness.record experiment=fidelity replay=traces/fidelity $(ARGS)
-	$(BIN)/python -m harness.suite experiment=fidelity $(ARGS)
-	-$(BIN)/python -m harness.suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
-	$(BIN)/python -m harness.fidelity results/fidelity/live results/fidelity/replayed
+	$(BIN)/python -m harness record experiment=fidelity replay=traces/fidelity $(ARGS)
+	$(BIN)/python -m harness suite experiment=fidelity $(ARGS)
+	-$(BIN)/python -m harness suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
+	$(BIN)/python -m harness fidelity results/fidelity/live results/fidelity/replayed
 
 compiled: $(READY) ## A compiled copy of `systems`, for long replays: five times as fast (build/compiled)
-	$(BIN)/python -m harness.compiled
+	$(BIN)/python -m harness compiled
 
 figures: $(READY) ## Draw every figure from stored records, offline (results/figures)
-	$(BIN)/python -m harness.figures $(ARGS)
+	$(BIN)/python -m harness figures $(ARGS)
 
 report: $(READY) ## A page per published result set, with Markdown and CSV (reports/)
-	$(BIN)/python -m harness.report $(ARGS)
+	$(BIN)/python -m harness report $(ARGS)
 
 doctor: $(READY) ## What this machine can do, what will be noisy, what to change
-	$(BIN)/python -m harness.doctor $(ARGS)
+	$(BIN)/python -m harness doctor $(ARGS)
 
 gpu-bench: $(READY) ## Run the kit on a GPU, at most 8 minutes (build/gpu_bench/back; without network: see README)
-	$(BIN)/python -m harness.gpu_bench $(ARGS)
+	$(BIN)/python -m harness gpu_bench $(ARGS)
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
@@ -68,7 +68,7 @@ test-nightly: $(READY) ## Run the tests that take long
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 
 check: $(READY) ## Check counts against the committed baselines (results/check)
-	OMP_NUM_THREADS=1 $(BIN)/python -m harness.check $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m harness check $(ARGS)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .

@@ -102,7 +102,7 @@ def unsuited(config: SystemConfig, target: FolderReport, draft: FolderReport | N
                 wanted = f"needs a draft of {ours[0]} layers and {ours[1]} hidden units"
                 return f"{wanted}; this one has {theirs[0]} and {theirs[1]}"
     if isinstance(options.predictor, ActivationMatrixOptions) and options.predictor.traces == "model":
-        return "needs activation matrices of this model: python -m harness.activations collects them"
+        return "needs activation matrices of this model: python -m harness activations collects them"
     return _indivisible(options, target)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.config import BenchConfig
+from harness.config.bench import BenchConfig
 from harness.datasets import spec_of
 from harness.datasets.spec import Code
-from harness.files import write_text
+from harness.records.files import write_text
 
 REMEMBERED = Path(".cache/code_execution_allowed")
 WARNING = (

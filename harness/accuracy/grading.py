@@ -14,12 +14,12 @@ from rich.console import Console
 from harness import datasets
 from harness.accuracy import definitions, statistics
 from harness.accuracy.scorers import Judged, Output, Unknown, by_prompt, judge
-from harness.config import BenchConfig
+from harness.config.bench import BenchConfig
 from harness.datasets import Prompt
-from harness.files import dump, read_lines, write_text
 from harness.metrics.base import Value
-from harness.records import Row
-from harness.status import UNMEASURED
+from harness.records.cells import Row
+from harness.records.files import dump, read_lines, write_text
+from harness.verdict.status import UNMEASURED
 
 SCORES = "scores.jsonl"
 Scores = Mapping[str, Mapping[str, float]]

@@ -58,7 +58,7 @@ def judge(
     if isinstance(task, Unscored):
         raise Unknown(task.reason)
     if isinstance(task, Text):
-        raise Unknown("texts have a perplexity instead: python -m harness.accuracy.perplexity")
+        raise Unknown("texts have a perplexity instead: python -m harness perplexity")
     if isinstance(task, Code):
         return _execute(spec, task, rows, outputs, console)
     names = {Number: "number_match", Choice: "letter_match", Summary: "rouge_scores"}

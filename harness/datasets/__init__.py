@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.config import DatasetConfig
-from harness.datasets import (
+from harness.config.bench import DatasetConfig
+from harness.config.schema import suggest
+from harness.datasets.base import Prompt, Selection, fingerprint, select
+from harness.datasets.catalogue import (
     alpaca,
     apps,
     c4,
@@ -19,11 +21,9 @@ from harness.datasets import (
     mt_bench,
     wikitext2,
 )
-from harness.datasets.base import Prompt, Selection, fingerprint, select
 from harness.datasets.reading import read
 from harness.datasets.sources import locate
 from harness.datasets.spec import Generated, Located, Spec
-from harness.schema import suggest
 from systems.api import BadInput
 
 __all__ = ["SPECS", "Prompt", "Selection", "fingerprint", "load", "select", "spec_of"]

@@ -1,4 +1,4 @@
-"""List the datasets, with what is here and now: `python -m harness.datasets`."""
+"""List the datasets, with what is here and now: `python -m harness datasets`."""
 
 from __future__ import annotations
 

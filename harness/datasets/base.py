@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from harness.config import DatasetConfig, MeasureConfig
+from harness.config.bench import DatasetConfig, MeasureConfig
 from systems.api import BadInput, ModelPair, Request
 
 

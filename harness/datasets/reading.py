@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+from harness.config.schema import suggest
 from harness.datasets.spec import Located, Row
-from harness.schema import suggest
 from systems.api import BadInput
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config import DatasetConfig
+from harness.config.bench import DatasetConfig
 from harness.datasets import fences
 
 Row = Mapping[str, Any]

@@ -1,6 +1,6 @@
 """Write results in another tool's format, each metric with that tool's definition.
 
-    python -m harness.export results/runs/KEY --as vllm
+    python -m harness export results/runs/KEY --as vllm
 
 Formats: vllm, aiperf, guidellm, mlperf, spec-bench, hf-leaderboard. What a format has a name for and these records have
 no number is named with the reason, on the terminal and in left-out.json.
@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.cli.launch import OK, typed
 from harness.export import aiperf, guidellm, leaderboard, mlperf, records, spec_bench, vllm
 from harness.export.base import Export
 from harness.export.records import System
-from harness.files import dump, ensure_writable, write_text
-from harness.run import OK, typed
+from harness.records.files import dump, ensure_writable, write_text
 from systems.api import BadInput
 
 FORMATS: dict[str, Callable[[System], Export]] = {
@@ -38,7 +38,7 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m harness.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m harness export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, help="result set, e.g. results/runs/KEY")
     parser.add_argument("--as", dest="format", required=True, choices=FORMATS, help="whose format")

@@ -15,7 +15,7 @@ from typing import Any
 from harness.export.base import NO_DRAFT, Export
 from harness.export.definitions import acceptance, excluding_first, histogram, spread
 from harness.export.records import Request, System
-from harness.files import dump
+from harness.records.files import dump
 
 PERCENTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0)
 WORKER = "spmoe-bench"

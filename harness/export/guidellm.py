@@ -17,7 +17,7 @@ from typing import Any
 from harness.export.base import Export
 from harness.export.definitions import excluding_first, including_first
 from harness.export.records import Request, System
-from harness.files import dump
+from harness.records.files import dump
 
 PERCENTILES = {
     "p001": 0.1, "p01": 1.0, "p05": 5.0, "p10": 10.0, "p25": 25.0, "p50": 50.0, "p75": 75.0, "p90": 90.0, "p95": 95.0,

@@ -11,7 +11,7 @@ from typing import Any
 from harness.export.base import Export
 from harness.export.definitions import excluding_first
 from harness.export.records import System
-from harness.files import dump
+from harness.records.files import dump
 
 SPEED = "speed"
 SCORES = ("pass_at_1", "accuracy", "rouge_1", "rouge_2", "rouge_l")

@@ -11,7 +11,7 @@ from typing import Any
 from harness.export.base import Export
 from harness.export.definitions import excluding_first, spread
 from harness.export.records import System
-from harness.files import dump
+from harness.records.files import dump
 
 PERCENTILES = (50.0, 90.0, 95.0, 97.0, 99.0, 99.9)
 LEFT_OUT = {

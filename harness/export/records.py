@@ -9,10 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from harness.comparing import sets
-from harness.files import read_lines
-from harness.published import read_json
-from harness.records import SCHEMA, Row, stored_origin
+from harness.gates import sets
+from harness.records.cells import SCHEMA, Row, stored_origin
+from harness.records.files import read_lines
+from harness.records.published import read_json
 from systems.api import BadInput
 
 REMEDY = "the command that made the run, e.g. results/runs/KEY"

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.export.base import NO_STEPS, Export
 from harness.export.records import Request, System
-from harness.files import dump
+from harness.records.files import dump
 
 LEFT_OUT = {"speedup": "computed by speed.py from two files, with the tokenizer at hand"}
 

@@ -13,7 +13,7 @@ from typing import Any
 from harness.export.base import NO_DRAFT, Export
 from harness.export.definitions import acceptance, by_position, excluding_first, spread
 from harness.export.records import System
-from harness.files import dump
+from harness.records.files import dump
 
 PERCENTILES = (99.0,)
 """As the tool's default."""

@@ -1,7 +1,7 @@
 """Draw figures from stored records.
 
-    python -m harness.figures
-    python -m harness.figures figure=budget
+    python -m harness figures
+    python -m harness figures figure=budget
 
 Nothing is measured and nothing fetched. What cannot be drawn is named at the end, with the command that makes its
 records.
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import schema
-from harness.figures import FIGURES, picture
-from harness.figures.base import Figure
-from harness.files import dump, ensure_writable, write_text
-from harness.published import Missing, Unreadable
-from harness.run import FAILURE, launch
+from harness.cli.launch import FAILURE, launch
+from harness.config import schema
+from harness.figures import FIGURES
+from harness.figures.drawing import picture
+from harness.figures.drawing.base import Figure
+from harness.records.files import dump, ensure_writable, write_text
+from harness.records.published import Missing, Unreadable
 from systems.api import BadInput
 
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harness.figures import shapes, style
-from harness.figures.base import Data, Figure, entry, point, rounded
-from harness.figures.sources import Experiment, rows_of
-from harness.published import Summary, metric
-from harness.records import Row
+from harness.figures.drawing import shapes, style
+from harness.figures.drawing.base import Data, Figure, entry, point, rounded
+from harness.figures.drawing.sources import Experiment, rows_of
+from harness.records.cells import Row
+from harness.records.published import Summary, metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.figures import scales, style
-from harness.figures.base import Data, Figure, rounded
-from harness.figures.sources import Measured
+from harness.figures.drawing import scales, style
+from harness.figures.drawing.base import Data, Figure, rounded
+from harness.figures.drawing.sources import Measured
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure as Canvas
 
-MOESD = Measured("moesd/moesd.json", "spmoe-bench/moesd/1", "python -m harness.moesd")
+MOESD = Measured("moesd/moesd.json", "spmoe-bench/moesd/1", "python -m harness moesd")
 CURVES: dict[str, tuple[str, dict[str, Any]]] = {
     "uniform": ("formula: uniform, independent", {"color": style.BLACK, "linestyle": "--"}),
     "skewed": ("formula: every expert's own popularity", {"color": style.ORANGE, "linestyle": "--", "marker": "s"}),

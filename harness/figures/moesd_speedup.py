@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.figures import scales, style
-from harness.figures.base import Data, Figure, rounded
+from harness.figures.drawing import scales, style
+from harness.figures.drawing.base import Data, Figure, rounded
 from harness.figures.moesd_activation import MOESD
 
 if TYPE_CHECKING:

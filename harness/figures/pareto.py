@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from harness.figures import labels, shapes, style
-from harness.figures.base import Data, Figure, entry, point
-from harness.figures.sources import Experiment, rows_of
-from harness.published import Summary
-from harness.records import Row
+from harness.figures.drawing import labels, shapes, style
+from harness.figures.drawing.base import Data, Figure, entry, point
+from harness.figures.drawing.sources import Experiment, rows_of
+from harness.records.cells import Row
+from harness.records.published import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

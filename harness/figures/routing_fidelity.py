@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.figures import scales, style
-from harness.figures.base import Data, Figure, cited, rounded
+from harness.figures.drawing import scales, style
+from harness.figures.drawing.base import Data, Figure, cited, rounded
 from harness.figures.prediction import ALIGNMENT
-from harness.papers import Reported
+from harness.records.papers import Reported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.figures import style
-from harness.figures.base import Data, Figure, rounded
-from harness.figures.sources import Measured
-from harness.timeline import COMPUTATION, LINK, SCHEMA, STEPS
+from harness.figures.drawing import style
+from harness.figures.drawing.base import Data, Figure, rounded
+from harness.figures.drawing.sources import Measured
+from harness.studies.timeline import COMPUTATION, LINK, SCHEMA, STEPS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def _key(canvas: Canvas) -> None:
 FIGURE = Figure(
     name="timeline",
     title="One step on the clock",
-    sources=(Measured("timeline/timeline.json", SCHEMA, "python -m harness.timeline experiment=timeline"),),
+    sources=(Measured("timeline/timeline.json", SCHEMA, "python -m harness timeline experiment=timeline"),),
     collect=collect,
     draw=draw,
     size=(10.0, 5.6),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.figures import scales, shapes, style
-from harness.figures.base import Data, Figure, cited, entry, point, rounded
-from harness.figures.sources import Experiment, rows_of
-from harness.papers import Reported
-from harness.published import Summary
-from harness.records import Row
+from harness.figures.drawing import scales, shapes, style
+from harness.figures.drawing.base import Data, Figure, cited, entry, point, rounded
+from harness.figures.drawing.sources import Experiment, rows_of
+from harness.records.cells import Row
+from harness.records.papers import Reported
+from harness.records.published import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.figures import style
-from harness.figures.base import Data, Figure, rounded
-from harness.figures.sources import Measured
+from harness.figures.drawing import style
+from harness.figures.drawing.base import Data, Figure, rounded
+from harness.figures.drawing.sources import Measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def _map(axes: Axes, cells: Sequence[Data]) -> None:
 FIGURE = Figure(
     name="who_wins",
     title="Who wins where: the fastest system, and its gain over the second",
-    sources=(Measured("who-wins/who-wins.json", "spmoe-bench/who-wins/1", "python -m harness.who_wins"),),
+    sources=(Measured("who-wins/who-wins.json", "spmoe-bench/who-wins/1", "python -m harness who_wins"),),
     collect=collect,
     draw=draw,
     size=(12.0, 4.2),

@@ -1,12 +1,12 @@
 """Run the kit on the device at hand: facts, micro-measurements, tests, comparisons, a profile, in at most 8 minutes.
 
-    python -m harness.gpu_bench                           # all stages; results in build/gpu_bench/
-    python -m harness.gpu_bench --output=there --seconds=300
-    python -m harness.gpu_bench --tiny --device=cpu       # a rehearsal on a machine without a device
+    python -m harness gpu_bench                           # all stages; results in build/gpu_bench/
+    python -m harness gpu_bench --output=there --seconds=300
+    python -m harness gpu_bench --tiny --device=cpu       # a rehearsal on a machine without a device
 
 Every stage is a process with a deadline, and what it has found is kept whatever happens to those behind it. Six files
 come of it, in OUTPUT/back: kit.json, results.tar.gz, junit.xml, log.txt, sample.json, profile.json.gz.
-`python -m harness.gpu_bench.take OUTPUT/back NAME` files them under results/device/NAME.
+`python -m harness gpu_bench.take OUTPUT/back NAME` files them under results/device/NAME.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness import provenance
 from harness.gpu_bench.kit import Kit
 from harness.gpu_bench.stages import BUDGET_SECONDS, REHEARSAL, STAGES, Setup
+from harness.records import provenance
 
 
 def main() -> int:
     """Run for `sys.argv`; the exit code is 1 where a stage failed."""
-    parser = argparse.ArgumentParser(prog="python -m harness.gpu_bench")
+    parser = argparse.ArgumentParser(prog="python -m harness gpu_bench")
     parser.add_argument("--output", type=Path, default=provenance.ROOT / "build" / "gpu_bench")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu for a rehearsal")
     parser.add_argument("--seconds", type=float, default=BUDGET_SECONDS, help="all stages together")

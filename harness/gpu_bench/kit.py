@@ -15,9 +15,9 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import provenance
-from harness.files import dump, write_text
 from harness.gpu_bench.stages import Setup, Stage
+from harness.records import provenance
+from harness.records.files import dump, write_text
 
 SCHEMA = "spmoe-bench/gpu-bench/1"
 BACK = "back"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness.doctor_probes import sample
+from harness.doctor.probes import sample
 from harness.gpu_bench.stages import Setup
 
 Keep = Callable[[str, Any], None]

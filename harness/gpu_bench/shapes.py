@@ -11,14 +11,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from harness import metrics, provenance
-from harness.contender import undisturbed
-from harness.device_memory import give_back
-from harness.generation import Generation
+from harness import metrics
 from harness.gpu_bench.micro import Keep
 from harness.gpu_bench.stages import Setup
-from harness.meter import RecordingMeter
+from harness.measure.contender import undisturbed
+from harness.measure.device_memory import give_back
+from harness.measure.meter import RecordingMeter
 from harness.metrics.base import Cell
+from harness.records import provenance
+from harness.records.generation import Generation
 from systems import api
 
 SYSTEMS: Mapping[str, api.SystemConfig] = {

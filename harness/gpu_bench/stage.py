@@ -1,4 +1,4 @@
-"""One stage of the kit, in a process of its own: `python -m harness.gpu_bench.stage NAME OUTPUT DEVICE [--tiny]`.
+"""One stage of the kit, in a process of its own: `python -m harness gpu_bench.stage NAME OUTPUT DEVICE [--tiny]`.
 
 What is found is written whenever something is, so that a stage that runs out of time leaves what it had.
 """
@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import provenance
-from harness.files import dump, write_text
 from harness.gpu_bench import micro, profile, shapes
 from harness.gpu_bench.stages import Setup
+from harness.records import provenance
+from harness.records.files import dump, write_text
 
 
 def main() -> int:

@@ -74,7 +74,7 @@ def _pair(dtype: str) -> Callable[[Setup], Sequence[str]]:
 
 
 def _recorded(setup: Setup) -> Sequence[str]:
-    return comparison(setup, "float32", "harness.record", f"replay={setup.output / 'traces'}")
+    return comparison(setup, "float32", "harness.predict.record", f"replay={setup.output / 'traces'}")
 
 
 def _replayed(setup: Setup) -> Sequence[str]:
@@ -84,7 +84,9 @@ def _replayed(setup: Setup) -> Sequence[str]:
 
 def _sample(setup: Setup) -> Sequence[str]:
     output = setup.output / "sample"
-    return comparison(setup, "float32", "harness.timeline", f"output={output}", "systems=[sp_moe]", "dataset.limit=1")
+    return comparison(
+        setup, "float32", "harness.studies.timeline", f"output={output}", "systems=[sp_moe]", "dataset.limit=1"
+    )
 
 
 STAGES = (

@@ -1,6 +1,6 @@
 """File what came back from a device under results/device/NAME.
 
-    python -m harness.gpu_bench.take FOLDER NAME
+    python -m harness gpu_bench.take FOLDER NAME
 
 FOLDER holds the kit's files (its OUTPUT/back); NAME is what the device is called here, e.g. h100. Results of a
 rehearsal, or of code that is not known here, are refused.
@@ -20,10 +20,10 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import provenance
-from harness.files import dump, write_text
+from harness.cli.launch import typed
 from harness.gpu_bench.kit import SCHEMA
-from harness.run import typed
+from harness.records import provenance
+from harness.records.files import dump, write_text
 from systems.api import BadInput
 
 KEPT = ("summary.json", "table.md", "provenance.json")
@@ -32,8 +32,8 @@ COPIED = ("junit.xml", "sample.json", "profile.json.gz")
 
 
 def main() -> int:
-    """Take for `sys.argv`; exit codes are those of `harness.run.main`."""
-    parser = argparse.ArgumentParser(prog="python -m harness.gpu_bench.take")
+    """Take for `sys.argv`; exit codes are those of `harness.cli.launch.main`."""
+    parser = argparse.ArgumentParser(prog="python -m harness gpu_bench.take")
     parser.add_argument("folder", type=Path)
     parser.add_argument("name")
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "results" / "device")

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
+from harness.records.generation import Generation
 
 RATE = Definition("acceptance_rate@2", "-", "higher", "accepted drafts / drafted, none behind an output's end")
 LENGTH = Definition(

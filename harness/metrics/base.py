@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from harness.generation import Generation
 from harness.metrics.intervals import Scale, pooled_interval
+from harness.records.generation import Generation
 
 Better = Literal["lower", "higher", "neither"]
 

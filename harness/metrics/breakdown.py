@@ -7,9 +7,9 @@ invites wrong conclusions.
 
 from __future__ import annotations
 
-from harness.generation import SPANS, Generation
 from harness.metrics import tpot
 from harness.metrics.base import Cell, Definition, Parts, Value
+from harness.records.generation import SPANS, Generation
 
 MAX_RESIDUAL = 0.05
 PART = Definition("breakdown@1", "s/token", "lower", "TPOT x share of the span in the time from first to last commit")

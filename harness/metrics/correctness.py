@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.generation import Generation, Row
 from harness.metrics.base import Cell, Definition, Value
+from harness.records.generation import Generation, Row
 
 EXACT_MATCH = Definition(
     "exact_match@1", "-", "higher", "outputs equal to plain greedy decoding / outputs, every repeat counted"

@@ -10,8 +10,8 @@ two side by side tell a wrong prediction from a late transfer.
 
 from __future__ import annotations
 
-from harness.generation import Generation, needs
 from harness.metrics.base import Cell, Definition, Value
+from harness.records.generation import Generation, needs
 
 COVERAGE = Definition(
     "coverage@2",

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.generation import Generation, needs
 from harness.metrics.base import Cell, Definition, Parts, Value
+from harness.records.generation import Generation, needs
 from systems.api import Traffic
 
 HIT_RATE = Definition("hit_rate@1", "-", "higher", "(resident + prefetched on time) / needed, decode, per forward")

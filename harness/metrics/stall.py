@@ -6,8 +6,8 @@ hidden was gained.
 
 from __future__ import annotations
 
-from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
+from harness.records.generation import Generation
 
 STALL_SHARE = Definition("stall_share@1", "-", "lower", "time waiting for experts / time from first to last commit")
 OVERLAP = Definition(

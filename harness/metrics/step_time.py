@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Parts, Value
+from harness.records.generation import Generation
 from systems.api import SpanName
 
 STEP_TIME = Definition("step_time@1", "s", "lower", "mean time of one draft + verify cycle of the batch")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
+from harness.records.generation import Generation
 
 THETA = Definition(
     "theta@2",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
+from harness.records.generation import Generation
 
 THROUGHPUT = Definition(
     "throughput@2",

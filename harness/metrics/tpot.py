@@ -6,8 +6,8 @@ tokens), and one that counts commits for tokens, which under speculation come se
 
 from __future__ import annotations
 
-from harness.generation import Generation
 from harness.metrics.base import Cell, Definition, Value
+from harness.records.generation import Generation
 
 TPOT = Definition(
     "tpot@2", "s", "lower", "sum of (t_last - t_first) / sum of tokens behind the first commit, over requests with any"

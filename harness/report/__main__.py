@@ -1,7 +1,7 @@
 """Write a page per result set, to read on any screen or on paper, with Markdown and CSV of the same tables.
 
-python -m harness.report results/bench
-python -m harness.report                        every published set
+python -m harness report results/bench
+python -m harness report                        every published set
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.files import ensure_writable, write_text
-from harness.records import SCHEMA
+from harness.cli.launch import OK, typed
+from harness.records.cells import SCHEMA
+from harness.records.files import ensure_writable, write_text
 from harness.report import forms
 from harness.report.content import gather
-from harness.run import OK, typed
 from systems.api import BadInput
 
 FORMS = {"html": forms.html, "md": forms.markdown, "csv": forms.tidy}
@@ -57,7 +57,7 @@ def write(folder: Path, output: Path) -> None:
     """Write all forms of one set.
 
     Raises:
-        Missing, Unreadable: see `harness.published`.
+        Missing, Unreadable: see `harness.records.published`.
         CannotWrite: the output.
     """
     report = gather(folder)

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import columns, overview, table
-from harness.columns import Section
-from harness.figures import FIGURES, picture
-from harness.figures.base import Figure
-from harness.figures.sources import command_for
-from harness.published import Missing, Summary, Unreadable, is_marked, read_set
-from harness.records import Row
+from harness.figures import FIGURES
+from harness.figures.drawing import picture
+from harness.figures.drawing.base import Figure
+from harness.figures.drawing.sources import command_for
+from harness.records.cells import Row
+from harness.records.published import Missing, Summary, Unreadable, is_marked, read_set
+from harness.tables import columns, table
+from harness.tables import suite as overview
+from harness.tables.columns import Section
 
-REMEDY = "the command that writes this folder; `python -m harness.report` alone takes all sets in results/"
+REMEDY = "the command that writes this folder; `python -m harness report` alone takes all sets in results/"
 TIMELINE = "timeline"
 FACTS = ("key", "commit", "dirty", "started", "command", "cpu", "cpus", "ram_bytes", "python", "threads")
 """Provenance that is shown without unfolding it."""
@@ -92,7 +94,7 @@ def gather(folder: Path) -> Report:
     """Read a result set and draw its figures.
 
     Raises:
-        Missing, Unreadable: see `harness.published`.
+        Missing, Unreadable: see `harness.records.published`.
     """
     summaries = read_set(folder, command_for(folder.resolve().name) or REMEDY)
     blocks = [_block(summary, rows) for summary in summaries for rows in overview.blocks(summary.rows)]

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness import columns, table
 from harness.report.content import Report
+from harness.tables import columns, table
 
 COLUMNS = (
     "point", "model", "dataset", "hardware", "emulated", "replayed", "batch", "budget_bytes", "system", "lossless",

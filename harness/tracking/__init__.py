@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harness.config import TrackingConfig
-from harness.provenance import scrub
+from harness.config.bench import TrackingConfig
+from harness.records.provenance import scrub
 from harness.tracking import client, content
 from harness.tracking.content import Run
 
 if TYPE_CHECKING:
-    from harness.bench import Outcome
+    from harness.bench.run import Outcome
 
 Build = Callable[[], Run]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.config import TrackingConfig
-from harness.files import dump, ensure_writable, write_text
-from harness.provenance import scrub
+from harness.config.bench import TrackingConfig
+from harness.records.files import dump, ensure_writable, write_text
+from harness.records.provenance import scrub
 from harness.tracking.content import Bars, Run
 from systems.api import BadInput
 

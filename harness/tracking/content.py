@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import read_lines
-from harness.provenance import scrub
-from harness.records import Row, stored_origin
+from harness.records.cells import Row, stored_origin
+from harness.records.files import read_lines
+from harness.records.provenance import scrub
 from harness.tracking import numbers
 from harness.tracking.numbers import MIB, Numbers
 
 if TYPE_CHECKING:
-    from harness.bench import Outcome
+    from harness.bench.run import Outcome
 
 LONGEST = 64
 """Characters that W&B lets a tag have."""

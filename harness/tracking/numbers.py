@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.records import Row
+from harness.records.cells import Row
 
 Line = Mapping[str, Any]
 Numbers = dict[str, Any]

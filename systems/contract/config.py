@@ -38,7 +38,7 @@ class ModelConfig:
     `store` is where experts live: `ram` (a slab in host memory), `pack` (one aligned file next to
     `cache_dir`, rebuilt when stale) or `checkpoint` (byte ranges of the original safetensors). `top_k` is how many
     experts a token uses, where it is not to be the model's own number. `activations` is the file of activation
-    matrices that `python -m harness.activations` collected, if there is one.
+    matrices that `python -m harness activations` collected, if there is one.
 
     `chat` says whether a dataset's prompt is a message to the model, in the words of the tokenizer's chat template, or
     a text to continue; `auto`: a message where the tokenizer has a template.

@@ -21,7 +21,7 @@ def read(folder: Path) -> Costs:
     """
     path = folder / COSTS
     if not path.is_file():
-        raise BadInput(f"`replay` {folder} holds no recording; make one with python -m harness.record replay={folder}")
+        raise BadInput(f"`replay` {folder} holds no recording; make one with python -m harness record replay={folder}")
     try:
         return costs_of(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError) as error:

@@ -118,7 +118,7 @@ class TraceFolder:
             if facts.get(fact) != self._models[fact]:
                 raise BadInput(
                     f"`replay` {self._folder} was recorded with another {fact} than {self._models['name']}'s; record "
-                    f"it again with python -m harness.record replay={self._folder}"
+                    f"it again with python -m harness record replay={self._folder}"
                 )
 
 

@@ -67,14 +67,14 @@ def read_header(path: Path) -> Header:
 def _opened(path: Path) -> Iterator[Any]:
     """The arrays of a trace, by name."""
     if not path.is_file():
-        raise BadInput(f"trace {path} is missing; record one with python -m harness.record")
+        raise BadInput(f"trace {path} is missing; record one with python -m harness record")
     try:
         with np.load(path, allow_pickle=False) as saved:
             yield saved
     except (BadZipFile, zlib.error, EOFError) as error:
         raise BadInput(f"trace {path} is truncated or damaged ({error}); record it again") from error
     except (KeyError, ValueError, OSError, TypeError) as error:
-        raise BadInput(f"{path} is not a trace ({error}); record one with python -m harness.record") from error
+        raise BadInput(f"{path} is not a trace ({error}); record one with python -m harness record") from error
 
 
 def _header(saved: Any, path: Path) -> Header:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from systems.contract.errors import BadInput
 
 VERSION = 1
-AGAIN = "collect them with python -m harness.activations"
+AGAIN = "collect them with python -m harness activations"
 IDENTITY = ("target", "top_k", "layers", "experts")
 """What a model and the one that the matrices were collected from must have in common: it decides the routing."""
 

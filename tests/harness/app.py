@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness import run
+from harness.cli import launch as run
 from tests.harness import fake
 
 CONF = Path(__file__).parent / "conf"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.generation import Commit, Generation, Report, Row, Step
 from harness.metrics.base import Cell
+from harness.records.generation import Commit, Generation, Report, Row, Step
 from systems.api import LayerNeeds, Traffic
 
 MS = 1_000_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import suite
+from harness.cli import suite
 from tests.harness.app import App, make
 
 
@@ -16,5 +16,5 @@ def app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 @pytest.fixture
 def suite_app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> App:
-    """`python -m harness.suite` over fakes, in an empty folder."""
+    """`python -m harness suite` over fakes, in an empty folder."""
     return make(monkeypatch, capsys, tmp_path, suite.main)

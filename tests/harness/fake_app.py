@@ -2,7 +2,7 @@
 
 import sys
 
-from harness.run import main
+from harness.cli.launch import main
 from tests.harness import fake
 
 fake.install(setattr)

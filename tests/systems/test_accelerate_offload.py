@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.identities import violations
-from harness.meter import RecordingMeter
+from harness.measure.meter import RecordingMeter
+from harness.verdict.identities import violations
 from systems.api import BadInput, DidNotFit, LinkSpec, NullMeter, Traffic, build_system
 from systems.runtime.pair import Pair
 from tests.systems.test_peers import PEERS, Recorder, layer_bytes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness import datasets
-from harness.config import DatasetConfig
+from harness.config.bench import DatasetConfig
 from systems import api
 from systems.api import BadInput, LinkSpec, SystemConfig
 from systems.parts import Options

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.identities import violations
-from harness.lossless.margins import divergence
-from harness.meter import RecordingMeter
+from harness.measure.meter import RecordingMeter
 from harness.metrics.correctness import first_divergence
+from harness.verdict.identities import violations
+from harness.verdict.margins import divergence
 from systems.api import (
     BadInput,
     ModelConfig,

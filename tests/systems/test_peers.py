@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from harness.identities import violations
-from harness.meter import RecordingMeter
+from harness.measure.meter import RecordingMeter
+from harness.verdict.identities import violations
 from systems.api import (
     BadInput,
     ModelConfig,

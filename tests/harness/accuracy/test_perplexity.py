@@ -12,8 +12,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from harness.accuracy import perplexity
-from harness.config import BenchConfig, DatasetConfig, HardwareConfig
+from harness.config.bench import BenchConfig, DatasetConfig, HardwareConfig
+from harness.studies import perplexity
 from systems.api import BadInput, ModelConfig, SystemConfig, build_system, log_likelihood
 from tests.systems.tiny import COSTS, SYSTEMS, make_pair, requests
 

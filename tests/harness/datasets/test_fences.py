@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import datasets
-from harness.config import DatasetConfig
+from harness.config.bench import DatasetConfig
 from harness.datasets.fences import code
 
 PROMPT = 'def one() -> int:\n    """Return 1."""\n'

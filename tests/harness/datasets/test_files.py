@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness import datasets
-from harness.config import DatasetConfig
+from harness.config.bench import DatasetConfig
 from harness.datasets.spec import Choice, Code, Hub, Number, Summary, Text
 from systems.api import BadInput
 
@@ -201,7 +201,7 @@ def test_programs_tell_right_from_wrong(tmp_path: Path, name: str, right: str, w
 
 
 def test_apps_calls_a_function_where_the_problem_names_one() -> None:
-    from harness.datasets import apps
+    from harness.datasets.catalogue import apps
 
     row = {"input_output": '{"fn_name": "double", "inputs": [[2], [3]], "outputs": [[4], 6]}'}
     exec(apps.program(row, "class Solution:\n    def double(self, n):\n        return 2 * n\n"), {})

@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 
 from harness import datasets
-from harness.config import DatasetConfig
+from harness.config.bench import DatasetConfig
 from harness.datasets.spec import Hub
 from systems.api import BadInput
 from tests.harness.datasets.test_files import GSM8K, MT_BENCH, _lines, as_the_hub_has_it

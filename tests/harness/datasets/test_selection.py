@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import datasets
-from harness.config import DatasetConfig, MeasureConfig
+from harness.config.bench import DatasetConfig, MeasureConfig
 from harness.datasets import Prompt, Selection
 from systems.api import BadInput
 from tests.harness.fake import FakePair

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import datasets
-from harness.config import DatasetConfig
+from harness.config.bench import DatasetConfig
 from harness.datasets import __main__ as listing
 from harness.datasets import sources
 from harness.datasets.spec import Hub
@@ -107,8 +107,8 @@ def test_the_list_tells_what_is_here(
 def test_every_dataset_can_be_chosen_and_every_choice_is_a_dataset() -> None:
     import yaml  # type: ignore[import-untyped]
 
-    from harness.compose import CONF
-    from harness.schema import parse
+    from harness.config.compose import CONF
+    from harness.config.schema import parse
 
     chosen = {file.stem: yaml.safe_load(file.read_text()) for file in (CONF / "dataset").glob("*.yaml")}
     assert set(chosen) == set(datasets.SPECS)

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.records import SCHEMA
+from harness.records.cells import SCHEMA
 
 STARTED = "2026-01-02T03:04:05.000+00:00"
 BEGAN = 1767323045.0

@@ -13,9 +13,9 @@ from harness.export import __main__ as command
 from harness.export import aiperf, guidellm, leaderboard, mlperf, records, spec_bench, vllm
 from harness.export.base import Export
 from harness.export.records import System
-from harness.generation import Commit, Generation, Row, Step
 from harness.metrics import acceptance, tpot
 from harness.metrics.base import Cell
+from harness.records.generation import Commit, Generation, Row, Step
 from tests.harness.app import App
 from tests.harness.export import made
 

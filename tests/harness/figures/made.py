@@ -10,11 +10,11 @@ from typing import Any
 from harness.figures.moesd_activation import MOESD
 from harness.figures.prediction import ALIGNMENT, CURVES
 from harness.figures.routing_fidelity import PARTS as FIDELITY
-from harness.records import SCHEMA
-from harness.timeline import SCHEMA as TIMELINE
-from harness.timeline import events
-from harness.timeline_meter import TimelineMeter
-from harness.who_wins import SCHEMA as WHO_WINS
+from harness.measure.timeline_meter import TimelineMeter
+from harness.predict.who_wins import SCHEMA as WHO_WINS
+from harness.records.cells import SCHEMA
+from harness.studies.timeline import SCHEMA as TIMELINE
+from harness.studies.timeline import events
 from systems.api import Transfer
 
 Values = dict[str, float | None]
@@ -51,7 +51,7 @@ def row(system: str, hardware: str = "fine_grained", scale: float = 1.0, **facts
 
 
 def publish(folder: Path, rows: Sequence[dict[str, Any]], key: str = "0123456789ab") -> None:
-    """Write what `harness.bench.publish` would."""
+    """Write what `harness.bench.run.publish` would."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").write_text(json.dumps({"schema": SCHEMA, "key": key, "rows": rows}))
     (folder / "provenance.json").write_text(json.dumps({"key": key, "commit": "c0ffee" * 6, "dirty": False}))
@@ -93,7 +93,7 @@ def everything(results: Path) -> None:
 
 
 def who_wins() -> dict[str, Any]:
-    """What `python -m harness.who_wins` writes: two systems, and a budget for which one is too large."""
+    """What `python -m harness who_wins` writes: two systems, and a budget for which one is too large."""
     ranked = [{"system": name, "draft_length": k, "tpot_ms": 5.0 + k} for k, name in enumerate(("arbiter", "sp_moe"))]
     rows = [
         {"panel": "toy", "budget": budget, "ratio": ratio, "systems": ranked[:fitting]}
@@ -104,7 +104,7 @@ def who_wins() -> dict[str, Any]:
 
 
 def moesd() -> dict[str, Any]:
-    """What `python -m harness.moesd` writes."""
+    """What `python -m harness moesd` writes."""
     ratios = ("speedup", "predicted", "target_efficiency", "predicted_target_efficiency")
     points = [
         {"top_k": top_k, "draft_length": length, "batch": batch, "fitted": batch == 4, "tokens_per_cycle": 2.0}
@@ -134,7 +134,7 @@ def alignment() -> dict[str, Any]:
 
 
 def timeline() -> dict[str, Any]:
-    """What `harness.timeline` writes, of one system whose clock ticks a millisecond a look."""
+    """What `harness.studies.timeline` writes, of one system whose clock ticks a millisecond a look."""
     ticks = iter(range(0, 10**12, 10**6))
     meter = TimelineMeter(4, frozenset(), lambda: next(ticks))
     meter.commit(0, [1])

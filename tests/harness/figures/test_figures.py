@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from harness.compose import CONF
-from harness.figures import FIGURES, picture, style
+from harness.config.compose import CONF
+from harness.figures import FIGURES
 from harness.figures.__main__ import FiguresConfig, draw, main
-from harness.figures.base import data_hash, entry
-from harness.figures.labels import _hits
-from harness.figures.sources import Experiment
-from harness.files import dump
-from harness.published import Missing
-from harness.records import SCHEMA
+from harness.figures.drawing import picture, style
+from harness.figures.drawing.base import data_hash, entry
+from harness.figures.drawing.labels import _hits
+from harness.figures.drawing.sources import Experiment
+from harness.records.cells import SCHEMA
+from harness.records.files import dump
+from harness.records.published import Missing
 from systems.api import BadInput
 from tests.harness.figures import made
 
@@ -179,7 +180,7 @@ def test_records_that_cannot_be_trusted_are_refused_by_name(
     said = capsys.readouterr().err
     assert message in said
     assert "cutoff/summary.json" in said
-    assert "make it again with: python -m harness.suite experiment=cutoff" in said
+    assert "make it again with: python -m harness suite experiment=cutoff" in said
 
 
 def test_a_sweep_with_points_missing_is_not_drawn(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_every_preset_says_where_its_records_go_and_what_makes_them() -> None:
     assert (whole.folder, whole.points, whole.command) == (
         "bench-all",
         1,
-        "python -m harness.suite experiment=bench_all",
+        "python -m harness suite experiment=bench_all",
     )
     swept = Experiment("draft_length")
     assert (swept.folder, swept.points) == ("draft_length", 8)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness import provenance
 from harness.gpu_bench import take as taking
 from harness.gpu_bench.kit import SCHEMA
 from harness.gpu_bench.take import take
+from harness.records import provenance
 from systems.api import BadInput
 
 

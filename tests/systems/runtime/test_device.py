@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from harness.meter import RecordingMeter
+from harness.measure.meter import RecordingMeter
 from systems import calibration, live, resident
 from systems.api import BadInput, NullMeter, build_system, watch_transfers
 from systems.contract.traffic import Transfer

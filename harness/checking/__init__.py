@@ -1,1 +1,0 @@
-"""The regression check: what is counted, and what must be equal."""

@@ -1,0 +1,72 @@
+"""One comparison per profile (a hardware, or another setting of it), published and shown as one.
+
+    python -m harness suite experiment=bench_all
+
+Each comparison has its own records and is resumed on its own; see `profiles` in `conf/config.yaml`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from harness import tracking
+from harness.bench import run as bench
+from harness.bench.run import Outcome
+from harness.cli.launch import launch, verdict
+from harness.config import compose
+from harness.config.bench import BenchConfig
+from harness.records import cells as records
+from harness.records.files import dump, ensure_writable, write_text
+from harness.tables import suite as overview
+
+
+def main() -> int:
+    """Run the suite for `sys.argv`; exit codes are those of `harness.cli.launch.main`."""
+    outcomes: dict[str, Outcome] = {}
+    code = launch(lambda configs: outcomes.update(_run(configs)), compose.suite_configs)
+    return code or verdict(_rows(outcomes))
+
+
+def publish(outcomes: Mapping[str, Outcome], folder: Path) -> None:
+    """Write the summary of all rows, the table, and each comparison's provenance by profile.
+
+    Raises:
+        CannotWrite: the disk is full or the folder read-only.
+    """
+    ensure_writable(folder)
+    rows = _rows(outcomes)
+    origins = {label: bench.origin(outcome) for label, outcome in outcomes.items()}
+    write_text(folder / "summary.json", dump(records.summary(_key(outcomes), rows), indent=1))
+    write_text(folder / "table.md", overview.markdown(rows))
+    write_text(folder / "provenance.json", dump(origins, indent=1))
+
+
+def _run(configs: Mapping[str, BenchConfig]) -> dict[str, Outcome]:
+    console, outcomes = Console(), dict[str, Outcome]()
+    for label, config in configs.items():
+        console.print(f"{label}: {config.hardware.source}", highlight=False)
+        outcome = outcomes[label] = bench.run(config, console)
+        bench.publish(outcome, Path(config.runs) / outcome.key)
+    first = next(iter(configs.values()))
+    home = Path(first.output or Path(first.runs) / _key(outcomes))
+    publish(outcomes, home)
+    overview.show(_rows(outcomes), console)
+    tracking.mirror(list(outcomes.values()), _key(outcomes), home, console)
+    console.print(f"records: {first.runs}, summary: {home / 'summary.json'}", highlight=False)
+    return outcomes
+
+
+def _rows(outcomes: Mapping[str, Outcome]) -> list[records.Row]:
+    return [row for outcome in outcomes.values() for row in outcome.rows]
+
+
+def _key(outcomes: Mapping[str, Outcome]) -> str:
+    return "+".join(outcome.key for outcome in outcomes.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

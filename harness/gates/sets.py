@@ -1,0 +1,144 @@
+"""Result sets as they lie on disk: a folder of cells, each with its row, its origin and one line per request."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.metrics.intervals import Pair
+from harness.records.cells import SCHEMA, UNFINISHED, Row
+from harness.records.files import read_lines
+from systems.api import BadInput
+
+Prompts = tuple[str, ...]
+"""Ids of the prompts of a batch."""
+Parts = Mapping[Prompts, Pair]
+"""Numerator and denominator of a metric by batch of prompts, repeats added up."""
+
+
+class CannotCompare(Exception):
+    """The two sets, or a system of them, do not answer the question; the message says why."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One system's records: its row of `summary.json`, its provenance, the parts of every metric compared, and what
+    is missing or no number in them."""
+
+    row: Row
+    origin: Mapping[str, Any]
+    parts: Mapping[str, Parts]
+    gaps: Sequence[str] = ()
+
+
+def read(folder: Path) -> dict[str, Cell]:
+    """Read a result set: `results/runs/KEY`, or a published folder whose cells are still in `runs/` beside it.
+
+    Raises:
+        BadInput: no such folder, or a file in it that is not a record.
+        CannotCompare: records of another schema, unfinished cells, or no records by request.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder; a result set is e.g. results/runs/KEY")
+    summary = _json(folder / "summary.json")
+    if not isinstance(summary, dict) or "schema" not in summary:
+        raise BadInput(f"{folder / 'summary.json'} is no summary of a run; a result set is e.g. results/runs/KEY")
+    if summary["schema"] != SCHEMA:
+        raise CannotCompare(f"{folder} has records of schema {summary['schema']}, {SCHEMA} is read; measure again")
+    try:
+        return {row["system"]: _cell(row, home(folder, summary["key"], row["system"])) for row in summary["rows"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{folder} has a broken record ({error!r}); measure again") from error
+
+
+def home(folder: Path, key: str, label: str) -> Path:
+    """Return the folder of a cell.
+
+    Raises:
+        CannotCompare: it is unfinished, or not there.
+    """
+    for place in (folder / label, folder.parent / "runs" / key / label):
+        if (place / UNFINISHED).exists():
+            raise CannotCompare(f"{place} is unfinished; the command that began it finishes it")
+        if (place / "requests.jsonl").is_file():
+            return place
+    raise CannotCompare(f"{folder} has no records by request of {label}; compare results/runs/KEY, not a summary")
+
+
+def _cell(row: Row, home: Path) -> Cell:
+    requests, steps = (list(read_lines(home / f"{name}.jsonl")) for name in ("requests", "steps"))
+    ids: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for line in requests:
+        ids[line["repeat"], line["batch"]].append(line["id"])
+    parts: dict[str, dict[Prompts, Pair]] = defaultdict(dict)
+    odd: dict[str, int] = defaultdict(int)
+
+    def add(metric: str, line: Mapping[str, Any], up: float, down: float) -> None:
+        if not (math.isfinite(up) and math.isfinite(down)):
+            odd[metric] += 1
+        prompts = tuple(ids[line["repeat"], line["batch"]])
+        before = parts[metric].get(prompts, (0.0, 0.0))
+        parts[metric][prompts] = (before[0] + up, before[1] + down)
+
+    for line in requests:
+        if line["ttft"] is not None:
+            add("ttft", line, line["ttft"], 1)
+        if line["exact_match"] is not None:
+            add("exact_match", line, line["exact_match"], 1)
+        tokens = line.get("decode_tokens", max(line["n"] - 1, 0))
+        add("tpot", line, line["decode_seconds"], tokens)
+        add("acceptance_rate", line, line["accepted"], line["drafted"])
+        add("bytes_per_token", line, 0, tokens)
+    for line in steps:
+        if line["phase"] == "decode":
+            add("hit_rate", line, line["resident"] + line["on_time"], line["needed"])
+            add("bytes_per_token", line, line["moved_bytes"], 0)
+    origin = _json(home / "provenance.json")
+    gaps = [f"{metric} is no finite number in {count} records" for metric, count in odd.items()]
+    return Cell(row, origin, parts, (*_missing(requests, origin), *_missing_steps(requests, steps), *gaps))
+
+
+def named(ids: Sequence[str]) -> str:
+    """Name a few prompts, and say how many there are besides."""
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+def _missing(requests: Sequence[Mapping[str, Any]], origin: Mapping[str, Any]) -> Iterator[str]:
+    """Say of which prompts records are missing: each has one per repeat."""
+    found = Counter(line["id"] for line in requests)
+    wanted = origin.get("repeats", max(found.values(), default=1))
+    expected = dict.fromkeys((*origin["dataset"]["prompts"], *found)) if "dataset" in origin else found
+    if few := [id for id in expected if found[id] < wanted]:
+        lost = sum(wanted - found[id] for id in few)
+        yield f"{lost} of {wanted * len(expected)} records are missing, of {named(few)},"
+    if twice := [id for id in found if found[id] > wanted]:
+        yield f"there are more than {wanted} records of {named(twice)}"
+
+
+def _missing_steps(requests: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of which generations steps are missing: they are numbered, and each has some where any has."""
+    numbers: dict[tuple[int, int], set[int]] = {(line["repeat"], line["batch"]): set() for line in requests}
+    seen = set[tuple[int, int]]()
+    for line in steps:
+        seen.add(place := (line["repeat"], line["batch"]))
+        if line["phase"] == "decode" and line.get("step") is not None:
+            numbers.setdefault(place, set()).add(line["step"])
+    lost = [
+        place for place, found in numbers.items() if found != set(range(len(found))) or (steps and place not in seen)
+    ]
+    if lost:
+        yield f"steps of {len(lost)} of {len(numbers)} generations are missing"
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); a result set is e.g. results/runs/KEY") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is not JSON ({error}); it is half written or no record; measure again") from error

@@ -1,0 +1,66 @@
+"""From a named environment to an emulated link and host on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from harness.config.bench import Emulated, HardwareConfig
+from systems import api
+
+
+def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.LinkSpec:
+    """Return the link that gives this machine the environment's ratio of transfer to compute.
+
+    Args:
+        record_bytes: one expert of the model at hand.
+        layer_seconds: one of its layers here, at one position, experts resident.
+    """
+    transfer = emulate.ratio * layer_seconds
+    latency = emulate.latency_share * transfer
+    return api.LinkSpec(bandwidth=record_bytes / (transfer - latency), latency=latency)
+
+
+def host(emulate: Emulated, layer_seconds: float, top_k: int) -> api.HostCosts:
+    """Return what the environment's host takes for an expert, in the same ratio to compute.
+
+    Half of a layer goes to its `top_k` experts where they are resident, as on a virtual clock; the host is never
+    faster.
+    """
+    scale = layer_seconds / emulate.layer_seconds
+    named = emulate.host.costs(emulate.expert_bytes, emulate.call_latency, emulate.layer_seconds / 2 / top_k)
+    return api.HostCosts(named.base * scale, named.row * scale, named.free_rows)
+
+
+def predict(hardware: HardwareConfig, pair: api.ModelPair, traces: api.Traces) -> tuple[api.LinkSpec, api.Costs]:
+    """Return a virtual link and the costs that hold on it, from the machine that recorded.
+
+    Without `emulate` a transfer takes what it took there.
+    """
+    if hardware.emulate is None:
+        link = api.LinkSpec(bandwidth=pair.record_bytes / traces.costs.transfer, latency=0.0)
+        return replace(link, virtual=True), replace(traces.costs, call=0.0)
+    link, costs = _emulated(hardware.emulate, pair, traces.costs)
+    return replace(link, virtual=True), costs
+
+
+def calibrate(
+    hardware: HardwareConfig, pair: api.ModelPair, widths: Iterable[int], prompts: Sequence[Sequence[int]]
+) -> tuple[api.LinkSpec | None, api.Costs]:
+    """Measure this machine, derive the link, and return it with the costs that hold on it.
+
+    Args:
+        widths: positions per forward for which layers are timed; 1 is always among them.
+        prompts: what the models continue while they are timed.
+    """
+    costs = api.measure_costs(pair, sorted({1, *widths}), prompts)
+    if hardware.emulate is None:
+        return None, replace(costs, host=api.host_costs(pair))
+    return _emulated(hardware.emulate, pair, costs)
+
+
+def _emulated(emulate: Emulated, pair: api.ModelPair, costs: api.Costs) -> tuple[api.LinkSpec, api.Costs]:
+    layer = costs.target_layer[1]
+    link = pace(emulate, pair.record_bytes, layer)
+    transfer = link.latency + pair.record_bytes / link.bandwidth
+    return link, replace(costs, transfer=transfer, call=link.latency, host=host(emulate, layer, pair.top_k))

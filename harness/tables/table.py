@@ -1,0 +1,162 @@
+"""The table at the end, drawn from rows of `summary.json` alone: on a terminal and as Markdown.
+
+Narrow tables instead of a wide one, so that 80 columns suffice: how fast, what moved, where the time goes, and how
+right the outputs are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, JustifyMethod
+from rich.markup import escape
+from rich.table import Table
+
+from harness.metrics import acceptance, breakdown, correctness, experts, oracle_gap, speedup, stall, tpot
+from harness.records.cells import Row
+from harness.tables import accuracy as report
+from harness.tables import columns
+from harness.tables.columns import Column, Section, fixed, section
+
+FOLDED = ("system", "status")
+"""Columns that give way on a narrow terminal."""
+LEGEND = (
+    ("tpot", tpot.TPOT),
+    ("speedup_over_", speedup.SPEEDUP),
+    (speedup.BEST, speedup.OVER_BEST),
+    (oracle_gap.GAP, oracle_gap.SAME_DRAFT),
+    (oracle_gap.ANY, oracle_gap.ANY_DRAFT),
+    ("exact_match", correctness.EXACT_MATCH),
+    ("acceptance_rate", acceptance.RATE),
+    ("acceptance_length", acceptance.LENGTH),
+    ("hit_rate", experts.HIT_RATE),
+    ("bytes_per_token", experts.MOVED),
+    ("stall_share", stall.STALL_SHARE),
+    ("breakdown_", breakdown.PART),
+    ("residual", breakdown.RESIDUAL),
+    *report.LEGEND,
+)
+"""How the ids of metrics begin, and their definitions."""
+CHOSEN = (speedup.BEST, oracle_gap.GAP, oracle_gap.ANY)
+"""Ratios to a system that each row has chosen for it."""
+DRIFT = 1.15
+"""Change of speed, either way, that is told: more than what is left of noise in the median that links rest on."""
+MOVED = (columns.HIT_RATE, columns.ACCEPTANCE, columns.LENGTH, columns.BYTES, columns.STALL, columns.EXACT)
+TIMES = (
+    columns.TPOT._replace(heading="TPOT", interval=False),
+    *(Column(name, f"breakdown_{name}", columns.TPOT.form) for name in ("draft", "verify", "transfer", "host")),
+    Column("residual", "residual", fixed(1, 100)),
+)
+
+
+def sections(rows: Sequence[Row]) -> list[Section]:
+    """Return the tables of a comparison."""
+    return [
+        section(f"Speed {columns.setting(rows)}", rows, _speed(rows), status=True),
+        section("Experts and drafts", rows, MOVED),
+        section("Where a token's time goes, ms (residual in %)", rows, TIMES),
+        *report.sections(rows),
+    ]
+
+
+def show(rows: Sequence[Row], console: Console) -> None:
+    """Print the tables, why anything is not `ok`, and what the numbers mean."""
+    drawn = sections(rows)
+    draw(drawn, console)
+    say((*remarks(rows), *legend(drawn)), console)
+
+
+def draw(drawn: Iterable[Section], console: Console) -> None:
+    """Print tables one below the other."""
+    for found in drawn:
+        console.print(f"\n[bold]{escape(found.title)}[/bold]", highlight=False)
+        console.print(_grid(found))
+
+
+def say(texts: Iterable[str], console: Console) -> None:
+    """Print lines that are not the result itself."""
+    for text in texts:
+        console.print(text, style="dim", markup=False, highlight=False)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the same as Markdown."""
+    drawn = sections(rows)
+    return as_markdown(drawn, (*remarks(rows), *legend(drawn)))
+
+
+def as_markdown(drawn: Iterable[Section], texts: Iterable[str]) -> str:
+    """Return tables and the lines below them."""
+    parts: list[str] = []
+    for found in drawn:
+        body = [found.columns, ("---",) + ("---:",) * (len(found.columns) - 1), *found.lines]
+        parts.append(f"**{found.title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in body))
+    parts.append("\n".join(f"- {text}" for text in texts))
+    return "\n\n".join(parts) + "\n"
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Say why a system is not `ok`, what chosen ratios are over, that a link was emulated, and whether the machine
+    kept its speed."""
+    texts = [f"{row['system']}: {row['status']}: {row['reason']}" for row in rows if row["status"] != "ok"]
+    if any(row["status"] == "diverged" for row in rows):
+        texts.append("diverged: `python -m harness losslessness results/runs/KEY` tells ties of rounding from bugs")
+    texts += [text for id in CHOSEN if (text := _over(id, rows))]
+    if any(row["emulated"] for row in rows):
+        texts.append(f"emulated: transfers are paced to the ratio of {rows[0]['hardware']}, not its speed")
+    return [*texts, *_drifted(rows), *report.remarks(rows)]
+
+
+def _drifted(rows: Sequence[Row]) -> list[str]:
+    """Warn where links and choices rest on layer times that did not hold; said of the worst comparison."""
+    drifts = [(row.get("layer_drift") or 1.0, row["emulated"]) for row in rows]
+    drift, emulated = max(drifts, key=lambda one: abs(math.log(one[0])), default=(1.0, False))
+    if 1 / DRIFT < drift < DRIFT:
+        return []
+    links = f", so that transfers lasted {1 / drift:.2f} times as many layers as meant" if emulated else ""
+    return [
+        f"the machine changed its speed: a layer took {drift:.2f} times as long after the run as when it was timed for "
+        f"it{links}; run again when it is quiet (make doctor)"
+    ]
+
+
+def legend(drawn: Iterable[Section]) -> list[str]:
+    """Return the definitions behind the columns that are there."""
+    shown = [id for found in drawn for id in found.metrics]
+    return [
+        f"{item.id} ({item.unit}): {item.text}" for start, item in LEGEND if any(id.startswith(start) for id in shown)
+    ]
+
+
+def _speed(rows: Sequence[Row]) -> list[Column]:
+    """Return TPOT and what it is compared with; of many baselines the first and, for each system, the best."""
+    names = columns.baselines(rows)
+    many, gaps = len(names) > 2, [column for column in columns.GAPS if columns.known(rows, column)]
+    chosen = [columns.over(name, interval=not many and not gaps) for name in (names[:1] if many else names)]
+    chosen += [columns.BEST] if many else []
+    return [*columns.times(rows), *chosen, *gaps]
+
+
+def _over(id: str, rows: Sequence[Row]) -> str | None:
+    """Say which system a ratio is over: the usual one, then those that differ."""
+    names = {row["system"]: over for row in rows if (over := row["metrics"].get(id, {}).get("over"))}
+    if not names:
+        return None
+    usual = Counter(names.values()).most_common(1)[0][0]
+    others = {over: [label for label in names if names[label] == over] for over in names.values() if over != usual}
+    exceptions = [f"{over} for {', '.join(labels)}" for over, labels in others.items()]
+    return f"{id} is over {'; '.join([usual, *exceptions])}"
+
+
+def _grid(found: Section) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for heading in found.columns:
+        folds = heading in FOLDED
+        side: JustifyMethod = "left" if folds else "right"
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=not folds)
+    for index, line in enumerate(found.lines, 1):
+        table.add_row(*map(escape, line), end_section=index == found.lossless)
+    return table

@@ -1,0 +1,151 @@
+"""The arrows between packages, read from the source: DESIGN says who may know whom."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+INSIDE = ROOT / "harness" / "sandbox" / "inside"
+"""Started by an interpreter that sees this one folder, and nothing that is installed."""
+
+
+def _imports(file: Path, nested: bool = True) -> Iterator[str]:
+    """Names of imported modules; of `from a import b` both `a` and `a.b`."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree) if nested else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (item.name for item in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 or file.parent == INSIDE, f"{file}: relative import"
+            yield from ("." * node.level + f"{node.module}.{item.name}" for item in node.names)
+
+
+def _files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def _within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("file", _files("harness"), ids=lambda file: file.name)
+def test_harness_reaches_systems_through_the_api_only(file: Path) -> None:
+    for name in _imports(file):
+        assert not _within(name, "systems") or _within(name, "systems.api"), name
+
+
+@pytest.mark.parametrize("file", sorted(INSIDE.glob("*.py")), ids=lambda file: file.name)
+def test_what_runs_in_the_sandbox_needs_the_standard_library_and_its_neighbours_only(file: Path) -> None:
+    for name in _imports(file):
+        assert name.startswith(".") or name.split(".")[0] in sys.stdlib_module_names, name
+
+
+@pytest.mark.parametrize("file", _files("systems") + _files("models"), ids=lambda file: file.name)
+def test_nobody_below_knows_the_harness(file: Path) -> None:
+    assert not [name for name in _imports(file) if _within(name, "harness", "tests")]
+
+
+@pytest.mark.parametrize("file", _files("systems/policies"), ids=lambda file: file.name)
+def test_policies_know_neither_torch_nor_runtime(file: Path) -> None:
+    forbidden = ("torch", "transformers", "systems.runtime", "systems.drafters", "systems.build")
+    assert not [name for name in _imports(file) if _within(name, *forbidden)]
+
+
+@pytest.mark.parametrize("file", _files("systems/runtime"), ids=lambda file: file.name)
+def test_mechanism_does_not_know_compositions(file: Path) -> None:
+    # `calibration` builds a resident system to time layers in it, inside a function.
+    compositions = ("systems.build", "systems.composed", "systems.running")
+    assert not [name for name in _imports(file, nested=False) if _within(name, *compositions)]
+
+
+@pytest.mark.parametrize("file", _files("systems/contract"), ids=lambda file: file.name)
+def test_the_contract_knows_nothing_but_itself(file: Path) -> None:
+    for name in _imports(file):
+        assert name.split(".")[0] in sys.stdlib_module_names or _within(name, "systems.contract"), name
+
+
+@pytest.mark.parametrize("file", _files("systems/doors"), ids=lambda file: file.name)
+def test_doors_import_what_they_open_when_they_are_called(file: Path) -> None:
+    for name in _imports(file, nested=False):
+        assert name.split(".")[0] in sys.stdlib_module_names or _within(name, "systems.contract"), name
+
+
+def test_the_api_offers_the_contract_and_the_doors() -> None:
+    api = ROOT / "systems" / "api.py"
+    imported = {name for name in _imports(api) if not name.startswith("__future__")}
+    strangers = {name for name in imported if not _within(name, "systems.contract", "systems.doors")}
+    assert not strangers, "what the harness shares with systems belongs into systems/contract"
+    offered = set(importlib.import_module("systems.api").__all__)
+    assert offered == {name.rpartition(".")[2] for name in imported}
+
+
+@pytest.mark.parametrize("file", _files("systems"), ids=lambda file: file.name)
+def test_nobody_inside_goes_out_by_the_door(file: Path) -> None:
+    outermost = file == ROOT / "systems" / "api.py"
+    doors = [name for name in _imports(file) if _within(name, "systems.api", "systems.doors")]
+    assert outermost or not doors, doors
+
+
+LIGHT = "metrics", "records", "meter", "identities", "table", "run"
+
+
+def test_light_modules_stay_light() -> None:
+    """They work where wandb, datasets, hydra, pyarrow, torch and transformers are not installed."""
+    heavy = ("torch", "transformers", "datasets", "hydra", "omegaconf", "wandb", "pyarrow", "psutil")
+    imports = "; ".join(f"import harness.{name}" for name in LIGHT)
+    code = f"import sys; sys.modules.update(dict.fromkeys({heavy}, None)); {imports}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_a_replay_computes_nothing() -> None:
+    """Systems are replayed, and models imagined, where torch and transformers are not installed."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "transformers"), None))
+from systems import api
+part = {"part": "model", "draft_length": 2}
+draft = api.DraftShape(recall=0.9, acceptance=0.9, bytes=9000, layers=2)
+shape = api.ModelShape(
+    name="toy", source="none", layers=2, moe_layers=2, experts=4, top_k=2, hidden=64, intermediate=64, other_bytes=1,
+    statistics={"skew": 0.0, "request_skew": 0.0, "reuse": 0.6, "ahead": [0.9, 0.8]}, draft=draft, self_draft=draft,
+)
+costs = api.Costs({1: 1e-3, 3: 1e-3}, {1: 1e-4}, 1e-3, 0.0)
+traces = api.imagine_traces(shape, costs, 2, 1, 4, 8, 0)
+system = api.SystemConfig(
+    "sp_moe", "", drafter=part, predictor={"part": "draft_attention"}, prefetch={"part": "cutoff", "cutoff": "auto"}
+)
+link = api.LinkSpec(1e8, 0.0, virtual=True)
+built = api.build_replay(system, traces, 200_000, link, costs)
+built.calibrate(traces.requests)
+meter = api.NullMeter([8])
+built.generate(traces.requests, meter)
+assert len(meter.tokens[0]) == 8
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_files_and_functions_stay_small() -> None:
+    """A reader holds it all: no file above 300 lines, no function above 60, half of them at most 9."""
+    lengths = []
+    for file in _files("harness"):
+        source = file.read_text()
+        assert len(source.splitlines()) <= 300, file
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 60, f"{file}: {node.name}"
+                lengths.append(length)
+    assert sorted(lengths)[len(lengths) // 2] <= 9
+
+
+def test_nothing_names_folders_of_a_developers_machine() -> None:
+    for file in [*_files("harness"), *(ROOT / "conf").rglob("*.yaml")]:
+        for prefix in (str(Path.home()), "/home/", "/Users/"):
+            assert prefix not in file.read_text(), file

@@ -1,0 +1,152 @@
+"""The README's walk-through, done in a copy of the tree as a reader would do it, and run for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMAND = ".venv/bin/python"
+SHORT = (
+    "dataset.limit=1", "measure.max_new_tokens=6", "measure.warmup=1", "measure.repeats=1", "output=out",
+)  # fmt: skip
+PLACES = {
+    'systems/parts.py, PARTS["residency"]': '    "residency": {\n',
+}
+"""Where a line goes that the README wants added: below this one."""
+
+
+class Step(NamedTuple):
+    """A thing to do: the text goes where `where` says; without it, the text is a command."""
+
+    where: str | None
+    text: str
+
+
+def steps() -> list[Step]:
+    """What the section tells a reader to do, in order: paragraphs of code, each file headed by its name."""
+    section = (ROOT / "README.md").read_text().split("## Add a system\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if not line or line.startswith("    ")]
+    found: list[Step] = []
+    for paragraph in "\n".join(line[4:] for line in lines).split("\n\n"):
+        text = paragraph.strip("\n")
+        head, _, rest = text.partition("\n")
+        if text.startswith(COMMAND):
+            found.append(Step(None, text))
+        elif head.startswith("# ") and "/" in head:
+            found.append(Step(head[2:], rest))
+        elif text:
+            found[-1] = Step(found[-1].where, f"{found[-1].text}\n\n{paragraph}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("tree")
+    for name in ("conf", "harness", "systems"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "models").symlink_to(ROOT / "models")
+    return copy
+
+
+def _edit(tree: Path, step: Step) -> None:
+    assert step.where is not None
+    if step.where not in PLACES:
+        (tree / step.where).write_text(step.text + "\n")
+        return
+    file = tree / step.where.split(",")[0]
+    source, place = file.read_text(), PLACES[step.where]
+    assert source.count(place) == 1, f"the README's {step.where} is not where it was"
+    future = "from __future__ import annotations\n"
+    added = source.replace(future, f"{future}\nfrom systems.policies.fifo import FifoOptions\n")
+    file.write_text(added.replace(place, place + f"{step.text}\n"))
+
+
+def _run(tree: Path, command: str) -> dict[str, dict[str, Any]]:
+    _, *arguments = shlex.split(command)
+    ran = subprocess.run(
+        [sys.executable, *arguments, *SHORT], cwd=tree, text=True, capture_output=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return {row["system"]: row for row in json.loads((tree / "out" / "summary.json").read_text())["rows"]}
+
+
+def _parts() -> Iterator[list[Step]]:
+    """The section cut after each of its commands."""
+    part: list[Step] = []
+    for step in steps():
+        part.append(step)
+        if step.where is None:
+            yield part
+            part = []
+
+
+def test_the_section_is_read_whole() -> None:
+    assert [step.where for step in steps()] == [
+        "conf/system/sp_moe_lazy.yaml",
+        None,
+        "systems/policies/fifo.py",
+        'systems/parts.py, PARTS["residency"]',
+        "conf/system/offload_fifo.yaml",
+        None,
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "system"), [(0, "sp_moe_lazy"), (1, "offload_fifo")])
+def test_what_the_readme_adds_runs_and_is_ok(tree: Path, part: int, system: str) -> None:
+    *edits, command = list(_parts())[part]
+    for step in edits:
+        _edit(tree, step)
+    row = _run(tree, command.text)[system]
+    assert (row["status"], row["metrics"]["exact_match"]["value"]) == ("ok", 1.0)
+    assert row["metrics"]["bytes_per_token"]["value"] > 0
+
+
+def test_the_new_part_is_first_in_first_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code, executed: use does not save what came first, as it would under LRU."""
+    from systems.policies.orders import DEMAND, Order
+
+    (source,) = [step.text for step in steps() if step.where == "systems/policies/fifo.py"]
+    scope: dict[str, Any] = {"__name__": "fifo"}
+    monkeypatch.setitem(sys.modules, "fifo", type(sys)("fifo"))  # dataclasses look their module up
+    exec(compile(source, "README.md", "exec"), scope)
+    policy = scope["Fifo"]()
+    for expert in (3, 1, 2):
+        policy.admitted(expert)
+    policy.used(3)
+    order = Order(DEMAND, 0, 0.0, 9, 0)
+    assert policy.victim(order, range(9), ()) == 3
+    assert policy.victim(order, range(9), (3,)) == 1
+    policy.evicted(3)
+    assert policy.victim(order, (2,), ()) == 2
+
+
+def test_the_readme_knows_every_system_experiment_and_target() -> None:
+    text = (ROOT / "README.md").read_text()
+    for group in ("system", "experiment", "dataset", "hardware", "model", "tracking"):
+        for file in (ROOT / "conf" / group).glob("*.yaml"):
+            assert f"`{file.stem}`" in text, f"{group} {file.stem}"
+    for target in (
+        "bench",
+        "bench-all",
+        "test",
+        "cutoff",
+        "overhead",
+        "models",
+        "reference-report",
+        "figures",
+        "report",
+        "doctor",
+    ):
+        assert f"make {target}" in text, target
