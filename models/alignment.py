@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from models import measure, stages
 from models.report import NEW_TOKENS, Pair, greedy, load
-from systems.runtime.quantised import quantise
+from systems.methods.moe_speq.quantised import quantise
 
 SCHEMA = "spmoe-bench/alignment/1"
 GROUP = 128

@@ -150,7 +150,7 @@ def judge(family: str, folder: Path) -> Verdict:
         pair: Any = load_pair(ModelConfig(family, "target", "draft", "."), folder)
     except BadInput as error:
         return Verdict(family, refused={"": str(error).replace(str(folder), "...")})
-    from systems.runtime.decoder import at_once
+    from systems.modeling.decoder import at_once
 
     verdict = Verdict(family, reads="at once" if at_once(pair.target) else "token by token")
     generator = torch.Generator().manual_seed(0)

@@ -54,14 +54,14 @@ def test_nobody_below_knows_the_harness(file: Path) -> None:
 
 @pytest.mark.parametrize("file", _files("systems/policies"), ids=lambda file: file.name)
 def test_policies_know_neither_torch_nor_runtime(file: Path) -> None:
-    forbidden = ("torch", "transformers", "systems.runtime", "systems.drafters", "systems.build")
+    forbidden = ("torch", "transformers", "systems.runtime", "systems.drafters", "systems.compose.build")
     assert not [name for name in _imports(file) if _within(name, *forbidden)]
 
 
 @pytest.mark.parametrize("file", _files("systems/runtime"), ids=lambda file: file.name)
 def test_mechanism_does_not_know_compositions(file: Path) -> None:
     # `calibration` builds a resident system to time layers in it, inside a function.
-    compositions = ("systems.build", "systems.composed", "systems.running")
+    compositions = ("systems.compose.build", "systems.compose.composed", "systems.compose.running")
     assert not [name for name in _imports(file, nested=False) if _within(name, *compositions)]
 
 

@@ -20,7 +20,7 @@ SHORT = (
     "dataset.limit=1", "measure.max_new_tokens=6", "measure.warmup=1", "measure.repeats=1", "output=out",
 )  # fmt: skip
 PLACES = {
-    'systems/parts.py, PARTS["residency"]': '    "residency": {\n',
+    'systems/compose/parts.py, PARTS["residency"]': '    "residency": {\n',
 }
 """Where a line goes that the README wants added: below this one."""
 
@@ -96,7 +96,7 @@ def test_the_section_is_read_whole() -> None:
         "conf/system/sp_moe_lazy.yaml",
         None,
         "systems/policies/fifo.py",
-        'systems/parts.py, PARTS["residency"]',
+        'systems/compose/parts.py, PARTS["residency"]',
         "conf/system/offload_fifo.yaml",
         None,
     ]

@@ -18,7 +18,7 @@ def attention_kernels() -> Mapping[str, Callable[[Any], Any]]:
 
     Each takes what `attention_work` makes.
     """
-    from systems.runtime.attention_kernels import KERNELS
+    from systems.methods.spec_moe_off.attention_kernels import KERNELS
 
     return KERNELS
 
@@ -27,14 +27,14 @@ def attention_work(
     rows: int, heads: int, key_heads: int, dim: int, prefix: int, drafted: int, seed: int, dtype: str
 ) -> Any:
     """Draw queries, keys and values of one layer: `rows` requests, `drafted` tokens behind `prefix` positions."""
-    from systems.runtime.attention_kernels import make_work
+    from systems.methods.spec_moe_off.attention_kernels import make_work
 
     return make_work(rows, heads, key_heads, dim, prefix, drafted, seed, dtype)
 
 
 def attention_error(work: Any, kernel: str) -> float:
     """Return the greatest difference between a kernel's result and the same in double precision."""
-    from systems.runtime.attention_kernels import KERNELS, error
+    from systems.methods.spec_moe_off.attention_kernels import KERNELS, error
 
     return error(work, KERNELS[kernel])
 

@@ -14,7 +14,7 @@ def fetch_models(config: ModelConfig, root: Path) -> None:
     Raises:
         BadInput: it cannot be downloaded.
     """
-    from systems.runtime.downloading import fetch
+    from systems.files.downloading import fetch
 
     fetch(config, root)
 
@@ -28,13 +28,13 @@ def inspect_folder(folder: Path, target: Path | None = None) -> FolderReport:
     Raises:
         BadInput: there is no such folder.
     """
-    from systems.inspection import inspect
+    from systems.compose.inspection import inspect
 
     return inspect(folder, target)
 
 
 def unsuited(config: SystemConfig, target: FolderReport, draft: FolderReport | None) -> str | None:
     """Return why a system cannot use a target, and a draft where there is one; None: it can."""
-    from systems.inspection import unsuited as reason
+    from systems.compose.inspection import unsuited as reason
 
     return reason(config, target, draft)

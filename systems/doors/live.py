@@ -21,7 +21,7 @@ def load_pair(config: ModelConfig, root: Path) -> ModelPair:
     Raises:
         BadInput: a file is missing, truncated or corrupted, or draft and target do not match.
     """
-    from systems.runtime.downloading import fetch
+    from systems.files.downloading import fetch
     from systems.runtime.pair import load
 
     fetch(config, root)
@@ -87,21 +87,21 @@ def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequ
         widths: positions per forward for which layers are timed.
         prompts: token ids; the models read what the target says behind the first of them.
     """
-    from systems.calibration import measure
+    from systems.compose.calibration import measure
 
     return measure(pair, widths, prompts)
 
 
 def host_costs(pair: ModelPair) -> HostCosts | None:
-    """Time one expert on this machine's processor where it lies; see `systems.calibration.host_costs`."""
-    from systems.calibration import host_costs as measure
+    """Time one expert on this machine's processor where it lies; see `systems.compose.calibration.host_costs`."""
+    from systems.compose.calibration import host_costs as measure
 
     return measure(pair)
 
 
 def layer_time(pair: ModelPair, prompts: Sequence[Sequence[int]]) -> float:
     """Time (s) one target layer at one position, as `measure_costs` does; see there."""
-    from systems.calibration import layer_time as time
+    from systems.compose.calibration import layer_time as time
 
     return time(pair, prompts)
 
@@ -126,7 +126,7 @@ def build_system(
         DidNotFit: the budget cannot hold the draft and one layer's top-k experts.
         Unsupported: a peer that is not installed, or does not run this model on this device.
     """
-    from systems.build import build
+    from systems.compose.build import build
 
     return build(config, pair, budget_bytes, link, costs)
 
@@ -137,7 +137,7 @@ def required_packages(config: SystemConfig) -> tuple[str, ...]:
     Raises:
         BadInput: as `build_system`, of its engine.
     """
-    from systems.parts import part
+    from systems.compose.parts import part
 
     return getattr(part("engine", config.engine), "packages", ())
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from systems.cache.clock import Pace
 from systems.contract.errors import BadInput
-from systems.drafters.base import Draft, nothing
+from systems.modeling.decoder import Decoder, MakeDecoder
 from systems.policies.draft_lengths import DraftLengths
-from systems.runtime.clock import Pace
-from systems.runtime.decoder import Decoder, MakeDecoder
+from systems.runtime.drafting import Draft, nothing
 from systems.runtime.sampling import Chooser
 
 AttentionListener = Callable[[int, Tensor], None]

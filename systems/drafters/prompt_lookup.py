@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from systems.drafters.base import Draft, nothing
-from systems.runtime.decoder import Decoder
+from systems.modeling.decoder import Decoder
+from systems.runtime.drafting import Draft, nothing
 from systems.runtime.sampling import Chooser
 
 

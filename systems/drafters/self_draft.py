@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from systems.drafters.base import Draft, nothing
-from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Arithmetic, ExpertPort, Mixer
+from systems.modeling.decoder import Decoder
+from systems.modeling.experts import Arithmetic, ExpertPort, Mixer
+from systems.runtime.drafting import Draft, nothing
 from systems.runtime.sampling import Chooser
 
 
@@ -83,5 +83,5 @@ class SelfDrafter:
         """So many of the wanted tokens are drafted."""
 
     def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
-        """Compute what stands for a layer's experts: a `systems.runtime.experts.Mixer`."""
+        """Compute what stands for a layer's experts: a `systems.modeling.experts.Mixer`."""
         raise NotImplementedError

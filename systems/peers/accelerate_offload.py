@@ -17,13 +17,13 @@ from accelerate import dispatch_model
 from accelerate.hooks import ModelHook, add_hook_to_module
 from torch import nn
 
+from systems.cache.clock import Clock, SkippingClock, WallClock
 from systems.contract.costs import LinkSpec
 from systems.contract.errors import BadInput, DidNotFit
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
 from systems.contract.traffic import LayerNeeds, Phase, Traffic
 from systems.peers.generate import TransformersGenerate
-from systems.runtime.clock import Clock, SkippingClock, WallClock
 from systems.runtime.pair import Pair
 
 

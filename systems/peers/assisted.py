@@ -10,11 +10,11 @@ import torch
 
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
-from systems.options.peers import TransformersAssistedOptions
+from systems.files.vocabulary import end_logits
+from systems.modeling.loading import load_model
 from systems.peers.generate import TransformersGenerate, Watcher
-from systems.runtime.loading import load_model
+from systems.peers.options import TransformersAssistedOptions
 from systems.runtime.pair import Pair
-from systems.runtime.vocabulary import end_logits
 
 _GENERATION_LOG = logging.getLogger("transformers.generation.utils")
 

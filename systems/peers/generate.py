@@ -13,10 +13,10 @@ import torch
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request, Sampling
-from systems.runtime.loading import load_model
-from systems.runtime.model_files import overrides
+from systems.files.model_files import overrides
+from systems.files.vocabulary import end_logits
+from systems.modeling.loading import load_model
 from systems.runtime.pair import Pair
-from systems.runtime.vocabulary import end_logits
 
 
 class Watcher:

@@ -23,8 +23,8 @@ import torch
 from safetensors import safe_open
 
 from systems.contract.errors import BadInput, Unsupported
-from systems.runtime.model_files import fingerprint
-from systems.runtime.weight_files import checkpoint_files, read_header
+from systems.files.model_files import fingerprint
+from systems.files.weight_files import checkpoint_files, read_header
 
 LAYOUT = 1
 """Part of a file's name: another number when this module writes the same checkpoint otherwise."""

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import xllamacpp
 
+from systems.cache.clock import WallClock
 from systems.contract.errors import BadInput, Unsupported
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request, Sampling
 from systems.peers.gguf_file import TYPES, gguf_of
-from systems.runtime.clock import WallClock
 from systems.runtime.pair import Pair
 
 _SILENT = -1

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systems.compose.resident import NOTHING, recorded_parts
+from systems.compose.running import RunningSystem
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.contract.requests import Request
-from systems.policies.predicting import ActivationMatching
-from systems.resident import NOTHING, recorded_parts
-from systems.running import RunningSystem
+from systems.methods.moe_infinity.matching import ActivationMatching
 from systems.runtime import activation_file
 from systems.runtime.pair import Pair
 

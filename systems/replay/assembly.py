@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from systems.assembly import Assembly
-from systems.composed import Parts
+from systems.cache.expert_cache import ExpertCache
+from systems.cache.transport import EmulatedLink, Transport
+from systems.compose.assembly import Assembly
+from systems.compose.composed import Parts
+from systems.compose.options.drafters import QuantisedSelfOptions
+from systems.compose.parts import Options
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
-from systems.options.base import NoPart
-from systems.options.drafters import QuantisedSelfOptions
-from systems.parts import Options
+from systems.contract.options import NoPart
+from systems.methods.moe_infinity.matching import Predict
 from systems.policies.listening import Listener
 from systems.policies.orders import Shape
-from systems.policies.predicting import Predict
 from systems.replay.trace import Header
 from systems.runtime.activation_file import Stored
-from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.slot_table import SlotTable
-from systems.runtime.transport import EmulatedLink, Transport
+from systems.store.slot_table import SlotTable
 
 
 class Source:

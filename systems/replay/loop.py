@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
-from systems.composed import Parts
+from systems.cache.clock import Pace
+from systems.compose.composed import Parts
 from systems.contract.meter import Meter
 from systems.policies.listening import distinct
 from systems.replay.assembly import ReplayedDrafter
 from systems.replay.routing import Forward, Verifications, forward, joined
 from systems.replay.trace import NOTHING, Header, Record
-from systems.runtime.clock import Pace
-from systems.runtime.seats import seated
+from systems.runtime.rows import seated
 from systems.runtime.together import together
 
 

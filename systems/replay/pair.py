@@ -9,11 +9,11 @@ from tokenizers import Tokenizer
 
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
+from systems.files.chat import ChatTemplate
+from systems.files.model_files import CHAT, Tokenized, check_top_k, fingerprint
 from systems.replay.trace import Header
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
-from systems.runtime.chat import ChatTemplate
-from systems.runtime.model_files import CHAT, Tokenized, check_top_k, fingerprint
 
 
 class RecordedPair(Tokenized):

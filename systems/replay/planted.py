@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from systems.composed import Parts
+from systems.cache.clock import Clock, Pace, WallClock
+from systems.cache.transport import HostTransport, Transport
+from systems.compose.composed import Parts
+from systems.compose.parts import Options
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.meter import Meter
 from systems.contract.shape import ModelShape
-from systems.parts import Options
 from systems.policies.listening import distinct
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
@@ -26,14 +28,12 @@ from systems.replay.routing import Forward
 from systems.replay.system import ReplayedSystem
 from systems.replay.trace import NOTHING, Header, Record, Trace
 from systems.runtime.activation_file import Stored
-from systems.runtime.checkpoint import ExpertShape
-from systems.runtime.clock import Clock, Pace, WallClock
-from systems.runtime.page_lock import aligned
-from systems.runtime.slot_table import SlotTable
-from systems.runtime.slots import Slots
-from systems.runtime.store import RamStore
 from systems.runtime.timing import medians
-from systems.runtime.transport import HostTransport, Transport
+from systems.store.checkpoint import ExpertShape
+from systems.store.page_lock import aligned
+from systems.store.slot_table import SlotTable
+from systems.store.slots import Slots
+from systems.store.store import RamStore
 
 DTYPE = torch.bfloat16
 MOST_ROWS = 1024

@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from systems.composed import Parts
+from systems.compose.composed import Parts
+from systems.compose.resident import recorded_parts
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.contract.meter import NullMeter
 from systems.contract.requests import Request
-from systems.drafters.base import Drafter
 from systems.drafters.model import ModelDrafter
-from systems.drafters.quantised_self import QuantisedSelf
+from systems.files.model_files import TOP_K
+from systems.methods.moe_speq.drafter import QuantisedSelf
+from systems.modeling.experts import CachedExperts
 from systems.policies.listening import Chosen, PhaseListener
 from systems.replay.trace import NOTHING, UNKNOWN_DRAFTS, Header, Record, Trace
-from systems.resident import recorded_parts
-from systems.runtime.experts import CachedExperts
+from systems.runtime.drafting import Drafter
 from systems.runtime.loop import generate
-from systems.runtime.model_files import TOP_K
 from systems.runtime.pair import Pair
 from systems.runtime.sampling import Chooser
 

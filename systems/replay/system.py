@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from systems.assembly import wants_stored
-from systems.budget import affordable_slots
-from systems.combination import check_combination
-from systems.composed import ComposedSystem
+from systems.compose.assembly import wants_stored
+from systems.compose.budget import affordable_slots
+from systems.compose.combination import check_combination
+from systems.compose.composed import ComposedSystem
+from systems.compose.options.residency import AllResidentOptions, Int4Options
+from systems.compose.parts import Options
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
+from systems.contract.options import NoPart
 from systems.contract.requests import Request
-from systems.options.base import NoPart
-from systems.options.residency import AllResidentOptions, Int4Options
-from systems.parts import Options
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
 from systems.replay.trace import UNKNOWN_DRAFTS, Header, Record, Trace

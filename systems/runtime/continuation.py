@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Mixer
+from systems.modeling.decoder import Decoder
+from systems.modeling.experts import Mixer
 from systems.runtime.pair import Pair
 
 

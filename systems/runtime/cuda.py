@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
+from systems.cache.clock import WallClock
+from systems.cache.transport import Arrival, Transport
 from systems.contract.costs import LinkSpec
 from systems.contract.errors import BadInput
-from systems.runtime.clock import WallClock
-from systems.runtime.slots import Slots
-from systems.runtime.store import ExpertStore, RamStore
-from systems.runtime.transport import Arrival, Transport
+from systems.store.slots import Slots
+from systems.store.store import ExpertStore, RamStore
 
 
 class CopyDone(Arrival):

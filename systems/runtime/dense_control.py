@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from systems.runtime.decoder import Decoder
+from systems.modeling.decoder import Decoder
 from systems.runtime.pair import Pair
 
 _REPEATS = 5

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from systems.cache.expert_cache import ExpertCache
+from systems.modeling.decoder import Decoder
 from systems.policies.listening import Listener
-from systems.runtime.decoder import Decoder
-from systems.runtime.expert_cache import ExpertCache
 
 
 @torch.inference_mode()

@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from systems.cache.expert_cache import ExpertCache
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
 from systems.contract.requests import Request
-from systems.drafters.base import Drafter
+from systems.modeling.decoder import Decoder, MakeDecoder
 from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.listening import Listener
-from systems.runtime.decoder import Decoder, MakeDecoder
-from systems.runtime.expert_cache import ExpertCache
+from systems.runtime.drafting import Drafter
 from systems.runtime.reading import read
+from systems.runtime.rows import seated
 from systems.runtime.sampling import Chooser
-from systems.runtime.seats import seated
 from systems.runtime.together import together
 
 

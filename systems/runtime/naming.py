@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from systems.modeling.routers import Router
 from systems.policies.listening import distinct
-from systems.runtime.routers import Router
 
 Name = Callable[[Tensor], list[int]]
 """Distinct experts that a router would choose for hidden states `(T, H)`, in the order of first mention."""

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
+from systems.files.chat import ChatTemplate
+from systems.files.model_files import Tokenized, check_config, fingerprint, verify
+from systems.files.vocabulary import check_tokenizers, end_logits, shared_ids
+from systems.modeling.decoder import position_bytes, rotary_limit
+from systems.modeling.experts import Arithmetic, ExpertPort
+from systems.modeling.learning import learn
+from systems.modeling.loading import first_line, load_model, load_target
+from systems.modeling.offloaded import OffloadedExperts
+from systems.modeling.routers import Router, observe
+from systems.modeling.skeleton import bind_experts
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
-from systems.runtime.chat import ChatTemplate
-from systems.runtime.decoder import position_bytes, rotary_limit
-from systems.runtime.experts import Arithmetic, ExpertPort
-from systems.runtime.learning import learn
-from systems.runtime.loading import first_line, load_model, load_target
-from systems.runtime.model_files import Tokenized, check_config, fingerprint, verify
-from systems.runtime.offloaded import OffloadedExperts
-from systems.runtime.routers import Router, observe
-from systems.runtime.skeleton import bind_experts
-from systems.runtime.store import ExpertStore
-from systems.runtime.vocabulary import check_tokenizers, end_logits, shared_ids
+from systems.store.store import ExpertStore
 
 _UNLIMITED = 1 << 20
 """Positions where a config names no end, as those of recurrences do: more than any prompt has."""

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Arithmetic, ExpertPort, Mixer
-from systems.runtime.offloaded import OffloadedExperts
+from systems.modeling.decoder import Decoder
+from systems.modeling.experts import Arithmetic, ExpertPort, Mixer
+from systems.modeling.offloaded import OffloadedExperts
 
 _current = threading.local()
 

@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 
 from systems.contract.errors import DidNotFit
-from systems.runtime.loading import load_model
-from systems.runtime.model_files import overrides
+from systems.files.model_files import overrides
+from systems.files.vocabulary import end_logits
+from systems.files.weight_files import checkpoint_files
+from systems.modeling.loading import load_model
 from systems.runtime.pair import Pair
-from systems.runtime.vocabulary import end_logits
-from systems.runtime.weight_files import checkpoint_files
 
 
 @torch.inference_mode()

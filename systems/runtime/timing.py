@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Mixer
+from systems.modeling.decoder import Decoder
+from systems.modeling.experts import Mixer
 from systems.runtime.pair import Pair
 
 _SECONDS = 1.5

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from systems.runtime.clock import WallClock
-from systems.runtime.experts import Arithmetic, Mixer
-from systems.runtime.split_decoder import MicroBatches
+from systems.cache.clock import WallClock
+from systems.methods.spec_moe_off.split_decoder import MicroBatches
+from systems.modeling.experts import Arithmetic, Mixer
 
 ROUNDS = 9
 """How often each forward is timed, each time at other positions; medians count."""

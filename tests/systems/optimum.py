@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from systems.policies.course import Course
-from systems.policies.schedules import conservative
+from systems.methods.oracle.course import Course
+from systems.methods.oracle.schedules import conservative
 
 State = tuple[int, frozenset[int], tuple[int, int] | None, int]
 """References served, experts with a slot that have arrived, one on its way with the time left, time the host needs."""

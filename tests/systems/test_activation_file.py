@@ -12,9 +12,9 @@ from harness import datasets
 from harness.config.bench import DatasetConfig
 from systems import api
 from systems.api import BadInput, LinkSpec, SystemConfig
-from systems.parts import Options
-from systems.policies.activation import ActivationAware
-from systems.policies.predicting import ActivationMatching
+from systems.compose.parts import Options
+from systems.methods.moe_infinity.activation import ActivationAware
+from systems.methods.moe_infinity.matching import ActivationMatching
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.record import record
 from systems.replay.store import TraceFolder
@@ -22,7 +22,7 @@ from systems.replay.system import ReplayedSystem
 from systems.replay.trace import Header
 from systems.runtime import activation_file
 from systems.runtime.pair import Pair
-from tests.systems.test_replay import WARM_UP, batch_of, measured
+from tests.systems.replay.test_replay import WARM_UP, batch_of, measured
 from tests.systems.tiny import COSTS, SYSTEMS, requests
 
 LINK = LinkSpec(bandwidth=20e6, latency=2e-5, virtual=True)

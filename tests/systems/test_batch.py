@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from systems.api import BadInput, Request, build_system
+from systems.modeling.kv_cache import PositionalCache
 from systems.replay.record import record
 from systems.replay.system import ReplayedSystem
-from systems.runtime.kv_cache import PositionalCache
 from systems.runtime.pair import Pair
-from systems.runtime.seats import seated
+from systems.runtime.rows import seated
 from tests.systems.test_exactness import LINK, Checked, copies, plain
 from tests.systems.tiny import COSTS, SYSTEMS, requests
 
@@ -77,7 +77,7 @@ def test_one_very_long_prompt_among_short_ones(pair: Pair, reference: Any) -> No
 
 def test_an_empty_batch_is_refused(pair: Pair) -> None:
     for name in ("offload", "transformers"):
-        from tests.systems.test_peers import PEERS
+        from tests.systems.peers.test_peers import PEERS
 
         system = build_system((SYSTEMS | PEERS)[name], pair, pair.expert_bytes, LINK, COSTS)
         with pytest.raises(BadInput, match="the batch is empty"):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from models import moe_families
 from systems.api import BadInput, LinkSpec, ModelConfig, NullMeter, Request, SystemConfig, build_system, load_pair
-from systems.runtime.experts import CachedExperts
+from systems.modeling.experts import CachedExperts
 from tests.systems.tiny import COSTS, save_draft, save_target, save_tokenizer
 
 LINK = LinkSpec(1e9, 0.0, virtual=True)
@@ -115,8 +115,8 @@ def test_a_model_that_our_cache_does_not_serve_is_read_by_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by trying, when it is loaded: here the states that it goes back to are stale."""
-    from systems.runtime.decoder import at_once
-    from systems.runtime.states import States
+    from systems.modeling.decoder import at_once
+    from systems.modeling.states import States
 
     moe_families.save(tmp_path, "qwen3_next")
     pair: Any = load_pair(ModelConfig("tiny", "target", None, "."), tmp_path)

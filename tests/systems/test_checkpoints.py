@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from systems.api import BadInput, ModelConfig, Request, Sampling, SystemConfig, load_pair
 from systems.runtime.pair import Pair
+from tests.systems.peers.test_peers import PEERS
 from tests.systems.test_exactness import run
-from tests.systems.test_peers import PEERS
 from tests.systems.tiny import SYSTEMS, VOCABULARY, requests, save_draft, save_target, save_tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

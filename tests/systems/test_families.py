@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from systems.api import LinkSpec, ModelConfig, SystemConfig, build_system, load_pair
-from systems.runtime.experts import CachedExperts
+from systems.modeling.experts import CachedExperts
 from systems.runtime.pair import Pair
 from tests.systems.tiny import COSTS, FAMILIES, VOCABULARY, save_target, save_tokenizer
 
@@ -34,8 +34,8 @@ def test_a_failing_load_restores_the_family(tmp_path: Path) -> None:
     from transformers import MixtralConfig
     from transformers.models.mixtral import modeling_mixtral
 
-    from systems.runtime.offloaded import OffloadedExperts
-    from systems.runtime.skeleton import experts_left_out
+    from systems.modeling.offloaded import OffloadedExperts
+    from systems.modeling.skeleton import experts_left_out
 
     stock = modeling_mixtral.MixtralExperts
     inside: list[type] = []

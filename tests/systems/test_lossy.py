@@ -70,7 +70,7 @@ def test_int4_computes_with_rounded_weights(pair: Pair) -> None:
     """Close to the target, and not the target: next-token logits through the port differ by rounding."""
     import torch
 
-    from systems.runtime.decoder import Decoder
+    from systems.modeling.decoder import Decoder
 
     tokens = torch.tensor([requests(1)[0].prompt])
     found = []

@@ -50,13 +50,13 @@ def test_what_stock_transformers_cannot_hold_is_said(app: App, monkeypatch: pyte
 
 
 def no_window(patch: pytest.MonkeyPatch) -> None:
-    from systems.runtime import masks
+    from systems.modeling import masks
 
     patch.setattr(masks, "_visible", lambda kind, window: masks._causal)
 
 
 def transposed_record(patch: pytest.MonkeyPatch) -> None:
-    from systems.runtime.store import RamStore
+    from systems.store.store import RamStore
 
     usual = RamStore.put
 
@@ -67,8 +67,8 @@ def transposed_record(patch: pytest.MonkeyPatch) -> None:
 
 
 def stale_state(patch: pytest.MonkeyPatch) -> None:
-    from systems.runtime import learning
-    from systems.runtime.states import States
+    from systems.modeling import learning
+    from systems.modeling.states import States
 
     patch.setattr(States, "_places", lambda self, read, places: [0 for _ in self._starts])
     patch.setattr(learning, "_CLOSE", float("inf"))  # else it is found at loading, and another way is taken

@@ -13,7 +13,7 @@ import pytest
 from harness.predict.compiled import compile_into
 from harness.records.provenance import ROOT
 
-WHERE = "import systems.replay.loop as loop, systems.runtime.link as link; print(loop.__file__, link.__file__)"
+WHERE = "import systems.replay.loop as loop, systems.cache.link as link; print(loop.__file__, link.__file__)"
 
 
 @pytest.mark.nightly

@@ -13,7 +13,7 @@ from harness.config.bench import BenchConfig, DatasetConfig, HardwareConfig, Mea
 from harness.studies.tune import command as tune
 from harness.studies.tune.iterations import read_iterations
 from systems.api import BadInput, ModelConfig, SystemConfig
-from systems.parts import Options
+from systems.compose.parts import Options
 from tests.harness.config.test_config import CONF, compose
 
 

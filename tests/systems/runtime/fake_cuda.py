@@ -25,9 +25,11 @@ from typing import Any
 import pytest
 import torch
 
-from systems import live
-from systems.runtime import cuda, link, page_lock
-from systems.runtime.slots import Slots
+from systems.cache import link
+from systems.compose import live
+from systems.runtime import cuda
+from systems.store import page_lock
+from systems.store.slots import Slots
 
 Clock = dict[Any, int]
 ALREADY_REGISTERED = 712

@@ -3,10 +3,10 @@
 import torch
 
 from systems.api import Costs, SystemConfig
-from systems.build import build
+from systems.compose.build import build
+from systems.modeling.decoder import Decoder
+from systems.modeling.experts import CachedExperts
 from systems.runtime.continuation import continued
-from systems.runtime.decoder import Decoder
-from systems.runtime.experts import CachedExperts
 from systems.runtime.pair import Pair
 
 PROMPTS = [[1, 2, 3, 4, 5], [7, 8]]

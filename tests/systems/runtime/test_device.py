@@ -13,16 +13,17 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from harness.measure.meter import RecordingMeter
-from systems import calibration, live, resident
 from systems.api import BadInput, NullMeter, build_system, watch_transfers
+from systems.compose import calibration, live, resident
+from systems.compose.resident import recorded_parts, resident_experts
 from systems.contract.traffic import Transfer
 from systems.replay.record import record
-from systems.resident import recorded_parts, resident_experts
-from systems.runtime import cuda, page_lock
-from systems.runtime.page_lock import PageLock, aligned, chunks
+from systems.runtime import cuda
 from systems.runtime.pair import Pair
-from systems.runtime.slots import LayerSlots
-from systems.runtime.store import RamStore
+from systems.store import page_lock
+from systems.store.page_lock import PageLock, aligned, chunks
+from systems.store.slots import LayerSlots
+from systems.store.store import RamStore
 from tests.systems.runtime.fake_cuda import FakeCuda, install
 from tests.systems.test_exactness import copies
 from tests.systems.tiny import COSTS, SYSTEMS, make_pair, requests, save_draft, save_target, save_tokenizer
@@ -80,7 +81,7 @@ def test_pairs_one_after_the_other_are_read_from_their_own_memory(
     def same(rows: int, row_bytes: int) -> torch.Tensor:
         return memory.setdefault((rows, row_bytes), aligned(rows, row_bytes))
 
-    monkeypatch.setattr("systems.runtime.store.aligned", same)
+    monkeypatch.setattr("systems.store.store.aligned", same)
     emitted = []
     for seed in (0, 1):
         folder = tmp_path / str(seed)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from systems.modeling.routers import Router
 from systems.runtime.naming import naming
-from systems.runtime.routers import Router
 
 
 class Counting(nn.Module):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from systems.runtime.decoder import Decoder
-from systems.runtime.experts import Activation
+from systems.modeling.decoder import Decoder
+from systems.modeling.experts import Activation
 from systems.runtime.pair import Pair
 from systems.runtime.reading import read
 from systems.runtime.together import AT_ONCE, together

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from systems import live
 from systems.api import NullMeter, Request, SystemConfig, Unsupported, build_system
-from systems.runtime import experts, occupancy, page_lock
+from systems.cache import occupancy
+from systems.cache.arrivals import Visit
+from systems.cache.expert_cache import ExpertCache
+from systems.cache.link import ThreadedLink
+from systems.cache.transfers import TransferDesk
+from systems.compose import live
+from systems.modeling import experts
 from systems.runtime.cuda import CopyDone, CudaTransport
-from systems.runtime.desk import TransferDesk
-from systems.runtime.expert_cache import ExpertCache
-from systems.runtime.link import ThreadedLink
 from systems.runtime.pair import Pair
-from systems.runtime.store import RamStore
-from systems.runtime.visit import Visit
+from systems.store import page_lock
+from systems.store.store import RamStore
 from tests.systems.runtime.fake_cuda import FakeCuda, install
 from tests.systems.test_exactness import copies, plain
 from tests.systems.tiny import COSTS, LOSSLESS, SYSTEMS, make_pair, requests

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from systems import live
 from systems.api import NullMeter, build_system
+from systems.compose import live
 from systems.runtime.pair import Pair
 from tests.systems.test_exactness import copies
 from tests.systems.tiny import COSTS, SYSTEMS, requests
@@ -25,12 +25,12 @@ ROOT = Path(__file__).parents[3]
 TOKENS = 4
 HOST_VALUES = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero")
 ALLOWED = {
-    "systems/runtime/experts.py": "a layer has to know which experts it needs: once per layer and forward",
+    "systems/modeling/experts.py": "a layer has to know which experts it needs: once per layer and forward",
     "systems/runtime/loop.py": "the first token of a prompt",
     "systems/runtime/sampling.py": "what was drafted, and what the target says: twice per step",
     "systems/runtime/naming.py": "a predictor's experts",
-    "systems/drafters/quantised_self.py": "the draft's routing and its weights, for the scheduler",
-    "systems/drafters/resident_self.py": "who is to be stood in for",
+    "systems/methods/moe_speq/drafter.py": "the draft's routing and its weights, for the scheduler",
+    "systems/methods/spec_moe/drafter.py": "who is to be stood in for",
 }
 
 
@@ -85,7 +85,7 @@ def test_the_host_waits_for_the_device_where_it_must_only(
         system.close()
     assert set(watching.seen) <= set(ALLOWED), watching.seen
     forwards = meter.steps + 1 + (meter.drafted if name == "spec_moe" else 0)
-    assert watching.seen["systems/runtime/experts.py"] <= pair.num_layers * forwards
+    assert watching.seen["systems/modeling/experts.py"] <= pair.num_layers * forwards
     assert watching.seen["systems/runtime/sampling.py"] == 2 * meter.steps
 
 

@@ -1,0 +1,152 @@
+"""A system: a drafter, an expert cache and what predicts and steers; what live and replayed ones have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from systems.cache.expert_cache import ExpertCache
+from systems.contract.costs import Costs
+from systems.contract.meter import Meter, NullMeter
+from systems.contract.requests import Request
+from systems.methods.moe_speq.lookahead import LookaheadScheduler
+from systems.methods.oracle.foresight import Foresight
+from systems.methods.sp_moe.chosen_by_replay import CutoffSearch
+from systems.methods.spec_moe.pregated import NextNeeds
+from systems.policies.draft_lengths import DraftGovernor
+from systems.policies.hinting import Hinting
+from systems.policies.listening import Listener
+from systems.policies.residency import Residency
+
+if TYPE_CHECKING:  # a replay needs no tensors, and none of what computes with them
+    from systems.methods.adapmoe.gating import AdaptiveGating
+    from systems.modeling.decoder import MakeDecoder
+    from systems.modeling.experts import Mixer
+    from systems.runtime.drafting import Drafter
+
+
+class Depth:
+    """How many leading MoE layers are prefetched; with `auto`, all of them until warm-up has been seen."""
+
+    def __init__(self, cutoff: int | Literal["auto"], layers: int) -> None:
+        self.auto = cutoff == "auto"
+        self.layers = layers if cutoff == "auto" else min(cutoff, layers)
+
+    def __call__(self) -> int:
+        """Return the depth in force."""
+        return self.layers
+
+
+@dataclass
+class Parts:
+    """What a system is made of. `gating`, `foresight` and `depth` are there in the systems that have them; `drafter`
+    and `decoder` are set last, since they may need the others."""
+
+    cache: ExpertCache
+    hinting: Hinting
+    mixer: Mixer
+    residency: Residency
+    listener: Listener
+    drafter: Drafter = field(init=False)
+    decoder: MakeDecoder = field(init=False)
+    gating: AdaptiveGating | None = None
+    foresight: Foresight | NextNeeds | None = None
+    depth: Depth | None = None
+    scheduler: LookaheadScheduler | None = None
+    governor: DraftGovernor | None = None
+    """What chooses draft lengths at run time."""
+    search: CutoffSearch | None = None
+    """What sets an `auto` depth when the warm-up has been seen."""
+    notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
+    """What parts have chosen, for the record."""
+
+
+class ComposedSystem(ABC):
+    """`systems.contract.system.System` made of parts.
+
+    Args:
+        layers: MoE layers of the target; `stop_tokens` end its sequences.
+    """
+
+    def __init__(self, parts: Parts, costs: Costs, fast_bytes: int, layers: int, stop_tokens: frozenset[int]) -> None:
+        self._parts, self._costs = parts, costs
+        self._layers, self._stop_tokens = layers, stop_tokens
+        self.fast_bytes = fast_bytes
+        self.cache, self.drafter = parts.cache, parts.drafter
+
+    @abstractmethod
+    def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
+        """Generate for a batch; see `systems.contract.system.System`."""
+
+    @abstractmethod
+    def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
+        """Keys and values of a batch; see `systems.contract.system.System`."""
+
+    def calibrate(self, requests: Sequence[Request]) -> None:
+        """Warm the slots up, and let the parts learn what they derive from a profile.
+
+        May be called for several batches; what is derived rests on all of them.
+        """
+        parts = self._parts
+        learners: list[Residency | Listener | DraftGovernor] = [parts.residency, parts.listener]
+        if parts.governor is not None:
+            learners.append(parts.governor)
+        for learner in learners:
+            learner.learn(True)
+        self._warm_up(requests)
+        for learner in learners:
+            learner.learn(False)
+        if favourites := parts.residency.favourites():
+            self.cache.install(favourites)
+        if parts.depth is not None and parts.search is not None:
+            parts.depth.layers = parts.search.choose()
+
+    def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
+        """Let the oracle record the generation that follows, and put back what its slots held.
+
+        It may start with what the warm-up used most instead, as those do who keep that.
+        """
+        if (foresight := self._parts.foresight) is None:
+            return
+        held = self.cache.slots.residents
+        foresight.rehearse()
+        self.generate(requests, self._unmeasured(requests), at_once)
+        favourites = self._parts.residency.favourites()
+        start = foresight.perform([held, favourites] if favourites else [held])
+        self.cache.install(start)
+        self.cache.take_traffic()  # none of the generation's
+
+    def now_ns(self) -> int:
+        """The time on the clock of the link (ns)."""
+        return int(self.cache.clock.now() * 1e9)
+
+    def describe(self) -> dict[str, Any]:
+        """Slots, bytes, and what the parts have chosen."""
+        facts: dict[str, Any] = {
+            "slots": len(self.cache.slots),
+            "fast_bytes": self.fast_bytes,
+            "draft_bytes": self.drafter.fast_bytes,
+            "draft_length": self.drafter.draft_length,
+        }
+        for note in self._parts.notes:
+            facts |= note()
+        return facts
+
+    def close(self) -> None:
+        """Stop the transfer thread."""
+        self.cache.close()
+
+    def _warm_up(self, requests: Sequence[Request]) -> None:
+        """Generate unmeasured; where the cutoff is to be chosen, with hints for every layer."""
+        depth, search, hinting = self._parts.depth, self._parts.search, self._parts.hinting
+        if depth is None or search is None:
+            self.generate(requests, self._unmeasured(requests))
+            return
+        depth.layers, hinting.on_hint = self._layers, search.warm_up.hint
+        self.generate(requests, search.warm_up.meter(requests, self._stop_tokens))
+        hinting.on_hint = None
+
+    def _unmeasured(self, requests: Sequence[Request]) -> NullMeter:
+        return NullMeter([request.max_new_tokens for request in requests], self._stop_tokens)
