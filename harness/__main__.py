@@ -1,10 +1,10 @@
-"""`python -m harness`, and `spmoe-bench` where the project is installed."""
+"""`python -m harness`, and `spmoe-bench` where the project is installed; see `harness.cli.door`."""
 
 from __future__ import annotations
 
 import sys
 
-from harness.cli.launch import main
+from harness.cli.door import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,10 +6,13 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import house
 
 ROOT = Path(__file__).parents[1]
 INSIDE = ROOT / "harness" / "sandbox" / "inside"
@@ -93,7 +96,7 @@ def test_nobody_inside_goes_out_by_the_door(file: Path) -> None:
     assert outermost or not doors, doors
 
 
-LIGHT = "metrics", "records", "meter", "identities", "table", "run"
+LIGHT = "metrics", "records.cells", "measure.meter", "verdict.identities", "tables.table", "cli.launch"
 
 
 def test_light_modules_stay_light() -> None:
@@ -129,6 +132,40 @@ built.generate(traces.requests, meter)
 assert len(meter.tokens[0]) == 8
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+FLOORS = (
+    ("config", "records", "sandbox"),
+    ("datasets", "metrics"),
+    ("accuracy", "verdict"),
+    ("measure", "tables"),
+    ("bench",),
+    ("sweeps",),
+    ("cli",),
+    ("doctor", "gates", "studies"),
+    ("figures",),
+    ("predict", "report"),
+)
+"""The rooms of `harness`, each below those that may look into it; `docs/architecture.md` draws them."""
+LISTS = "harness/datasets", "harness/figures", "harness/metrics", "harness/earlier"
+"""Folders that are lists: one file a dataset, a figure, a metric, a former command."""
+
+
+def test_rooms_of_the_harness_look_down_only() -> None:
+    floor = {f"harness.{room}": level for level, rooms in enumerate(FLOORS) for room in rooms}
+    rooms = set(house.room_graph("harness")) - {"harness", "harness.earlier"}
+    assert rooms == set(floor), "each room has a floor"
+    up = [ends for ends in house.arrows() if set(ends) <= rooms and floor[ends[0]] <= floor[ends[1]]]
+    assert not up, {ends: house.arrows()[ends] for ends in up}
+
+
+def test_no_file_needs_itself_to_be_imported() -> None:
+    assert not house.cycles(house.file_graph())
+
+
+def test_folders_of_the_harness_stay_small() -> None:
+    counts = Counter(str(file.parent.relative_to(ROOT)) for file in _files("harness"))
+    assert not {folder: count for folder, count in counts.items() if count > 15 and folder not in LISTS}
 
 
 def test_files_and_functions_stay_small() -> None:

@@ -1,4 +1,4 @@
-"""The command line, e.g. `python -m harness system=sp_moe dataset=humaneval budget=0.3333`."""
+"""What all commands that take `key=value` have in common: compose the config, tell errors, choose the exit code."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from harness.cli.hydra_errors import explain
 from harness.config import compose
-from harness.config.bench import BenchConfig
-from harness.config.compose import Composed, Plain
+from harness.config.compose import Plain
 from harness.records.cells import Row
 from harness.records.files import CannotWrite
 from harness.verdict.status import FAILING
 from systems.api import BadInput
-
-if TYPE_CHECKING:
-    from harness.bench.run import Outcome
-    from harness.sweeps.jobs import Sweep
 
 T = TypeVar("T")
 Read = Callable[[Plain, Sequence[Path], Sequence[str]], T]
@@ -33,35 +27,6 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_
 
 class Terminated(BaseException):
     """SIGTERM arrived; like KeyboardInterrupt it passes every handler that only means errors."""
-
-
-def main() -> int:
-    """Run the bench for `sys.argv`; return 0, 1 (failed, diverged, beyond a bound), 2 usage, 128 + signal."""
-    from rich.console import Console
-
-    from harness.sweeps import leader
-    from harness.sweeps.jobs import Sweep
-
-    leader.Leader.forget()
-    sweep, rows, lost = Sweep.typed(sys.argv[1:]), list[Row](), ""
-    try:
-        code = launch(partial(_work, sweep, rows), Composed)
-    except Exception as error:
-        if leader.Leader.runs is None:
-            raise
-        # Jobs keep their own errors: this is the launcher's, as of a process that was killed for its memory.
-        code, lost = OK, f"{type(error).__name__}: {error}"
-    if leader.Leader.runs is not None and code == OK:
-        rows, refused = leader.finish(sweep, leader.Leader.runs, Console())
-        code = USAGE if refused else OK
-    if lost:
-        return _report(f"{lost.strip()}\na job was lost; the same command measures what is missing", FAILURE)
-    return code or verdict(rows)
-
-
-def verdict(rows: Iterable[Row]) -> int:
-    """Return the exit code that published rows deserve."""
-    return FAILURE if any(row["status"] in FAILING for row in rows) else OK
 
 
 def launch(task: Callable[[T], Any], read: Read[T], root: str = "config") -> int:
@@ -78,10 +43,15 @@ def launch(task: Callable[[T], Any], read: Read[T], root: str = "config") -> int
     try:
         _hydra(task, read, problems, root)
     except KeyboardInterrupt:
-        return _report("interrupted; the same command measures what is missing", 128 + signal.SIGINT)
+        return report("interrupted; the same command measures what is missing", 128 + signal.SIGINT)
     except Terminated:
-        return _report("terminated; the same command measures what is missing", 128 + signal.SIGTERM)
+        return report("terminated; the same command measures what is missing", 128 + signal.SIGTERM)
     return USAGE if problems else OK
+
+
+def verdict(rows: Iterable[Row]) -> int:
+    """Return the exit code that published rows deserve."""
+    return FAILURE if any(row["status"] in FAILING for row in rows) else OK
 
 
 def typed(task: Callable[[], int]) -> int:
@@ -89,7 +59,7 @@ def typed(task: Callable[[], int]) -> int:
     try:
         return task()
     except BadInput as error:
-        return _report(str(error), USAGE)
+        return report(str(error), USAGE)
 
 
 def _hydra(task: Callable[[T], Any], read: Read[T], problems: list[str], root: str) -> None:
@@ -108,14 +78,14 @@ def _hydra(task: Callable[[T], Any], read: Read[T], problems: list[str], root: s
         except (BadInput, OmegaConfBaseException) as error:
             # Kept from Hydra, which would print its own message; the other jobs of a sweep go on.
             problems.append(str(error) if isinstance(error, BadInput) else explain(error))
-            _report(problems[-1], USAGE)
+            report(problems[-1], USAGE)
             return None
 
     try:
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name=root)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         problems.append(explain(error, root))
-        _report(problems[-1], USAGE)
+        report(problems[-1], USAGE)
     except OSError as error:
         from harness.sweeps.leader import Leader
 
@@ -123,51 +93,14 @@ def _hydra(task: Callable[[T], Any], read: Read[T], problems: list[str], root: s
             raise
         # Hydra makes the folder of a sweep before any job has begun to check it; jobs keep their errors.
         problems.append(str(CannotWrite(Path(error.filename), error)))
-        _report(problems[-1], USAGE)
-
-
-def _work(sweep: Sweep, rows: list[Row], composed: Composed) -> float | None:
-    """Do a comparison, or a job of a sweep; other processes than the first have no use for `rows`."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from rich.console import Console
-
-    from harness.sweeps import leader, work
-
-    hydra: Any = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN:
-        return work.take(sweep, hydra.job.num, composed, _compare)
-    config = compose.bench_config(*composed)
-    if config.dry_run:
-        leader.show_plan([work.planned(config)], Console())
-    else:
-        rows += _compare(config).rows
-    return None
-
-
-def _compare(config: BenchConfig) -> Outcome:
-    from rich.console import Console
-
-    from harness import tracking
-    from harness.bench import run as bench
-    from harness.tables import table
-
-    console = Console()
-    outcome = bench.run(config, console)
-    home = Path(config.runs) / outcome.key
-    bench.publish(outcome, home)
-    if config.output is not None:
-        bench.publish(outcome, Path(config.output))
-    table.show(outcome.rows, console)
-    console.print(f"records: {home}, summary: {Path(config.output or home) / 'summary.json'}", highlight=False)
-    tracking.mirror([outcome], outcome.key, Path(config.output or home), console)
-    return outcome
+        report(problems[-1], USAGE)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _report(message: str, code: int) -> int:
+def report(message: str, code: int) -> int:
+    """Tell the user, on standard error; return `code`."""
     sys.stderr.write(f"{message}\n" if code != USAGE else f"error: {message}\n")
     return code

@@ -1,14 +1,13 @@
 """One comparison per profile (a hardware, or another setting of it), published and shown as one.
 
-    python -m harness suite experiment=bench_all
+    python -m harness bench-all
 
 Each comparison has its own records and is resumed on its own; see `profiles` in `conf/config.yaml`.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -25,10 +24,29 @@ from harness.tables import suite as overview
 
 
 def main() -> int:
-    """Run the suite for `sys.argv`; exit codes are those of `harness.cli.launch.main`."""
-    outcomes: dict[str, Outcome] = {}
-    code = launch(lambda configs: outcomes.update(_run(configs)), compose.suite_configs)
-    return code or verdict(_rows(outcomes))
+    """Run the suite for `sys.argv`; exit codes are those of `harness.cli.bench.main`."""
+    rows: list[records.Row] = []
+    code = launch(lambda configs: rows.extend(run(configs)), compose.suite_configs)
+    return code or verdict(rows)
+
+
+def run(configs: Mapping[str, BenchConfig]) -> list[records.Row]:
+    """Measure one comparison after the other, publish and show all as one; return all rows.
+
+    Raises:
+        BadInput: something the user can mend.
+    """
+    if any(config.dry_run for config in configs.values()):
+        show_plans(configs.values())
+        return []
+    return _rows(_measure(configs))
+
+
+def show_plans(configs: Iterable[BenchConfig]) -> None:
+    """Say what would be measured, and how long it may take."""
+    from harness.sweeps import leader, work
+
+    leader.show_plan([work.planned(config) for config in configs], Console())
 
 
 def publish(outcomes: Mapping[str, Outcome], folder: Path) -> None:
@@ -45,7 +63,7 @@ def publish(outcomes: Mapping[str, Outcome], folder: Path) -> None:
     write_text(folder / "provenance.json", dump(origins, indent=1))
 
 
-def _run(configs: Mapping[str, BenchConfig]) -> dict[str, Outcome]:
+def _measure(configs: Mapping[str, BenchConfig]) -> dict[str, Outcome]:
     console, outcomes = Console(), dict[str, Outcome]()
     for label, config in configs.items():
         console.print(f"{label}: {config.hardware.source}", highlight=False)
@@ -66,7 +84,3 @@ def _rows(outcomes: Mapping[str, Outcome]) -> list[records.Row]:
 
 def _key(outcomes: Mapping[str, Outcome]) -> str:
     return "+".join(outcome.key for outcome in outcomes.values())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

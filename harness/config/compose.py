@@ -68,6 +68,11 @@ class Profile:
     override: Mapping[str, Any] = field(default_factory=dict)
 
 
+def goes_through_profiles(composed: Composed) -> bool:
+    """Whether a composed config lists `profiles`, and none was chosen by typing `hardware=NAME`."""
+    return bool(composed.plain.get("profiles")) and "hardware" not in _keys(composed.overrides)
+
+
 def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> dict[str, BenchConfig]:
     """Check a composed config once per item of `profiles`, and return them by label; arguments as of `bench_config`.
 

@@ -11,7 +11,6 @@ not judged. Exit codes: 0 ok, 1 regressed, 2 usage, 3 cannot be compared.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -146,7 +145,3 @@ def _say(console: Console, texts: Sequence[str], code: int) -> int:
     words = {OK: "ok: every count is as it was", REGRESSED: "changed", INCOMPARABLE: "cannot be compared"}
     console.print(words[code], style="bold" if code == OK else "bold red")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -65,7 +65,3 @@ def show(result: Result, console: Console) -> None:
 def _line(effect: Effect) -> tuple[str, ...]:
     ratio = f"{effect.ratio:.3f} [{effect.low:.3f}, {effect.high:.3f}]"
     return effect.system, f"{effect.before:.5g}", f"{effect.after:.5g}", ratio, effect.verdict
-
-
-if __name__ == "__main__":
-    sys.exit(main())

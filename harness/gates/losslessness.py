@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,7 +118,3 @@ def _main() -> int:
         )
         table.say([f"{text} not: the reference is wrong, and so is every system that equals it"], console)
     return FAILURE if any(finding.verdict in ("bug", "reference") for finding in findings) else OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

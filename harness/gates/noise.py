@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +44,3 @@ def _calibrate(config: BenchConfig) -> None:
         raise BadInput(f"nothing could be compared ({'; '.join(result.refused)}); choose systems that are ok")
     path = noise.store(next(iter(found[0].values())).origin, result.effects)
     console.print(f"noise floor {noise.floor_of(result.effects):.1%}: {path}", highlight=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

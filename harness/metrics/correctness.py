@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from harness.metrics.base import Cell, Definition, Value
-from harness.records.generation import Generation, Row
+from harness.records.generation import Generation, Row, first_divergence
 
 EXACT_MATCH = Definition(
     "exact_match@1", "-", "higher", "outputs equal to plain greedy decoding / outputs, every repeat counted"
@@ -16,14 +14,6 @@ FIRST_DIVERGENCE = Definition(
     "higher",
     "earliest position at which an output leaves plain greedy decoding",
 )
-
-
-def first_divergence(tokens: Sequence[int], reference: Sequence[int]) -> int | None:
-    """Return the first position where two outputs differ, in value or in length; None when they are equal."""
-    for position, (ours, theirs) in enumerate(zip(tokens, reference, strict=False)):
-        if ours != theirs:
-            return position
-    return None if len(tokens) == len(reference) else min(len(tokens), len(reference))
 
 
 def measure(cell: Cell) -> dict[str, Value]:

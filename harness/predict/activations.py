@@ -8,7 +8,6 @@ routed to each expert. The file belongs to the model: its config names it as `ac
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -52,7 +51,3 @@ def _collect(config: BenchConfig) -> None:
         pair.close()
     size = file.stat().st_size / 2**10
     Console().print(f"{count} matrices of {len(requests)} sequences, {size:.0f} KiB: {file}", highlight=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

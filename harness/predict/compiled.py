@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import shutil
-import sys
 from contextlib import chdir
 from pathlib import Path
 
@@ -83,7 +82,3 @@ def _with_interpreted_options(source: str) -> str:
             text = "\n".join(lines[first : node.end_lineno])
             lines[first : node.end_lineno] = [f"exec({text!r}, globals())"]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

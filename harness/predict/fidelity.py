@@ -12,7 +12,6 @@ what is wrong about systems beside each other. Counts are shown, since real time
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -210,7 +209,3 @@ def _match(live: Row, replayed: Row) -> Match:
 def _value(row: Row, id: str) -> float | None:
     value: float | None = row["metrics"].get(id, {}).get("value")
     return value
-
-
-if __name__ == "__main__":
-    sys.exit(main())

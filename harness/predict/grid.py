@@ -9,7 +9,6 @@ command says how many cells a second it replayed, and how much faster than its o
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -214,7 +213,3 @@ def _named(best: tuple[float, Point] | None) -> tuple[str, str]:
         return UNKNOWN, UNKNOWN
     tpot, point = best
     return f"{point.system}, {point.draft_length}" if point.draft_length else point.system, f"{tpot * 1e3:.2f}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

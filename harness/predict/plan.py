@@ -171,7 +171,3 @@ def _reasons(choices: Sequence[Choice]) -> list[str]:
     """Why systems do not fit, each once."""
     found = {choice.system: choice.forecast.reason for choice in choices if choice.forecast.reason is not None}
     return [f"{system}: {reason}" for system, reason in found.items()]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ cutoffs, links, residency and shorter drafts can then be replayed without runnin
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -47,7 +46,3 @@ def _record(config: BenchConfig) -> None:
     files = sorted(folder.glob("*.npz"))
     size = sum(file.stat().st_size for file in files) / 2**20
     console.print(f"{len(files)} traces of {len(requests)} prompts, {size:.1f} MiB: {folder}", highlight=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,10 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.metrics.correctness import first_divergence
-from harness.metrics.intervals import Pair
 from harness.records.files import CannotWrite, Lines, dump, read_lines, write_text
-from harness.records.generation import BYTES, COUNTS, NEEDS, Generation, merge, needs
+from harness.records.generation import BYTES, COUNTS, NEEDS, Generation, first_divergence, merge, needs
 from systems.api import Request, Traffic
 
 SCHEMA = "spmoe-bench/summary/1"
@@ -90,9 +88,9 @@ def stored_origin(folder: Path) -> dict[str, Any]:
     return origin
 
 
-def stored_sides(folder: Path) -> dict[int, Pair]:
+def stored_sides(folder: Path) -> dict[int, tuple[float, float]]:
     """Return decode seconds and tokens by batch of a cell on disk, as speedups need them."""
-    sides: dict[int, Pair] = {}
+    sides: dict[int, tuple[float, float]] = {}
     for line in read_lines(folder / "requests.jsonl"):
         if line["decode_tokens"]:
             seconds, tokens = sides.get(line["batch"], (0.0, 0.0))

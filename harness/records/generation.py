@@ -153,3 +153,11 @@ def _merge_layers(into: list[LayerNeeds], layers: Sequence[LayerNeeds]) -> None:
 def needs(traffic: Traffic) -> dict[str, int]:
     """Expert needs of a report summed over layers, by class."""
     return {name: sum(getattr(layer, name) for layer in traffic.layers) for name in NEEDS}
+
+
+def first_divergence(tokens: Sequence[int], reference: Sequence[int]) -> int | None:
+    """Return the first position where two outputs differ, in value or in length; None when they are equal."""
+    for position, (ours, theirs) in enumerate(zip(tokens, reference, strict=False)):
+        if ours != theirs:
+            return position
+    return None if len(tokens) == len(reference) else min(len(tokens), len(reference))

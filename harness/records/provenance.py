@@ -56,7 +56,7 @@ def collect() -> dict[str, Any]:
         "lock": {
             path.name: file_hash(path) for path in sorted(ROOT.glob("*requirements*.txt")) + sorted(ROOT.glob("*.lock"))
         },
-        "command": scrub(" ".join([_module(), *sys.argv[1:]])),
+        "command": scrub(" ".join([_command(), *sys.argv[1:]])),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "system": platform.system(),
@@ -169,13 +169,13 @@ def _prefixes() -> list[tuple[str, str]]:
     return sorted(((path, name) for path, name in known.items() if path != "/"), key=lambda item: -len(item[0]))
 
 
-def _module() -> str:
-    """The command in progress, without its arguments: `spmoe-bench`, `python -m harness`, or one of its submodules."""
+def _command() -> str:
+    """The command in progress, without its words: `harness.cli.door` has put its name in front of them."""
     path = Path(sys.argv[0])
     if path.stem == COMMAND:
         return COMMAND
     name = path.parent.name if path.stem == "__main__" else path.stem
-    return "python -m harness" + ("" if name == "harness" else f".{name}")
+    return "python -m harness" + ("" if name in ("harness", "bench") else f" {name}")
 
 
 def _git(*arguments: str) -> str | None:

@@ -10,7 +10,6 @@ of the chunked kernel, with an interval over rounds, and its greatest difference
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -143,7 +142,3 @@ def _section(config: AttentionConfig, name: str, rows: Sequence[dict[str, Any]])
 def _ratio(row: Mapping[str, Any]) -> str:
     interval = "" if row["low"] is None else f" [{row['low']:.2f}, {row['high']:.2f}]"
     return f"{row['ratio']:.2f}{interval}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

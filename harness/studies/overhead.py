@@ -153,7 +153,3 @@ def _measure(
     interval = "" if low is None or high is None else f" [{low - 1:+.2%}, {high - 1:+.2%}]"
     sys.stdout.write(f"{contender.label}: measuring costs {value - 1:+.2%}{interval}\n")
     return {"system": contender.label, "value": value, "low": low, "high": high}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

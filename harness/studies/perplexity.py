@@ -8,7 +8,6 @@ Each text is read as far as it would have been generated: the prompt's tokens an
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -134,7 +133,3 @@ def _pooled(losses: Sequence[float], found: Likelihoods) -> Interval:
     if low is None or high is None:
         return math.exp(value), None, None
     return math.exp(value), math.exp(low), math.exp(high)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ a measurement of TPOT.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,3 @@ def _event(name: str, category: str, place: int, thread: int, start: int, end: i
 
 def _name(kind: str, place: int, thread: int, name: str) -> Event:
     return {"name": kind, "ph": "M", "pid": place, "tid": thread, "args": {"name": name}}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

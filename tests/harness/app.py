@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness.cli import launch as run
+from harness.cli import bench
 from tests.harness import fake
 
 CONF = Path(__file__).parent / "conf"
@@ -38,7 +38,7 @@ def make(
     patch: pytest.MonkeyPatch,
     capture: pytest.CaptureFixture[str],
     folder: Path,
-    main: Callable[[], int] = run.main,
+    main: Callable[[], int] = bench.main,
 ) -> App:
     patch.chdir(folder)
     fake.install(patch.setattr)

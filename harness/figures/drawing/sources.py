@@ -45,7 +45,7 @@ class Experiment:
         """What makes the records."""
         if self._swept:
             return f"python -m harness --multirun experiment={self.name}"
-        return f"python -m harness{'.suite' if self._preset.get('profiles') else ''} experiment={self.name}"
+        return f"python -m harness experiment={self.name}"
 
     def read(self, results: Path) -> list[Summary]:
         """Return the summaries, all of them.

@@ -9,7 +9,6 @@ per layer. The traces show the models' published statistics. What a paper leaves
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,7 +111,3 @@ def _publish(config: PaperScaleConfig) -> None:
     total = sum(len(reported(comparison)) for comparison in config.chosen().values())
     found = list(track(predict(config), "predicting", total=total, transient=True))
     paper_scale_report.publish(config, found, Path(config.output), Console())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

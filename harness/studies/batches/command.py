@@ -8,7 +8,6 @@ Reads the `summary.json` of a suite, prints the tables and writes them to `over_
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -102,7 +101,3 @@ def _main(arguments: Sequence[str] | None) -> int:
     table.say(said, console)
     write_text(folder / "over_batch.md", table.as_markdown(drawn, said))
     return OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ Writes `points.json` (what was measured), `moesd.json` (parameters, errors, curv
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -136,7 +135,3 @@ def _activations(config: MoesdConfig, pair: api.ModelPair) -> list[Activation]:
         activation.measure(routing, pair.num_experts, tokens, run, wanted.samples, config.seed)
         for tokens in wanted.tokens
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ prediction comes from the other batches.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -189,7 +188,3 @@ def _tune(config: BenchConfig) -> Outcome:
     table.draw(drawn, console)
     table.say((*tune_report.conclusions(tuned), *tune_report.DEFINITIONS, f"records: {home}"), console)
     return outcome
-
-
-if __name__ == "__main__":
-    sys.exit(main())

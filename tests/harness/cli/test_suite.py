@@ -70,9 +70,22 @@ def test_a_typed_hardware_takes_the_place_of_the_profiles(suite_app: App) -> Non
     assert {row["hardware"] for row in _summary("out")["rows"]} == {"local"}
 
 
-def test_the_other_command_ignores_profiles(app: App) -> None:
+def test_bench_goes_through_profiles_too(app: App) -> None:
     app(*TWO, "output=out")
-    assert {row["hardware"] for row in _summary("out")["rows"]} == {"fine_grained"}
+    assert {row["hardware"] for row in _summary("out")["rows"]} == {"fine_grained", "coarse"}
+
+
+def test_a_job_of_a_sweep_has_one_profile(app: App) -> None:
+    ran = app("--multirun", *TWO, "output=out")
+    assert ran.code == 2
+    assert "set profiles=[]" in ran.words
+
+
+def test_a_dry_run_tells_the_plan_of_every_profile(app: App) -> None:
+    ran = app(*TWO, "output=out", "dry_run=true")
+    assert ran.code == 0
+    assert not Path("out").exists()
+    assert "offload" in ran.words
 
 
 @pytest.mark.parametrize(

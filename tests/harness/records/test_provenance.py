@@ -16,8 +16,9 @@ from harness.records import provenance
     [
         ("/x/harness/__main__.py", "python -m harness a=1"),
         ("/x/bin/harness", "python -m harness a=1"),
-        ("/x/harness/suite.py", "python -m harness suite a=1"),
-        ("/x/harness/moesd/__main__.py", "python -m harness moesd a=1"),
+        ("bench", "python -m harness a=1"),
+        ("moesd", "python -m harness moesd a=1"),
+        ("/x/harness/figures/__main__.py", "python -m harness figures a=1"),
     ],
 )
 def test_the_command_is_one_that_can_be_typed(monkeypatch: pytest.MonkeyPatch, started: str, command: str) -> None:

@@ -1,0 +1,6 @@
+"""`python -m harness.suite`, the earlier spelling of `python -m harness suite`."""
+
+from harness.cli.door import main
+
+if __name__ == "__main__":
+    raise SystemExit(main("suite"))
