@@ -30,3 +30,4 @@ DIFFERENCE = Definition(
     "score_difference@1", "-", "higher", "score less that of the reference system, paired over prompts"
 )
 VERDICT = Definition("verdict@1", "-", "neither", "share of outputs whose program ended like this in the sandbox")
+ALL = (*SCORES.values(), DIFFERENCE, LOST, GAINED, MCNEMAR, VERDICT)

@@ -19,6 +19,7 @@ from harness.datasets import Prompt
 from harness.metrics.base import Value
 from harness.records.cells import Row
 from harness.records.files import dump, read_lines, write_text
+from harness.records.lines import read_requests
 from harness.verdict.status import UNMEASURED
 
 SCORES = "scores.jsonl"
@@ -131,7 +132,7 @@ def _without(row: Row, reason: str) -> Row:
 
 
 def _outputs(folder: Path) -> list[Output]:
-    return [Output(line["id"], line["repeat"], line["text"]) for line in read_lines(folder / "requests.jsonl")]
+    return [Output(line.id, line.repeat, line.text) for line in read_requests(folder)]
 
 
 def _stored(folder: Path) -> list[Judged] | None:

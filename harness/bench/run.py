@@ -19,7 +19,7 @@ from harness.measure.comparison import Measured
 from harness.measure.contender import Contender
 from harness.measure.progress import Display
 from harness.records import cells as records
-from harness.records import provenance, published
+from harness.records import lines, provenance, published
 from harness.records.cells import CellWriter, Row
 from harness.records.files import dump, ensure_writable, exclusive, write_text
 from harness.records.generation import Generation
@@ -139,8 +139,8 @@ def _record(
     writers: dict[str, CellWriter] = {}
 
     def store(contender: Contender, generation: Generation, requests: Sequence[Request], seen: Measured) -> None:
-        lines = records.request_lines(generation, requests, seen.reference, pair.decode)
-        writers[contender.label].add(lines, list(records.step_lines(generation)))
+        found = lines.request_lines(generation, requests, seen.reference, pair.decode)
+        writers[contender.label].add(found, list(lines.step_lines(generation)))
 
     try:
         for label, folder in folders.items():

@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.gates.sets import Cell, Parts, named
-from harness.metrics import acceptance, correctness, experts, tpot, ttft
+from harness.metrics import definitions
 from harness.metrics.base import Definition
 from harness.metrics.intervals import Pair, paired_interval
 
 Verdict = Literal["regressed", "improved", "same", "unclear"]
 """`unclear` has an interval that holds both no change and one beyond twice the floor: more prompts are needed."""
-COMPARED: dict[str, Definition] = {
-    "tpot": tpot.TPOT,
-    "ttft": ttft.TTFT,
-    "acceptance_rate": acceptance.RATE,
-    "hit_rate": experts.HIT_RATE,
-    "bytes_per_token": experts.MOVED,
-    "exact_match": correctness.EXACT_MATCH,
-}
-TIMES = ("tpot", "ttft")
+COMPARED: dict[str, Definition] = {name: item for name, item in definitions().items() if item.gated}
+TIMES = tuple(name for name, item in COMPARED.items() if item.gated == "timed")
 FLOOR = 0.03
 """Least relative change that counts, on a machine whose noise was not measured, and never less for measured times."""
 EXACT_FLOOR = 1e-9

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.records.files import read_lines
+from harness.records.lines import RequestLine, read_requests
 from harness.verdict.margins import Divergence, divergence
 from systems import api
 from systems.api import BadInput, ModelPair
@@ -21,7 +21,7 @@ class Cell:
     system: str
     lossless: bool
     outputs: int
-    diverged: list[dict[str, Any]]
+    diverged: list[RequestLine]
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def read_cells(folder: Path) -> list[Cell]:
 
 def _cell(summary: Path) -> Cell:
     row = json.loads(summary.read_text(encoding="utf-8"))["rows"][0]
-    judged = [line for line in read_lines(summary.with_name("requests.jsonl")) if line["exact_match"] is not None]
-    return Cell(row["system"], row["lossless"], len(judged), [line for line in judged if not line["exact_match"]])
+    judged = [line for line in read_requests(summary.parent) if line.exact_match is not None]
+    return Cell(row["system"], row["lossless"], len(judged), [line for line in judged if not line.exact_match])
 
 
 def judge(cells: Sequence[Cell], pair: ModelPair, prompts: Mapping[str, Sequence[int]], dtype: str) -> list[Finding]:
@@ -89,22 +89,23 @@ def judge(cells: Sequence[Cell], pair: ModelPair, prompts: Mapping[str, Sequence
     Raises:
         BadInput: a prompt of the records is not in the dataset.
     """
-    if missing := {line["id"] for cell in cells for line in cell.diverged} - prompts.keys():
+    if missing := {line.id for cell in cells for line in cell.diverged} - prompts.keys():
         raise BadInput(f"the dataset no longer holds {', '.join(sorted(missing))}; restore what the run was made with")
-    texts = {(line["id"], _before(line)): None for cell in cells for line in cell.diverged}
+    texts = {(line.id, _before(line)): None for cell in cells for line in cell.diverged}
     scored = api.next_logits(pair, [(*prompts[id], *tokens) for id, tokens in texts]) if texts else []
     logits = dict(zip(texts, scored, strict=True))
     return [
-        Finding(cell, dtype, [_divergence(line, logits[line["id"], _before(line)]) for line in cell.diverged])
+        Finding(cell, dtype, [_divergence(line, logits[line.id, _before(line)]) for line in cell.diverged])
         for cell in cells
     ]
 
 
-def _before(line: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(line["tokens"][: line["first_divergence"]])
+def _before(line: RequestLine) -> tuple[int, ...]:
+    return tuple(line.tokens[: line.first_divergence])
 
 
-def _divergence(line: Mapping[str, Any], logits: Sequence[float]) -> Divergence:
-    position, tokens = line["first_divergence"], line["tokens"]
-    token = tokens[position] if position < len(tokens) else None
-    return divergence(line["id"], line["repeat"], position, token, logits)
+def _divergence(line: RequestLine, logits: Sequence[float]) -> Divergence:
+    position = line.first_divergence
+    assert position is not None, "only outputs that left the reference are asked about"
+    token = line.tokens[position] if position < len(line.tokens) else None
+    return divergence(line.id, line.repeat, position, token, logits)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.metrics import definitions
+from harness.metrics.base import Parts as Formula
 from harness.metrics.intervals import Pair
 from harness.records.cells import SCHEMA, UNFINISHED, Row
-from harness.records.files import read_lines
+from harness.records.generation import Generation
+from harness.records.lines import RequestLine, StepLine, generations, not_finite, read_requests, read_steps
 from systems.api import BadInput
 
 Prompts = tuple[str, ...]
@@ -71,36 +73,40 @@ def home(folder: Path, key: str, label: str) -> Path:
 
 
 def _cell(row: Row, home: Path) -> Cell:
-    requests, steps = (list(read_lines(home / f"{name}.jsonl")) for name in ("requests", "steps"))
+    requests, steps = read_requests(home), read_steps(home)
+    odd = not_finite([*requests, *steps])
+    gaps = [f"{name} is no finite number in {count} records" for name, count in odd.items()]
+    taken = [] if gaps else generations(requests, steps)
+    parts = {name: _sums(taken, item.parts) for name, item in definitions().items() if item.gated and item.parts}
+    parts["exact_match"] = _exact(requests)
+    origin = _json(home / "provenance.json")
+    return Cell(row, origin, parts, (*_missing(requests, origin), *_missing_steps(requests, steps), *gaps))
+
+
+def _sums(taken: Sequence[Generation], formula: Formula) -> dict[Prompts, Pair]:
+    """Return numerator and denominator of a metric by the prompts that ran together, repeats added up."""
+    sums: dict[Prompts, Pair] = {}
+    for generation in taken:
+        prompts = tuple(row.id for row in generation.rows)
+        _add(sums, prompts, *formula(generation))
+    return sums
+
+
+def _exact(requests: Sequence[RequestLine]) -> dict[Prompts, Pair]:
+    """Exact outputs and judged ones; a record holds the verdict, not the reference that it was judged by."""
     ids: dict[tuple[int, int], list[str]] = defaultdict(list)
     for line in requests:
-        ids[line["repeat"], line["batch"]].append(line["id"])
-    parts: dict[str, dict[Prompts, Pair]] = defaultdict(dict)
-    odd: dict[str, int] = defaultdict(int)
-
-    def add(metric: str, line: Mapping[str, Any], up: float, down: float) -> None:
-        if not (math.isfinite(up) and math.isfinite(down)):
-            odd[metric] += 1
-        prompts = tuple(ids[line["repeat"], line["batch"]])
-        before = parts[metric].get(prompts, (0.0, 0.0))
-        parts[metric][prompts] = (before[0] + up, before[1] + down)
-
+        ids[line.repeat, line.batch].append(line.id)
+    sums: dict[Prompts, Pair] = {}
     for line in requests:
-        if line["ttft"] is not None:
-            add("ttft", line, line["ttft"], 1)
-        if line["exact_match"] is not None:
-            add("exact_match", line, line["exact_match"], 1)
-        tokens = line.get("decode_tokens", max(line["n"] - 1, 0))
-        add("tpot", line, line["decode_seconds"], tokens)
-        add("acceptance_rate", line, line["accepted"], line["drafted"])
-        add("bytes_per_token", line, 0, tokens)
-    for line in steps:
-        if line["phase"] == "decode":
-            add("hit_rate", line, line["resident"] + line["on_time"], line["needed"])
-            add("bytes_per_token", line, line["moved_bytes"], 0)
-    origin = _json(home / "provenance.json")
-    gaps = [f"{metric} is no finite number in {count} records" for metric, count in odd.items()]
-    return Cell(row, origin, parts, (*_missing(requests, origin), *_missing_steps(requests, steps), *gaps))
+        if line.exact_match is not None:
+            _add(sums, tuple(ids[line.repeat, line.batch]), line.exact_match, 1)
+    return sums
+
+
+def _add(sums: dict[Prompts, Pair], prompts: Prompts, up: float, down: float) -> None:
+    before = sums.get(prompts, (0.0, 0.0))
+    sums[prompts] = (before[0] + up, before[1] + down)
 
 
 def named(ids: Sequence[str]) -> str:
@@ -108,9 +114,9 @@ def named(ids: Sequence[str]) -> str:
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
-def _missing(requests: Sequence[Mapping[str, Any]], origin: Mapping[str, Any]) -> Iterator[str]:
+def _missing(requests: Sequence[RequestLine], origin: Mapping[str, Any]) -> Iterator[str]:
     """Say of which prompts records are missing: each has one per repeat."""
-    found = Counter(line["id"] for line in requests)
+    found = Counter(line.id for line in requests)
     wanted = origin.get("repeats", max(found.values(), default=1))
     expected = dict.fromkeys((*origin["dataset"]["prompts"], *found)) if "dataset" in origin else found
     if few := [id for id in expected if found[id] < wanted]:
@@ -120,14 +126,14 @@ def _missing(requests: Sequence[Mapping[str, Any]], origin: Mapping[str, Any]) -
         yield f"there are more than {wanted} records of {named(twice)}"
 
 
-def _missing_steps(requests: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _missing_steps(requests: Sequence[RequestLine], steps: Sequence[StepLine]) -> Iterator[str]:
     """Say of which generations steps are missing: they are numbered, and each has some where any has."""
-    numbers: dict[tuple[int, int], set[int]] = {(line["repeat"], line["batch"]): set() for line in requests}
+    numbers: dict[tuple[int, int], set[int]] = {(line.repeat, line.batch): set() for line in requests}
     seen = set[tuple[int, int]]()
     for line in steps:
-        seen.add(place := (line["repeat"], line["batch"]))
-        if line["phase"] == "decode" and line.get("step") is not None:
-            numbers.setdefault(place, set()).add(line["step"])
+        seen.add(place := (line.repeat, line.batch))
+        if line.is_step and line.step is not None:
+            numbers.setdefault(place, set()).add(line.step)
     lost = [
         place for place, found in numbers.items() if found != set(range(len(found))) or (steps and place not in seen)
     ]

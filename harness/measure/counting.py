@@ -58,7 +58,7 @@ class Tally:
             self._moved += traffic.moved_bytes
             self._needed += traffic.needed
             self._hits += traffic.hits
-            self._drafted += traffic.drafted
+            self._drafted += traffic.foretold
             self._covered += traffic.covered
 
     def values(self) -> dict[str, float | None]:

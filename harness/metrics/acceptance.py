@@ -13,16 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.metrics.base import Cell, Definition, Value
+from harness.metrics.base import Cell, Definition, Shown, Value
 from harness.records.generation import Generation
 
-RATE = Definition("acceptance_rate@2", "-", "higher", "accepted drafts / drafted, none behind an output's end")
-LENGTH = Definition(
-    "acceptance_length@2",
-    "tokens",
-    "higher",
-    "1 + accepted / steps, pooled over steps, no draft behind an output's end: tokens that a step leaves in outputs",
-)
 MARGINAL = Definition(
     "acceptance_marginal@2", "-", "higher", "steps with at least i accepted / steps, none behind an output's end"
 )
@@ -51,6 +44,25 @@ def _rate(generation: Generation) -> tuple[float, float]:
 def _length(generation: Generation) -> tuple[float, float]:
     counts = histogram(generation)
     return sum((1 + a) * n for (_, a), n in counts.items()), counts.total()
+
+
+RATE = Definition(
+    "acceptance_rate@2",
+    "-",
+    "higher",
+    "accepted drafts / drafted, none behind an output's end",
+    parts=_rate,
+    shown=Shown("accept. rate", 3, place=20, brief="accept."),
+    gated="counted",
+)
+LENGTH = Definition(
+    "acceptance_length@2",
+    "tokens",
+    "higher",
+    "1 + accepted / steps, pooled over steps, no draft behind an output's end: tokens that a step leaves in outputs",
+    parts=_length,
+    shown=Shown("length", 2, place=30),
+)
 
 
 def _at(generation: Generation, position: int) -> tuple[int, int, int]:
@@ -82,8 +94,8 @@ def measure(cell: Cell) -> dict[str, Value]:
     """Rate, length, and both rates per draft position up to the longest draft seen."""
     drafted = [d for g in cell.generations for _, d, _ in g.accepted_by_row()]
     values = {
-        "acceptance_rate": RATE.ratio(cell, _rate, NO_DRAFT),
-        "acceptance_length": LENGTH.ratio(cell, _length, NO_STEPS),
+        "acceptance_rate": RATE.of(cell, NO_DRAFT),
+        "acceptance_length": LENGTH.of(cell, NO_STEPS),
     }
     for position in range(1, max(drafted, default=0) + 1):
         values |= _by_position(cell, position)

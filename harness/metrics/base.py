@@ -42,13 +42,45 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """How tables print a metric: a heading, and `digits` behind the point of the value times `scale`.
+
+    Attributes:
+        place: from left to right in the table of experts and drafts.
+        brief: whether the one wide table of several profiles has it, too, and under which heading.
+    """
+
+    heading: str
+    digits: int
+    scale: float = 1.0
+    interval: bool = False
+    place: int = 99
+    brief: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
-    """A pinned definition. `id` ends in a version that changes when the formula does; the unit of a share is `-`."""
+    """A pinned definition. `id` ends in a version that changes when the formula does; the unit of a share is `-`.
+
+    Attributes:
+        parts: numerator and denominator of one generation, where the metric is their pooled ratio: the one formula, for
+            what is measured and for what is read back from disk.
+        shown: where it stands in tables by itself; None for what a table has a place of its own for, or none.
+        gated: whether two result sets are compared by it, and whether it is a time, which has noise.
+    """
 
     id: str
     unit: str
     better: Better
     text: str
+    parts: Parts | None = None
+    shown: Shown | None = None
+    gated: Literal["timed", "counted"] | None = None
+
+    @property
+    def name(self) -> str:
+        """The id without its version: what rows have it under, or what their names for it begin with."""
+        return self.id.partition("@")[0]
 
     def known(
         self, value: float, n: int, low: float | None = None, high: float | None = None, over: str | None = None
@@ -60,6 +92,11 @@ class Definition:
         """Return an unknown with its reason."""
         return Value(None, self.unit, self.id, self.better, 0, reason=reason)
 
+    def of(self, cell: Cell, unknown: str) -> Value:
+        """Pool its own `parts` over a cell; see `ratio`."""
+        assert self.parts is not None, f"{self.id} is no ratio of parts"
+        return self.ratio(cell, self.parts, unknown)
+
     def ratio(self, cell: Cell, parts: Parts, unknown: str) -> Value:
         """Pool `sum of numerators / sum of denominators` over a cell, with its interval over prompts.
 
@@ -67,7 +104,7 @@ class Definition:
             parts: numerator and denominator of one generation.
             unknown: the reason to give when all denominators are 0.
         """
-        pairs = cell.pairs(parts)
+        pairs = list(cell.sums(parts).values())
         if sum(denominator for _, denominator in pairs) == 0:
             return self.unknown(unknown)
         scale: Scale = "share" if self.unit == "-" else "amount"
@@ -100,8 +137,8 @@ class Cell:
         """Distinct requests."""
         return len({row.id for generation in self.generations for row in generation.rows})
 
-    def pairs(self, parts: Parts) -> list[tuple[float, float]]:
-        """Sum numerators and denominators per batch of prompts over repeats.
+    def sums(self, parts: Parts) -> dict[int, tuple[float, float]]:
+        """Sum numerators and denominators per batch of prompts over repeats, in the order of the batches.
 
         The batch is what an interval counts as one: its prompts ran together, and repeats of it are not new prompts.
         """
@@ -110,4 +147,4 @@ class Cell:
             up, down = parts(generation)
             before = sums.get(generation.batch, (0.0, 0.0))
             sums[generation.batch] = (before[0] + up, before[1] + down)
-        return [sums[batch] for batch in sorted(sums)]
+        return dict(sorted(sums.items()))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from harness.metrics.base import Cell, Definition, Value
+from harness.metrics.base import Cell, Definition, Shown, Value
 from harness.records.generation import Generation, Row, first_divergence
 
 EXACT_MATCH = Definition(
-    "exact_match@1", "-", "higher", "outputs equal to plain greedy decoding / outputs, every repeat counted"
+    "exact_match@1",
+    "-",
+    "higher",
+    "outputs equal to plain greedy decoding / outputs, every repeat counted",
+    shown=Shown("exact", 3, place=90, brief="exact"),
+    gated="counted",
 )
 FIRST_DIVERGENCE = Definition(
     "first_divergence@1",

@@ -13,20 +13,22 @@ from __future__ import annotations
 from harness.metrics.base import Cell, Definition, Value
 from harness.records.generation import Generation, needs
 
+
+def _parts(generation: Generation) -> tuple[float, float]:
+    counts = needs(generation.traffic("decode"))
+    return counts["covered"], counts["foretold"]
+
+
 COVERAGE = Definition(
     "coverage@2",
     "-",
     "higher",
     "(named by a hint of the step, or in a slot) / needed by tokens that the draft has read, when the router speaks, "
     "decode",
+    parts=_parts,
 )
 
 
 def measure(cell: Cell) -> dict[str, Value]:
     """Coverage per forward of the target."""
-    return {"coverage": COVERAGE.ratio(cell, _parts, "the system reports no expert needs")}
-
-
-def _parts(generation: Generation) -> tuple[float, float]:
-    counts = needs(generation.traffic("decode"))
-    return counts["covered"], counts["drafted"]
+    return {"coverage": COVERAGE.of(cell, "the system reports no expert needs")}

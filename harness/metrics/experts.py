@@ -11,26 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.metrics.base import Cell, Definition, Parts, Value
+from harness.metrics.base import Cell, Definition, Parts, Shown, Value
 from harness.records.generation import Generation, needs
 from systems.api import Traffic
 
-HIT_RATE = Definition("hit_rate@1", "-", "higher", "(resident + prefetched on time) / needed, decode, per forward")
-PRECISION = Definition(
-    "prefetch_precision@2", "-", "higher", "bytes of prefetches used / bytes of prefetches that started, decode"
-)
-RECALL = Definition("prefetch_recall@1", "-", "higher", "prefetched on time / (needed - resident), decode")
-LATE = Definition("late@2", "-", "lower", "prefetched, started and still in flight when needed / needed, decode")
-ELSEWHERE = Definition(
-    "computed_elsewhere@1", "-", "neither", "computed in slow memory, where they lie / needed, decode, per forward"
-)
-WASTED = Definition("wasted_bytes@1", "bytes/token", "lower", "bytes prefetched and never used / token, decode")
-MOVED = Definition("bytes_per_token@1", "bytes/token", "lower", "expert bytes over the link / token, decode")
-WRITTEN_BACK = Definition(
-    "written_back_bytes@1", "bytes/token", "lower",
-    "evicted expert bytes copied back to slow memory / token, decode; not in bytes_per_token",
-)  # fmt: skip
-STEP_BYTES = Definition("bytes_per_step@1", "bytes", "lower", "expert bytes over the link / cycle of the batch, decode")
 NO_NEEDS = "the system reports no expert needs"
 NO_PREFETCH = "nothing was prefetched"
 
@@ -64,27 +48,75 @@ def _per_step(generation: Generation) -> tuple[float, float]:
     return generation.traffic("decode").moved_bytes, len(generation.steps)
 
 
+HIT_RATE = Definition(
+    "hit_rate@1",
+    "-",
+    "higher",
+    "(resident + prefetched on time) / needed, decode, per forward",
+    parts=_from_needs(lambda n: (n["resident"] + n["on_time"], n["needed"])),
+    shown=Shown("hit rate", 3, place=10, brief="hit rate"),
+    gated="counted",
+)
+PRECISION = Definition(
+    "prefetch_precision@2",
+    "-",
+    "higher",
+    "bytes of prefetches used / bytes of prefetches that started, decode",
+    parts=_precision,
+)
+RECALL = Definition(
+    "prefetch_recall@1", "-", "higher", "prefetched on time / (needed - resident), decode", parts=_recall
+)
+LATE = Definition(
+    "late@2",
+    "-",
+    "lower",
+    "prefetched, started and still in flight when needed / needed, decode",
+    parts=_from_needs(lambda n: (n["late"], n["needed"])),
+)
+ELSEWHERE = Definition(
+    "computed_elsewhere@1",
+    "-",
+    "neither",
+    "computed in slow memory, where they lie / needed, decode, per forward",
+    parts=_from_needs(lambda n: (n["elsewhere"], n["needed"])),
+)
+WASTED = Definition(
+    "wasted_bytes@1",
+    "bytes/token",
+    "lower",
+    "bytes prefetched and never used / token, decode",
+    parts=_per_token("wasted_bytes"),
+)
+MOVED = Definition(
+    "bytes_per_token@1",
+    "bytes/token",
+    "lower",
+    "expert bytes over the link / token, decode",
+    parts=_per_token("moved_bytes"),
+    shown=Shown("MiB/token", 3, 2**-20, place=40, brief="MiB/token"),
+    gated="counted",
+)
+WRITTEN_BACK = Definition(
+    "written_back_bytes@1",
+    "bytes/token",
+    "lower",
+    "evicted expert bytes copied back to slow memory / token, decode; not in bytes_per_token",
+    parts=_per_token("written_back_bytes"),
+)
+STEP_BYTES = Definition(
+    "bytes_per_step@1", "bytes", "lower", "expert bytes over the link / cycle of the batch, decode", parts=_per_step
+)
+SHARES = (HIT_RATE, PRECISION, RECALL, LATE, ELSEWHERE)
+AMOUNTS = (WASTED, MOVED, WRITTEN_BACK, STEP_BYTES)
+
+
 def measure(cell: Cell) -> dict[str, Value]:
     """Hit rate, the quality of prefetches, and bytes per token."""
-    hits = _from_needs(lambda n: (n["resident"] + n["on_time"], n["needed"]))
-    late = _from_needs(lambda n: (n["late"], n["needed"]))
-    elsewhere = _from_needs(lambda n: (n["elsewhere"], n["needed"]))
-    values = {
-        "hit_rate": HIT_RATE.ratio(cell, hits, NO_NEEDS),
-        "prefetch_precision": PRECISION.ratio(cell, _precision, NO_PREFETCH),
-        "prefetch_recall": RECALL.ratio(cell, _recall, NO_PREFETCH),
-        "late": LATE.ratio(cell, late, NO_NEEDS),
-        "computed_elsewhere": ELSEWHERE.ratio(cell, elsewhere, NO_NEEDS),
-    }
+    values = {share.name: share.of(cell, NO_NEEDS) for share in SHARES}
+    for share in (PRECISION, RECALL):
+        values[share.name] = share.of(cell, NO_PREFETCH)
     if values["hit_rate"].value is None:
-        unmeasured = {
-            "wasted_bytes": WASTED, "bytes_per_token": MOVED, "bytes_per_step": STEP_BYTES,
-            "written_back_bytes": WRITTEN_BACK,
-        }  # fmt: skip
-        return values | {id: definition.unknown(NO_NEEDS) for id, definition in unmeasured.items()}
-    return values | {
-        "wasted_bytes": WASTED.ratio(cell, _per_token("wasted_bytes"), "nothing was decoded"),
-        "bytes_per_token": MOVED.ratio(cell, _per_token("moved_bytes"), "nothing was decoded"),
-        "written_back_bytes": WRITTEN_BACK.ratio(cell, _per_token("written_back_bytes"), "nothing was decoded"),
-        "bytes_per_step": STEP_BYTES.ratio(cell, _per_step, "the system reports no steps"),
-    }
+        return values | {amount.name: amount.unknown(NO_NEEDS) for amount in AMOUNTS}
+    amounts = {amount.name: amount.of(cell, "nothing was decoded") for amount in (WASTED, MOVED, WRITTEN_BACK)}
+    return values | amounts | {STEP_BYTES.name: STEP_BYTES.of(cell, "the system reports no steps")}

@@ -29,6 +29,6 @@ GAP = "oracle_gap"
 ANY = "oracle_gap_any"
 
 
-def measure(definition: Definition, name: str, oracle: Sides, system: Sides) -> Value:
+def between(definition: Definition, name: str, oracle: Sides, system: Sides) -> Value:
     """Gap of `system` to the oracle called `name`."""
     return ratio(definition, system, oracle, name, name)

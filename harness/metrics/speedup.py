@@ -26,7 +26,7 @@ OVER_BEST = Definition(
 BEST = "speedup_over_best"
 
 
-def measure(name: str, baseline: Sides, system: Sides) -> dict[str, Value]:
+def over(name: str, baseline: Sides, system: Sides) -> dict[str, Value]:
     """Speedup of `system` over the baseline called `name`, pooled and as the geometric mean."""
     return {
         f"speedup_over_{name}": ratio(SPEEDUP, baseline, system, name),

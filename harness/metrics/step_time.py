@@ -6,14 +6,6 @@ from harness.metrics.base import Cell, Definition, Parts, Value
 from harness.records.generation import Generation
 from systems.api import SpanName
 
-STEP_TIME = Definition("step_time@1", "s", "lower", "mean time of one draft + verify cycle of the batch")
-DRAFT_TIME = Definition("draft_time@1", "s", "lower", "mean time drafting in a cycle of the batch")
-VERIFY_TIME = Definition(
-    "verify_time@1",
-    "s",
-    "lower",
-    "mean time of the target's forward in a cycle, waits for experts included",
-)
 NO_STEPS = "the system reports no steps"
 
 
@@ -28,10 +20,19 @@ def _within(*names: SpanName) -> Parts:
     )
 
 
+STEP_TIME = Definition("step_time@1", "s", "lower", "mean time of one draft + verify cycle of the batch", parts=_parts)
+DRAFT_TIME = Definition(
+    "draft_time@1", "s", "lower", "mean time drafting in a cycle of the batch", parts=_within("draft")
+)
+VERIFY_TIME = Definition(
+    "verify_time@1",
+    "s",
+    "lower",
+    "mean time of the target's forward in a cycle, waits for experts included",
+    parts=_within("verify", "transfer"),
+)
+
+
 def measure(cell: Cell) -> dict[str, Value]:
     """Mean seconds per step, prefill excluded, and of its two halves."""
-    return {
-        "step_time": STEP_TIME.ratio(cell, _parts, NO_STEPS),
-        "draft_time": DRAFT_TIME.ratio(cell, _within("draft"), NO_STEPS),
-        "verify_time": VERIFY_TIME.ratio(cell, _within("verify", "transfer"), NO_STEPS),
-    }
+    return {definition.name: definition.of(cell, NO_STEPS) for definition in (STEP_TIME, DRAFT_TIME, VERIFY_TIME)}

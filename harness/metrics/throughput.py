@@ -5,18 +5,20 @@ from __future__ import annotations
 from harness.metrics.base import Cell, Definition, Value
 from harness.records.generation import Generation
 
-THROUGHPUT = Definition(
-    "throughput@2",
-    "tokens/s",
-    "higher",
-    "tokens behind each row's first commit / time from first to last commit of the batch",
-)
-
 
 def _parts(generation: Generation) -> tuple[float, float]:
     return generation.decode_tokens, generation.window_time / 1e9
 
 
+THROUGHPUT = Definition(
+    "throughput@2",
+    "tokens/s",
+    "higher",
+    "tokens behind each row's first commit / time from first to last commit of the batch",
+    parts=_parts,
+)
+
+
 def measure(cell: Cell) -> dict[str, Value]:
     """Decode throughput of the batch."""
-    return {"throughput": THROUGHPUT.ratio(cell, _parts, "nothing was decoded")}
+    return {"throughput": THROUGHPUT.of(cell, "nothing was decoded")}

@@ -9,12 +9,6 @@ from __future__ import annotations
 from harness.metrics.base import Cell, Definition, Value
 from harness.records.generation import Generation
 
-TPOT = Definition(
-    "tpot@2", "s", "lower", "sum of (t_last - t_first) / sum of tokens behind the first commit, over requests with any"
-)
-TPOT_MEAN = Definition(
-    "tpot_mean@2", "s", "lower", "mean over requests of (t_last - t_first) / tokens behind the first commit"
-)
 TOO_SHORT = "no request has tokens behind its first commit"
 
 
@@ -29,9 +23,26 @@ def _mean_parts(generation: Generation) -> tuple[float, float]:
     return sum(own) / 1e9, len(own)
 
 
+TPOT = Definition(
+    "tpot@2",
+    "s",
+    "lower",
+    "sum of (t_last - t_first) / sum of tokens behind the first commit, over requests with any",
+    parts=parts,
+    gated="timed",
+)
+TPOT_MEAN = Definition(
+    "tpot_mean@2",
+    "s",
+    "lower",
+    "mean over requests of (t_last - t_first) / tokens behind the first commit",
+    parts=_mean_parts,
+)
+
+
 def measure(cell: Cell) -> dict[str, Value]:
     """Pooled TPOT, and the per-request mean that other tools print."""
     return {
-        "tpot": TPOT.ratio(cell, parts, TOO_SHORT),
-        "tpot_mean": TPOT_MEAN.ratio(cell, _mean_parts, TOO_SHORT),
+        "tpot": TPOT.of(cell, TOO_SHORT),
+        "tpot_mean": TPOT_MEAN.of(cell, TOO_SHORT),
     }

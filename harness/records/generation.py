@@ -128,7 +128,7 @@ class Generation:
         ]
 
 
-NEEDS = ("needed", "resident", "on_time", "late", "demand", "elsewhere", "covered", "drafted")
+NEEDS = ("needed", "resident", "on_time", "late", "demand", "elsewhere", "covered", "foretold")
 BYTES = ("moved_bytes", "demand_bytes", "useful_bytes", "late_bytes", "wasted_bytes", "written_back_bytes")
 COUNTS = ("prefetched", "cancelled", "evictions")
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from harness import datasets
 from harness.bench import run as bench
 from harness.config.bench import BenchConfig
 from harness.records import cells as records
-from harness.records.files import read_lines
+from harness.records.lines import read_requests
 from systems.api import BadInput
 
 Kind = tuple[str, str, str, bool]
@@ -83,16 +81,16 @@ class _Cell:
 def _read(folder: Path) -> _Cell | None:
     row = records.finished_row(folder)
     try:
-        origin: dict[str, Any] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        origin = records.stored_origin(folder)
         started, ended = (datetime.fromisoformat(origin[name]) for name in ("started", "ended"))
         limit = int(origin["max_new_tokens"])
-        lines = list(read_lines(folder / "requests.jsonl"))
+        lines = read_requests(folder)
     except (OSError, ValueError, KeyError, BadInput):
         return None  # an older record, or one that is being written
     if row is None:
         return None
     kind = _kind(row["system"], row["model"], row["hardware"], row["replayed"])
-    recorded = sum((line["ttft"] or 0.0) + line["decode_seconds"] for line in lines)
+    recorded = sum((line.ttft or 0.0) + line.decode_seconds for line in lines)
     return _Cell(kind, (ended - started).total_seconds(), recorded, limit * len(lines))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.accuracy import definitions
-from harness.metrics.base import Definition
 from harness.records.cells import Row
 from harness.tables.columns import Column, Section, fixed, known, section
 
@@ -16,13 +14,6 @@ FLIPS = (
     Column("McNemar p", "mcnemar_p", fixed(3)),
 )
 DIFFERENCE = Column("difference", "score_difference", fixed(3), interval=True)
-LEGEND: tuple[tuple[str, Definition], ...] = (
-    *definitions.SCORES.items(),
-    ("score_difference", definitions.DIFFERENCE),
-    ("score_lost", definitions.LOST),
-    ("score_gained", definitions.GAINED),
-    ("mcnemar_p", definitions.MCNEMAR),
-)
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:

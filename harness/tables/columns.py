@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from harness.metrics import oracle_gap, speedup
+from harness import metrics
+from harness.accuracy import definitions
+from harness.metrics import experts, oracle_gap, speedup
+from harness.metrics.base import Definition, Shown
 from harness.records.cells import Row
 
 UNKNOWN = "-"
@@ -45,12 +48,38 @@ BEST = Column("x best", speedup.BEST, fixed(2))
 GAP = Column("gap", oracle_gap.GAP, fixed(2))
 GAP_ANY = Column("gap any", oracle_gap.ANY, fixed(2))
 GAPS = (GAP, GAP_ANY)
-HIT_RATE = Column("hit rate", "hit_rate", fixed(3))
-ACCEPTANCE = Column("accept. rate", "acceptance_rate", fixed(3))
-LENGTH = Column("length", "acceptance_length", fixed(2))
-BYTES = Column("MiB/token", "bytes_per_token", fixed(3, 2**-20))
-STALL = Column("stall", "stall_share", fixed(3))
-EXACT = Column("exact", "exact_match", fixed(3))
+
+
+def of(definition: Definition, shown: Shown) -> Column:
+    """Return the column of a metric as its definition shows it."""
+    return Column(shown.heading, definition.name, fixed(shown.digits, shown.scale), shown.interval)
+
+
+def experts_and_drafts() -> list[Column]:
+    """Return the columns of all metrics that are shown by themselves, from left to right."""
+    return [of(definition, shown) for definition, shown in _shown()]
+
+
+def brief() -> list[Column]:
+    """Return those of them that the wide table of several profiles has."""
+    return [
+        of(definition, shown)._replace(heading=shown.brief) for definition, shown in _shown() if shown.brief is not None
+    ]
+
+
+def _shown() -> list[tuple[Definition, Shown]]:
+    known = [(definition, definition.shown) for definition in metrics.definitions().values()]
+    return sorted(((one, shown) for one, shown in known if shown is not None), key=lambda pair: pair[1].place)
+
+
+def definition_of(metric: str) -> Definition | None:
+    """Return the definition behind a metric of a row: its own, or the one of its kind, as of `speedup_over_offload`."""
+    known = {**metrics.definitions(), **{item.name: item for item in definitions.ALL}}
+    names = [name for name in known if metric == name or metric.startswith(f"{name}_")]
+    return known[max(names, key=len)] if names else None
+
+
+HIT_RATE = of(experts.HIT_RATE, Shown("hit rate", 3))
 
 
 def times(rows: Sequence[Row]) -> list[Column]:

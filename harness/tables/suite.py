@@ -11,8 +11,6 @@ from harness.tables import accuracy as report
 from harness.tables import columns, table
 from harness.tables.columns import Column, Section, section
 
-TRAFFIC = (columns.HIT_RATE, columns.ACCEPTANCE._replace(heading="accept."), columns.BYTES, columns.STALL)
-
 
 def show(rows: Sequence[Row], console: Console) -> None:
     """Print a block per profile: one table where the terminal is wide enough for it, else two."""
@@ -41,13 +39,13 @@ def _drawn(rows: Sequence[Row]) -> list[Section]:
 
 
 def _whole(rows: Sequence[Row]) -> Section:
-    return section(_title(rows), rows, [*_speed(rows), *TRAFFIC, *columns.GAPS, columns.EXACT], status=True)
+    return section(_title(rows), rows, [*_speed(rows), *columns.GAPS, *columns.brief()], status=True)
 
 
 def _halves(rows: Sequence[Row]) -> list[Section]:
     return [
         section(_title(rows), rows, [*_speed(rows), *columns.GAPS], status=True),
-        section(f"Experts and drafts, {rows[0]['hardware']}", rows, [*TRAFFIC, columns.EXACT]),
+        section(f"Experts and drafts, {rows[0]['hardware']}", rows, columns.brief()),
     ]
 
 

@@ -15,7 +15,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from harness.metrics import acceptance, breakdown, correctness, experts, oracle_gap, speedup, stall, tpot
+from harness.metrics import oracle_gap, speedup
 from harness.records.cells import Row
 from harness.tables import accuracy as report
 from harness.tables import columns
@@ -23,28 +23,10 @@ from harness.tables.columns import Column, Section, fixed, section
 
 FOLDED = ("system", "status")
 """Columns that give way on a narrow terminal."""
-LEGEND = (
-    ("tpot", tpot.TPOT),
-    ("speedup_over_", speedup.SPEEDUP),
-    (speedup.BEST, speedup.OVER_BEST),
-    (oracle_gap.GAP, oracle_gap.SAME_DRAFT),
-    (oracle_gap.ANY, oracle_gap.ANY_DRAFT),
-    ("exact_match", correctness.EXACT_MATCH),
-    ("acceptance_rate", acceptance.RATE),
-    ("acceptance_length", acceptance.LENGTH),
-    ("hit_rate", experts.HIT_RATE),
-    ("bytes_per_token", experts.MOVED),
-    ("stall_share", stall.STALL_SHARE),
-    ("breakdown_", breakdown.PART),
-    ("residual", breakdown.RESIDUAL),
-    *report.LEGEND,
-)
-"""How the ids of metrics begin, and their definitions."""
 CHOSEN = (speedup.BEST, oracle_gap.GAP, oracle_gap.ANY)
 """Ratios to a system that each row has chosen for it."""
 DRIFT = 1.15
 """Change of speed, either way, that is told: more than what is left of noise in the median that links rest on."""
-MOVED = (columns.HIT_RATE, columns.ACCEPTANCE, columns.LENGTH, columns.BYTES, columns.STALL, columns.EXACT)
 TIMES = (
     columns.TPOT._replace(heading="TPOT", interval=False),
     *(Column(name, f"breakdown_{name}", columns.TPOT.form) for name in ("draft", "verify", "transfer", "host")),
@@ -56,7 +38,7 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     """Return the tables of a comparison."""
     return [
         section(f"Speed {columns.setting(rows)}", rows, _speed(rows), status=True),
-        section("Experts and drafts", rows, MOVED),
+        section("Experts and drafts", rows, columns.experts_and_drafts()),
         section("Where a token's time goes, ms (residual in %)", rows, TIMES),
         *report.sections(rows),
     ]
@@ -125,10 +107,9 @@ def _drifted(rows: Sequence[Row]) -> list[str]:
 
 def legend(drawn: Iterable[Section]) -> list[str]:
     """Return the definitions behind the columns that are there."""
-    shown = [id for found in drawn for id in found.metrics]
-    return [
-        f"{item.id} ({item.unit}): {item.text}" for start, item in LEGEND if any(id.startswith(start) for id in shown)
-    ]
+    shown = dict.fromkeys(id for found in drawn for id in found.metrics)
+    known = dict.fromkeys(definition for id in shown if (definition := columns.definition_of(id)))
+    return [f"{item.id} ({item.unit}): {item.text}" for item in known]
 
 
 def _speed(rows: Sequence[Row]) -> list[Column]:

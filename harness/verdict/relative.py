@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.metrics import oracle_gap, speedup
-from harness.metrics.base import Value
+from harness.metrics import oracle_gap, speedup, tpot
+from harness.metrics.base import Cell, Value
 from harness.metrics.pairing import Sides, ratio
-from harness.records.cells import Row, stored_sides
+from harness.records.cells import Row
+from harness.records.lines import generations, read_requests
 from harness.verdict import bounds
 from harness.verdict.bounds import Systems
 from harness.verdict.status import UNMEASURED
@@ -24,7 +25,13 @@ AllSides = dict[str, Sides]
 def sides_of(rows: Sequence[Row], folders: Mapping[str, Path]) -> AllSides:
     """Read the times of every system that has some from its cell on disk."""
     labels = [row["system"] for row in rows if row["status"] not in UNMEASURED]
-    return {label: stored_sides(folders[label]) for label in labels}
+    return {label: _sides(folders[label]) for label in labels}
+
+
+def _sides(folder: Path) -> Sides:
+    """Return decode seconds and tokens by batch of a cell on disk."""
+    sums = Cell(generations(read_requests(folder), ())).sums(tpot.parts)
+    return {batch: (seconds, tokens) for batch, (seconds, tokens) in sums.items() if tokens}
 
 
 def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems) -> list[Row]:
@@ -39,7 +46,7 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems) -> list[Ro
         if (chosen := bounds.oracle_of(label, names, systems)) is None:
             wanted = "; it would be one with `placement.part=cpu`" if bounds.computes_elsewhere(systems[label]) else ""
             return definition.unknown(f"no oracle drafts alike and may compute where this system may{wanted}")
-        return oracle_gap.measure(definition, chosen, sides[chosen], sides[label])
+        return oracle_gap.between(definition, chosen, sides[chosen], sides[label])
 
     def gap_any(label: str) -> Value:
         definition = oracle_gap.ANY_DRAFT
@@ -47,7 +54,7 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems) -> list[Ro
             return definition.unknown("no oracle takes part; add `oracle` to `systems`")
         if label == names[0]:
             return definition.unknown("this is the fastest oracle")
-        return oracle_gap.measure(definition, names[0], sides[names[0]], sides[label])
+        return oracle_gap.between(definition, names[0], sides[names[0]], sides[label])
 
     def gaps(label: str) -> dict[str, Value]:
         return {oracle_gap.GAP: gap(label), oracle_gap.ANY: gap_any(label)}
@@ -93,7 +100,7 @@ def with_speedups(rows: Sequence[Row], sides: AllSides, baselines: Sequence[str]
         best = next((name for name in ranking if name != label), None)
         found = speedup.over_best(best, sides, sides[label])
         for name in over:
-            found |= speedup.measure(name, sides[name], sides[label]) if name != label else {}
+            found |= speedup.over(name, sides[name], sides[label]) if name != label else {}
         return found
 
     return [_add(row, values(row["system"])) if row["system"] in sides else row for row in rows]

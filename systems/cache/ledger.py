@@ -33,7 +33,7 @@ class Ledger:
         which `covered` had been named or had a slot."""
         needs = self.now.layers[layer]
         needs.needed += count
-        needs.drafted += drafted
+        needs.foretold += drafted
         needs.covered += covered
 
     def met(self, layer: int, resident: int, on_time: int, late: int, demand: int, overtaken: int) -> None:

@@ -15,7 +15,7 @@ class LayerNeeds:
     `needed` is counted by the router and the others as each need is met, so that
     `needed = resident + on_time + late + demand + elsewhere` is a check and not a tautology. A prefetch is `late` when
     its transfer had started and not ended; one that was still queued has moved nothing ahead: its expert is a
-    `demand`, and one of the `overtaken` among these. Of the needs `drafted` are those of tokens that a draft had read,
+    `demand`, and one of the `overtaken` among these. Of the needs `foretold` are those of tokens that a draft had read,
     of all where nothing was drafted, and `covered` of these were named by a hint of the step, or had a slot when the
     router named them.
     """
@@ -26,7 +26,7 @@ class LayerNeeds:
     late: int = 0
     demand: int = 0
     elsewhere: int = 0
-    drafted: int = 0
+    foretold: int = 0
     covered: int = 0
     overtaken: int = 0
 
@@ -39,13 +39,13 @@ class LayerNeeds:
         late: int = 0,
         demand: int = 0,
         elsewhere: int = 0,
-        drafted: int = 0,
+        foretold: int = 0,
         covered: int = 0,
         overtaken: int = 0,
     ) -> None:
         self.needed, self.resident, self.on_time = needed, resident, on_time
         self.late, self.demand, self.elsewhere = late, demand, elsewhere
-        self.drafted, self.covered, self.overtaken = drafted, covered, overtaken
+        self.foretold, self.covered, self.overtaken = foretold, covered, overtaken
 
 
 @dataclass(slots=True)
@@ -78,9 +78,9 @@ class Traffic:
         return sum([layer.needed for layer in self.layers])
 
     @property
-    def drafted(self) -> int:
+    def foretold(self) -> int:
         """Needs of tokens that a draft had read; see `LayerNeeds`."""
-        return sum([layer.drafted for layer in self.layers])
+        return sum([layer.foretold for layer in self.layers])
 
     @property
     def covered(self) -> int:

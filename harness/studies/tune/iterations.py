@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Any
 
-from harness.records.files import read_lines
+from harness.records.cells import stored_origin
+from harness.records.lines import RequestLine, StepLine, read_requests, read_steps
 from systems.api import BadInput, padded
 
 STAYING = 7 / 8
@@ -55,32 +54,28 @@ def read_iterations(folder: Path, first: bool, split: int) -> Iterations:
     Raises:
         BadInput: no such batch, or none of its steps counts.
     """
-    requests = [line for line in read_lines(folder / "requests.jsonl") if (line["batch"] == 0) == first]
-    steps = [
-        step
-        for step in read_lines(folder / "steps.jsonl")
-        if step["phase"] == "decode" and step.get("seconds") is not None and (step["batch"] == 0) == first
-    ]
-    most = max((len(step["rows"]) for step in steps), default=0)
+    requests = [line for line in read_requests(folder) if (line.batch == 0) == first]
+    steps = [step for step in read_steps(folder) if step.is_step and (step.batch == 0) == first]
+    most = max((len(step.rows or ()) for step in steps), default=0)
     prefixes = _prefixes(requests, steps)
-    counted = [i for i, step in enumerate(steps) if step["step"] and len(step["rows"]) >= STAYING * most]
+    counted = [i for i, step in enumerate(steps) if step.step and len(step.rows or ()) >= STAYING * most]
     if not counted:
         raise BadInput(
             f"{folder.name} has no step but the first with most rows; raise `dataset.limit` or `measure.max_new_tokens`"
         )
     found = [steps[i] for i in counted]
-    gained = sum(len(step["rows"]) + sum(step["accepted"]) for step in found)
-    spans = [step["spans"] for step in found]
-    record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["model"]["record_bytes"]
+    gained = sum(len(step.rows or ()) + sum(step.accepted) for step in found)
+    spans = [step.spans for step in found]
+    record = stored_origin(folder)["model"]["record_bytes"]
     return Iterations(
-        seconds=median(step["seconds"] for step in found),
+        seconds=median((step.seconds or 0.0) for step in found),
         draft=median(span["draft"] for span in spans),
         target=median(span["verify"] + span["transfer"] for span in spans),
-        link=median(step["link_busy"] for step in found),
-        moved=mean(step["moved_bytes"] for step in found) / record,
-        accepted=[count for step in found for count in step["accepted"]],
-        throughput=gained / sum(step["seconds"] for step in found),
-        rows=mean(len(step["rows"]) for step in found),
+        link=median(step.link_busy for step in found),
+        moved=mean(step.moved_bytes for step in found) / record,
+        accepted=[count for step in found for count in step.accepted],
+        throughput=gained / sum((step.seconds or 0.0) for step in found),
+        rows=mean(len(step.rows or ()) for step in found),
         prefix=mean(mean(prefixes[i]) for i in counted),
         padding=mean(padded(prefixes[i], split) / sum(prefixes[i]) for i in counted),
         steps=len(found),
@@ -88,21 +83,21 @@ def read_iterations(folder: Path, first: bool, split: int) -> Iterations:
     )
 
 
-def _prefixes(requests: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+def _prefixes(requests: Sequence[RequestLine], steps: Sequence[StepLine]) -> list[list[int]]:
     """Positions of each row before the drafted ones, step by step."""
-    read = {(line["repeat"], line["batch"], line["row"]): int(line["prompt_tokens"]) for line in requests}
+    read = {(line.repeat, line.batch, line.row): line.prompt_tokens for line in requests}
     found = []
     for step in steps:
-        places = [(step["repeat"], step["batch"], row) for row in step["rows"]]
+        places = [(step.repeat, step.batch, row) for row in step.rows or ()]
         found.append([read[place] for place in places])
-        for place, accepted in zip(places, step["accepted"], strict=True):
+        for place, accepted in zip(places, step.accepted, strict=True):
             read[place] += accepted + 1
     return found
 
 
-def _spread(steps: Sequence[Mapping[str, Any]]) -> float | None:
-    batches = {(step["repeat"], step["batch"]) for step in steps}
+def _spread(steps: Sequence[StepLine]) -> float | None:
+    batches = {(step.repeat, step.batch) for step in steps}
     medians = [
-        median(step["seconds"] for step in steps if (step["repeat"], step["batch"]) == batch) for batch in batches
+        median((step.seconds or 0.0) for step in steps if (step.repeat, step.batch) == batch) for batch in batches
     ]
     return stdev(medians) / mean(medians) if len(medians) > 1 else None

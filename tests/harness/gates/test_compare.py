@@ -102,9 +102,9 @@ INCOMPLETE: dict[str, tuple[str, Callable[[list[dict[str, Any]]], object], str]]
     "a request lost": ("requests", lambda lines: lines.pop(5), "1 of 64 records are missing, of"),
     "a request twice": ("requests", lambda lines: lines.append(lines[0]), "there are more than 2 records of"),
     "steps lost": ("steps", lambda lines: lines.pop(), "steps of 1 of 64 generations are missing"),
-    "no number": ("requests", _at("decode_seconds", math.nan), "tpot is no finite number in 1 records"),
+    "no number": ("requests", _at("decode_seconds", math.nan), "decode_seconds is no finite number in 1 records"),
     "no finite number": ("requests", _at("ttft", math.inf), "ttft is no finite number in 1 records"),
-    "no finite count": ("steps", _at("moved_bytes", math.inf), "bytes_per_token is no finite number in 1 records"),
+    "no finite count": ("steps", _at("moved_bytes", math.inf), "moved_bytes is no finite number in 1 records"),
 }
 
 
@@ -138,7 +138,7 @@ def test_a_metric_under_two_definitions_cannot_be_compared(compared: Compare, ba
 
 def test_a_metric_known_to_one_set_only_cannot_be_compared(compared: Compare, base: Path, tmp_path: Path) -> None:
     new = write(tmp_path / "new")
-    _edit(new / "sp_moe" / "requests.jsonl", lambda lines: [line.update(drafted=0, accepted=0) for line in lines])
+    _edit(new / "sp_moe" / "steps.jsonl", lambda lines: [line.update(drafted=[0], accepted=[0]) for line in lines])
     code, said = compared(base, new)
     assert (code, "sp_moe: acceptance_rate is known in the base only" in said) == (3, True)
 
@@ -196,7 +196,7 @@ def test_texts_may_hold_separators_of_lines(compared: Compare, base: Path, tmp_p
     """JSON leaves some of them as they are."""
     new = write(tmp_path / "new")
     lines = new / "offload" / "requests.jsonl"
-    lines.write_text(lines.read_text().replace('"id": ', '"text": "a\u2028b\x85c", "id": '))
+    lines.write_text(lines.read_text().replace('"text": ""', '"text": "a\u2028b\x85c"'))
     assert compared(base, new)[0] == 0
 
 

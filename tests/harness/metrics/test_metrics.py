@@ -285,16 +285,16 @@ def test_target_efficiency_needs_the_widths() -> None:
 
 def test_speedup_is_paired_and_pooled() -> None:
     baseline, system = {0: (4.0, 10.0), 1: (2.0, 10.0)}, {0: (2.0, 10.0), 1: (1.0, 10.0)}
-    values = speedup.measure("offload", baseline, system)
+    values = speedup.over("offload", baseline, system)
     value = values["speedup_over_offload"]
     assert (value.value, value.low, value.high, value.n) == (2.0, 2.0, 2.0, 2)
     assert values["speedup_geomean_over_offload"].value == pytest.approx(2.0)
 
 
 def test_speedup_uses_shared_prompts_only() -> None:
-    values = speedup.measure("offload", {0: (4.0, 4.0), 1: (9.0, 1.0)}, {0: (2.0, 4.0)})
+    values = speedup.over("offload", {0: (4.0, 4.0), 1: (9.0, 1.0)}, {0: (2.0, 4.0)})
     assert values["speedup_over_offload"].value == 2.0
-    nothing = speedup.measure("offload", {1: (9.0, 1.0)}, {0: (2.0, 4.0)})
+    nothing = speedup.over("offload", {1: (9.0, 1.0)}, {0: (2.0, 4.0)})
     assert nothing["speedup_over_offload"].reason == "no prompt was finished by both this system and offload"
 
 
