@@ -1,0 +1,1 @@
+"""One comparison, from config to what is published and mirrored."""

@@ -1,0 +1,1 @@
+"""What is asked for: inert data, checked once."""

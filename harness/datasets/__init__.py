@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
 
 from harness.config.bench import DatasetConfig
 from harness.config.schema import suggest
+from harness.datasets import catalogue
 from harness.datasets.base import Prompt, Selection, fingerprint, select
-from harness.datasets.catalogue import (
-    alpaca,
-    apps,
-    c4,
-    cnn_dailymail,
-    exercises,
-    gsm8k,
-    humaneval,
-    jsonl,
-    mbpp,
-    mmlu,
-    mt_bench,
-    wikitext2,
-)
 from harness.datasets.reading import read
 from harness.datasets.sources import locate
 from harness.datasets.spec import Generated, Located, Spec
@@ -29,11 +18,13 @@ from systems.api import BadInput
 __all__ = ["SPECS", "Prompt", "Selection", "fingerprint", "load", "select", "spec_of"]
 
 SPECS: dict[str, Spec] = {
-    module.SPEC.name: module.SPEC
-    for module in (
-        humaneval, exercises, mbpp, apps, gsm8k, mmlu, mt_bench, alpaca, cnn_dailymail, wikitext2, c4, jsonl,
+    spec.name: spec
+    for spec in (
+        importlib.import_module(f"{catalogue.__name__}.{file.name}").SPEC
+        for file in pkgutil.iter_modules(catalogue.__path__)
     )
-}  # fmt: skip
+}
+"""Every file of `harness/datasets/catalogue/`."""
 
 
 def spec_of(config: DatasetConfig) -> Spec:

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from harness.figures import (
-    ablation,
-    acceptance,
-    batch,
-    breakdown,
-    budget,
-    cutoff,
-    datasets,
-    hit_rate,
-    moesd_activation,
-    moesd_dense,
-    moesd_speedup,
-    pareto,
-    prediction,
-    routing_fidelity,
-    slots,
-    theta,
-    time_share,
-    timeline,
-    tpot,
-    who_wins,
-)
+import importlib
+import pkgutil
 
-FIGURES = {
-    module.FIGURE.name: module.FIGURE
-    for module in (
-        tpot, budget, hit_rate, cutoff, acceptance, prediction, ablation, breakdown, time_share, routing_fidelity,
-        slots, theta, datasets, pareto, timeline, batch, moesd_activation,
-        moesd_dense, moesd_speedup, who_wins,
+from harness.figures.drawing.base import Figure
+
+FIGURES: dict[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        importlib.import_module(f"{__name__}.{file.name}").FIGURE
+        for file in pkgutil.iter_modules(__path__)
+        if file.name not in ("__main__", "drawing")
     )
-}  # fmt: skip
+}
+"""Every file of this folder."""

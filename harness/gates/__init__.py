@@ -1,0 +1,1 @@
+"""Whether results are right and not worse: against baselines, other result sets, plain decoding."""

@@ -1,0 +1,1 @@
+"""Systems at work on prompts, and the clock that is held beside them."""

@@ -1,0 +1,1 @@
+"""Recordings, and what replays of them say of systems that did not run."""

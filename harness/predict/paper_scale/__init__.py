@@ -1,0 +1,1 @@
+"""The papers' numbers beside what replays predict for their models and machines."""

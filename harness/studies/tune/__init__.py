@@ -1,0 +1,1 @@
+"""SpecMoEOff's tuner beside the sweep that it replaces."""
