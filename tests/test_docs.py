@@ -1,9 +1,10 @@
-"""The README's walk-through, done in a copy of the tree as a reader would do it, and run for real."""
+"""README and the pages of `docs/`: walk-throughs done in a copy of the tree as a reader would, commands that exist."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from harness.cli import door
+from harness.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 COMMAND = ".venv/bin/python"
@@ -32,9 +37,9 @@ class Step(NamedTuple):
     text: str
 
 
-def steps() -> list[Step]:
-    """What the section tells a reader to do, in order: paragraphs of code, each file headed by its name."""
-    section = (ROOT / "README.md").read_text().split("## Add a system\n")[1].split("\n## ")[0]
+def steps(title: str = "Add a system") -> list[Step]:
+    """What a section tells a reader to do, in order: paragraphs of code, each file headed by its name."""
+    section = (ROOT / "docs/extend.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if not line or line.startswith("    ")]
     found: list[Step] = []
     for paragraph in "\n".join(line[4:] for line in lines).split("\n\n"):
@@ -65,7 +70,7 @@ def _edit(tree: Path, step: Step) -> None:
         return
     file = tree / step.where.split(",")[0]
     source, place = file.read_text(), PLACES[step.where]
-    assert source.count(place) == 1, f"the README's {step.where} is not where it was"
+    assert source.count(place) == 1, f"{step.where} is not where docs/extend.md says"
     future = "from __future__ import annotations\n"
     added = source.replace(future, f"{future}\nfrom systems.policies.fifo import FifoOptions\n")
     file.write_text(added.replace(place, place + f"{step.text}\n"))
@@ -113,6 +118,29 @@ def test_what_the_readme_adds_runs_and_is_ok(tree: Path, part: int, system: str)
     assert row["metrics"]["bytes_per_token"]["value"] > 0
 
 
+@pytest.mark.slow
+def test_a_metric_of_ones_own_is_one_file(tree: Path) -> None:
+    edit, command = steps("Add a metric")
+    _edit(tree, edit)
+    row = _run(tree, command.text)["offload"]
+    entry = row["metrics"]["evictions"]
+    assert (entry["definition"], entry["value"] > 0) == ("evictions@1", True)
+    assert "| evictions |" in (tree / "out" / "table.md").read_text()
+    assert "evictions@1 (1/token)" in (tree / "out" / "table.md").read_text()
+    compared = "from harness.gates.effects import COMPARED; assert COMPARED['evictions'].gated"
+    subprocess.run([sys.executable, "-c", compared], cwd=tree, check=True, env={**os.environ, "PYTHONPATH": ""})
+
+
+@pytest.mark.slow
+def test_a_dataset_of_ones_own_is_one_file_and_its_yaml(tree: Path) -> None:
+    *edits, command = steps("Add a dataset")
+    for edit in edits:
+        _edit(tree, edit)
+    row = _run(tree, command.text)["offload"]
+    assert (row["dataset"], row["status"]) == ("sums", "ok")
+    assert row["metrics"]["accuracy"]["value"] is not None
+
+
 def test_the_new_part_is_first_in_first_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its code, executed: use does not save what came first, as it would under LRU."""
     from systems.policies.orders import DEMAND, Order
@@ -132,21 +160,56 @@ def test_the_new_part_is_first_in_first_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert policy.victim(order, (2,), ()) == 2
 
 
-def test_the_readme_knows_every_system_experiment_and_target() -> None:
-    text = (ROOT / "README.md").read_text()
+def _texts() -> dict[str, str]:
+    return {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+
+
+def test_every_system_experiment_and_target_is_told_of() -> None:
+    text = "".join(_texts().values())
     for group in ("system", "experiment", "dataset", "hardware", "model", "tracking"):
         for file in (ROOT / "conf" / group).glob("*.yaml"):
             assert f"`{file.stem}`" in text, f"{group} {file.stem}"
-    for target in (
-        "bench",
-        "bench-all",
-        "test",
-        "cutoff",
-        "overhead",
-        "models",
-        "reference-report",
-        "figures",
-        "report",
-        "doctor",
-    ):
-        assert f"make {target}" in text, target
+    for target in (ROOT / "Makefile").read_text().split(".PHONY:")[1].splitlines()[0].split():
+        assert f"make {target}" in text or target in UNTOLD, target
+
+
+UNTOLD = "help", "setup", "format", "lint", "typecheck", "lock", "clean"
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    """Every command of the pages, with its page."""
+    for name, text in _texts().items():
+        for found in re.finditer(r"(?m)^ {4}(?:PYTHONPATH=\S+ )?\S*python (?:-P )?-m harness\b(.*)$", text):
+            yield name, found[1]
+
+
+@pytest.mark.parametrize(("page", "words"), list(dict.fromkeys(_commands())))
+def test_commands_of_the_pages_exist_and_what_they_set_can_be_set(page: str, words: str) -> None:
+    command, typed = door.chosen(shlex.split(words, comments=True) or ["bench"])
+    assert command in COMMANDS, page
+    overrides = [word for word in typed if "=" in word and not word.startswith("-")]
+    root = command if (ROOT / "conf" / f"{command}.yaml").is_file() else "config"
+    if overrides and all(not word.startswith(("output=", "hydra")) for word in overrides):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            compose(root, overrides=overrides)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for name, text in _texts().items():
+        folder = ROOT if name == "README.md" else ROOT / "docs"
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+            assert link.startswith("http") or (folder / link).exists(), f"{name}: {link}"
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(_texts()["README.md"].splitlines()) <= 200
+
+
+def test_pages_name_files_that_are_there() -> None:
+    for name, text in _texts().items():
+        for path in re.findall(r"`((?:harness|systems|conf|tests|models|docs)/[\w/.-]+\.\w+)`", text):
+            assert (ROOT / path).exists() or path in MADE, f"{name}: {path}"
+
+
+SECTIONS = "Add a system", "Add a metric", "Add a dataset"
+MADE = {str(step.where) for title in SECTIONS for step in steps(title) if step.where} | {"conf/dataset/NAME.yaml"}
