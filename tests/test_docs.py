@@ -188,6 +188,8 @@ def test_commands_of_the_pages_exist_and_what_they_set_can_be_set(page: str, wor
     command, typed = door.chosen(shlex.split(words, comments=True) or ["bench"])
     assert command in COMMANDS, page
     overrides = [word for word in typed if "=" in word and not word.startswith("-")]
+    if "--multirun" in typed:
+        overrides = [word if "[" in word else word.split(",")[0] for word in overrides]
     root = command if (ROOT / "conf" / f"{command}.yaml").is_file() else "config"
     if overrides and all(not word.startswith(("output=", "hydra")) for word in overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -173,7 +173,7 @@ def request_lines(
 
 def step_lines(generation: Generation) -> Iterator[StepLine]:
     """Yield one line per step with the traffic reported during it, then what was reported outside of steps."""
-    head = {"repeat": generation.repeat, "batch": generation.batch}
+    head: dict[str, Any] = {"repeat": generation.repeat, "batch": generation.batch}
     for index, step in enumerate(generation.steps):
         traffic = [r.traffic for r in generation.reports if r.steps == index and r.traffic.phase == "decode"]
         yield StepLine(**head, phase="decode", step=index, **step._asdict(), **_counted(traffic))
