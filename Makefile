@@ -43,7 +43,7 @@ overhead: $(READY) ## Cost of measuring, and of our loop against transformers' g
 fidelity: $(READY) ## How well a replay predicts this machine, nothing fitted (results/fidelity)
 	$(BIN)/python -m harness record experiment=fidelity replay=traces/fidelity $(ARGS)
 	$(BIN)/python -m harness suite experiment=fidelity $(ARGS)
-	-$(BIN)/python -m harness suite experiment=fidelity replay=traces/fidelity output=results/fidelity/replayed $(ARGS)
+	-$(BIN)/python -m harness suite experiment=fidelity replay=traces/fidelity timed_by=results/fidelity/live/provenance.json output=results/fidelity/replayed $(ARGS)
 	$(BIN)/python -m harness fidelity results/fidelity/live results/fidelity/replayed
 
 compiled: $(READY) ## A compiled copy of `systems`, for long replays: five times as fast (build/compiled)

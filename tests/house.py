@@ -166,7 +166,7 @@ def main() -> int:
         counts = Counter(str(file.parent.relative_to(ROOT)) for file in files(package))
         write("  files per folder: " + ", ".join(f"{name} {count}" for name, count in counts.most_common(12)) + "\n")
     write(f"cycles of files at import: {cycles(file_graph()) or 'none'}\n")
-    run = way("harness.__main__", "harness.cli.bench")
+    run = way("harness.__main__", "harness.commands.bench")
     write(f"reachable from `python -m harness bench`: {len(run)} files, {sum(map(lines, run))} lines\n")
     return 0
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 from hydra import compose, initialize_config_dir
 
-from harness.cli import door
-from harness.cli.commands import COMMANDS
+from harness.commands import door
+from harness.commands.table import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 COMMAND = ".venv/bin/python"

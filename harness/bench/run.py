@@ -17,6 +17,7 @@ from harness.config.bench import BenchConfig
 from harness.measure import comparison, rows
 from harness.measure.comparison import Measured
 from harness.measure.contender import Contender
+from harness.measure.hardware import times_of
 from harness.measure.progress import Display
 from harness.records import cells as records
 from harness.records import lines, provenance, published
@@ -77,6 +78,7 @@ def key_of(config: BenchConfig, prompts: Sequence[datasets.Prompt]) -> str:
         provenance.tokenizer_fingerprint(config.model.tokenizer_folder(provenance.ROOT)),
         datasets.fingerprint(prompts),
         provenance.versions_fingerprint(peers),
+        "" if config.timed_by is None else str(api.plain_costs(times_of(config.timed_by))),
     )
 
 

@@ -139,7 +139,8 @@ class BenchConfig:
     values of a batch may take besides, as a size; null: there is no limit. Speedups are over
     the `baselines` that take part, else over the first system. `runs` keeps the records of every cell;
     `output`, when given, receives summary, table and provenance of this comparison. `replay`, when given, is a
-    folder of traces that systems are replayed from instead of running.
+    folder of traces that systems are replayed from instead of running; `timed_by` is then the provenance.json of a live
+    run whose layer times stand for those of the traces, with `#PROFILE` where it has several.
     """
 
     systems: Mapping[str, SystemConfig]
@@ -155,6 +156,7 @@ class BenchConfig:
     runs: str = "results/runs"
     output: str | None = None
     replay: str | None = None
+    timed_by: str | None = None
     resume: bool = True
     dry_run: bool = False
     fail_fast: bool = False
@@ -165,6 +167,8 @@ class BenchConfig:
         parse_budget(self.budget)
         if self.kv_budget is not None:
             size_bytes("kv_budget", self.kv_budget)
+        if self.timed_by is not None and self.replay is None:
+            raise BadInput("`timed_by` is about replays; set `replay` to a folder of traces, or leave it out")
         for label in self.systems:
             if not _LABEL.fullmatch(label):
                 raise BadInput(f"system label {label!r} is no file name; use letters, digits and _.@+-")
@@ -179,9 +183,9 @@ class BenchConfig:
 
     def key(self, *fingerprints: str) -> str:
         """Return the hash that names this comparison; `fingerprints` stand for code, weights and prompts."""
-        named = self.identity() | {
-            "replay": self.replay is not None
-        }  # traces count by content, however they are called
+        # Traces and times count by content, however they are called.
+        named = self.identity() | {"replay": self.replay is not None}
+        del named["timed_by"]
         text = json.dumps([named, fingerprints], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -98,6 +98,8 @@ def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[
         label = profile.label or profile.hardware
         if label in configs:
             raise BadInput(f"`profiles` has {label} twice; give each a `label` of its own")
+        if timed_by := composed.get("timed_by"):
+            changed["timed_by"] = f"{timed_by}#{label}"
         configs[label] = bench_config(changed, folders, overrides)
     return configs
 

@@ -1,6 +1,6 @@
 """`python -m harness attention`, the earlier spelling of `python -m harness attention`."""
 
-from harness.cli.door import main
+from harness.commands.door import main
 
 if __name__ == "__main__":
     raise SystemExit(main("attention"))

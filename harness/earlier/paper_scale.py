@@ -1,6 +1,6 @@
 """`python -m harness paper_scale`, the earlier spelling of `python -m harness paper_scale`."""
 
-from harness.cli.door import main
+from harness.commands.door import main
 
 if __name__ == "__main__":
     raise SystemExit(main("paper_scale"))

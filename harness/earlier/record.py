@@ -1,6 +1,6 @@
 """`python -m harness record`, the earlier spelling of `python -m harness record`."""
 
-from harness.cli.door import main
+from harness.commands.door import main
 
 if __name__ == "__main__":
     raise SystemExit(main("record"))

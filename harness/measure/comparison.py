@@ -86,7 +86,7 @@ def prepare(
     else:
         traces = traces or api.load_traces(Path(config.replay), pair)
         traces.ensure_held([*selection.requests, *selection.warmup])
-        link, costs = predict(config.hardware, pair, traces)
+        link, costs = predict(config.hardware, pair, traces, config.timed_by)
         compose = partial(api.build_replay, traces=traces, budget_bytes=budget, link=link, costs=costs)
     device = "cpu" if traces is not None else pair.device
     contenders = [

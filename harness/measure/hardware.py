@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from harness.config.bench import Emulated, HardwareConfig
 from systems import api
+from systems.api import BadInput
 
 
 def pace(emulate: Emulated, record_bytes: int, layer_seconds: float) -> api.LinkSpec:
@@ -32,15 +35,34 @@ def host(emulate: Emulated, layer_seconds: float, top_k: int) -> api.HostCosts:
     return api.HostCosts(named.base * scale, named.row * scale, named.free_rows)
 
 
-def predict(hardware: HardwareConfig, pair: api.ModelPair, traces: api.Traces) -> tuple[api.LinkSpec, api.Costs]:
-    """Return a virtual link and the costs that hold on it, from the machine that recorded.
+def times_of(timed_by: str) -> api.Costs:
+    """Return the layer times that a live run was timed with; see `BenchConfig.timed_by`.
+
+    Raises:
+        BadInput: no such file or profile, or nothing was timed in it.
+    """
+    file, _, profile = timed_by.partition("#")
+    try:
+        origin = json.loads(Path(file).read_text(encoding="utf-8"))
+        return api.read_costs((origin[profile] if profile else origin)["costs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"timed_by={timed_by} has no layer times ({error!r}); name a live run's provenance.json"
+        ) from error
+
+
+def predict(
+    hardware: HardwareConfig, pair: api.ModelPair, traces: api.Traces, timed_by: str | None = None
+) -> tuple[api.LinkSpec, api.Costs]:
+    """Return a virtual link and the costs that hold on it, from the machine that recorded, or as `timed_by` names.
 
     Without `emulate` a transfer takes what it took there.
     """
+    timed = traces.costs if timed_by is None else times_of(timed_by)
     if hardware.emulate is None:
-        link = api.LinkSpec(bandwidth=pair.record_bytes / traces.costs.transfer, latency=0.0)
-        return replace(link, virtual=True), replace(traces.costs, call=0.0)
-    link, costs = _emulated(hardware.emulate, pair, traces.costs)
+        link = api.LinkSpec(bandwidth=pair.record_bytes / timed.transfer, latency=0.0)
+        return replace(link, virtual=True), replace(timed, call=0.0)
+    link, costs = _emulated(hardware.emulate, pair, timed)
     return replace(link, virtual=True), costs
 
 

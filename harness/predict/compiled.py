@@ -20,14 +20,23 @@ from harness.records.provenance import CODE
 TARGET = CODE / "build" / "compiled"
 # Interpreted classes cannot extend compiled ones: policies are compiled all together, new ones with them.
 MODULES = {
+    "cache": ("*",),
     "contract": ("meter", "traffic"),
+    "methods/adapmoe": ("adaptive_layers", "allocation", "next_gate"),
+    "methods/arbiter": ("admission", "arbitration", "value"),
+    "methods/cascade": ("governor",),
+    "methods/moe_infinity": ("*",),
+    "methods/moe_spac": ("*",),
+    "methods/moe_speq": ("governor", "lookahead"),
+    "methods/oracle": ("belady", "course", "foresight", "schedules", "scheduled_placement"),
+    "methods/sp_moe": ("chosen_by_replay", "cutoff", "warm_up"),
+    "methods/spec_moe": ("affinity", "pregated", "repinning"),
+    "methods/spec_moe_off": ("streaming",),
     "policies": ("*",),
-    "replay": ("cutoff", "loop", "routing", "warm_up"),
-    "runtime": (
-        "clock", "desk", "elsewhere", "expert_cache", "ledger", "link", "occupancy", "queue", "seats",
-        "slot_table", "slots", "transport", "visit",
-    ),
-}  # fmt: skip
+    "replay": ("loop", "routing"),
+    "runtime": ("rows",),
+    "store": ("slot_table", "slots"),
+}
 CONFIG = """\
 [mypy]
 follow_imports = silent

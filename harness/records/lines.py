@@ -123,7 +123,9 @@ class StepLine:
     def as_traffic(self) -> Traffic:
         """Return what was reported."""
         counts = {name: getattr(self, name) for name in (*BYTES, *COUNTS, "link_busy")}
-        layers = [LayerNeeds(**dict(zip(NEEDS, layer, strict=False))) for layer in self.layers]  # an older one is shorter
+        layers = [
+            LayerNeeds(**dict(zip(NEEDS, layer, strict=False))) for layer in self.layers
+        ]  # an older one is shorter
         return Traffic("decode" if self.phase == "decode" else "prefill", layers, **counts)
 
     def as_step(self) -> Step:

@@ -170,7 +170,7 @@ def _prefixes() -> list[tuple[str, str]]:
 
 
 def _command() -> str:
-    """The command in progress, without its words: `harness.cli.door` has put its name in front of them."""
+    """The command in progress, without its words: `harness.commands.door` has put its name in front of them."""
     path = Path(sys.argv[0])
     if path.stem == COMMAND:
         return COMMAND

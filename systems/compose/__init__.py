@@ -1,0 +1,1 @@
+"""From a system's YAML to its parts, live or over a trace."""

@@ -1,0 +1,1 @@
+"""One folder per paper: its policies, predictors and drafters."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness.cli import bench
+from harness.commands import bench
 from tests.harness import fake
 
 CONF = Path(__file__).parent / "conf"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import suite
+from harness.commands import suite
 from tests.harness.app import App, make
 
 

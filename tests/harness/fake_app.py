@@ -2,7 +2,7 @@
 
 import sys
 
-from harness.cli.door import main
+from harness.commands.door import main
 from tests.harness import fake
 
 fake.install(setattr)

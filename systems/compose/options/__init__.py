@@ -1,4 +1,1 @@
-"""What each part can be told in a system's YAML: its options, and which values make sense.
-
-Options of policies that need nothing but themselves are beside the policies, in `systems.policies`.
-"""
+"""What parts can be told in a system's YAML, where the part is not a file of its own."""

@@ -1,0 +1,1 @@
+"""Our own: every missing expert takes the way that is done first."""

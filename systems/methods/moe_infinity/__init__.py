@@ -1,0 +1,1 @@
+"""MoE-Infinity (arXiv 2401.14361)."""

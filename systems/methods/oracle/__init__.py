@@ -1,0 +1,1 @@
+"""Bounds that know the future."""

@@ -1,0 +1,1 @@
+"""SpecMoEOff (arXiv 2508.21706)."""

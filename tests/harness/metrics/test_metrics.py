@@ -192,7 +192,10 @@ def test_what_is_named_or_there_is_covered_whether_or_not_it_is_a_hit() -> None:
     reports = [
         traffic(
             "decode",
-            [LayerNeeds(needed=6, resident=1, late=1, demand=4, foretold=4, covered=3), LayerNeeds(needed=1, foretold=1)],
+            [
+                LayerNeeds(needed=6, resident=1, late=1, demand=4, foretold=4, covered=3),
+                LayerNeeds(needed=1, foretold=1),
+            ],
         )
     ]
     found = cell(generation(row("a", (0, 1), (40, 4)), reports=reports))

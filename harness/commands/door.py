@@ -1,4 +1,4 @@
-"""The one door: `python -m harness COMMAND WORDS`; see `harness.cli.commands`.
+"""The one door: `python -m harness COMMAND WORDS`; see `harness.commands.table`.
 
 Without a command the words go to `bench`; the name of an experiment stands for `bench experiment=NAME`. Folders of
 results are plain words, everything else is `key=value`.
@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from harness.cli.commands import COMMANDS, ROOMS
+from harness.commands.table import COMMANDS, ROOMS
 from harness.config.compose import CONF
 
 DEFAULT = "bench"

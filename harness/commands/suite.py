@@ -24,7 +24,7 @@ from harness.tables import suite as overview
 
 
 def main() -> int:
-    """Run the suite for `sys.argv`; exit codes are those of `harness.cli.bench.main`."""
+    """Run the suite for `sys.argv`; exit codes are those of `harness.commands.bench.main`."""
     rows: list[records.Row] = []
     code = launch(lambda configs: rows.extend(run(configs)), compose.suite_configs)
     return code or verdict(rows)

@@ -14,8 +14,8 @@ class Command(NamedTuple):
 
 ROOMS: dict[str, dict[str, Command]] = {
     "Measure": {
-        "bench": Command("harness.cli.bench", "compare systems: once, in several profiles, or in a sweep (--multirun)"),
-        "suite": Command("harness.cli.suite", "the same, and `profiles` must be listed"),
+        "bench": Command("harness.commands.bench", "compare systems: once, in profiles, or in a sweep (--multirun)"),
+        "suite": Command("harness.commands.suite", "the same, and `profiles` must be listed"),
         "timeline": Command("harness.studies.timeline", "what happens when: a picture, and a file for Perfetto"),
         "perplexity": Command("harness.studies.perplexity", "what a lossy system costs, on texts"),
         "batches": Command("harness.studies.batches.command", "a run over several batch sizes: where speculation pays"),
@@ -34,6 +34,7 @@ ROOMS: dict[str, dict[str, Command]] = {
         "plan": Command("harness.predict.plan", "which system for a model and a machine that are not at hand"),
         "paper_scale": Command("harness.predict.paper_scale.command", "the papers' numbers beside predictions"),
         "fidelity": Command("harness.predict.fidelity", "how well a replay predicted a live run"),
+        "who_wins": Command("harness.predict.who_wins", "the fastest system by budget and link, on four machines"),
         "compiled": Command("harness.predict.compiled", "a compiled copy of `systems`, for long replays"),
     },
     "Study": {
@@ -45,6 +46,9 @@ ROOMS: dict[str, dict[str, Command]] = {
         "figures": Command("harness.figures.__main__", "draw every figure from stored records"),
         "report": Command("harness.report.__main__", "a page per result set, with Markdown and CSV"),
         "datasets": Command("harness.datasets.__main__", "the datasets, and what is here of them"),
+        "export": Command("harness.export.__main__", "results in the formats of other tools"),
+        "models": Command("harness.doctor.models", "published models, or what works with a model folder"),
+        "gpu_bench": Command("harness.gpu_bench.__main__", "the kit for a device that is there for minutes"),
         "doctor": Command("harness.doctor.__main__", "what this machine can do, and what will be noisy on it"),
     },
 }

@@ -48,7 +48,7 @@ def _work(sweep: Sweep, rows: list[Row], composed: Composed) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from harness.cli import suite
+    from harness.commands import suite
     from harness.sweeps import work
 
     hydra: Any = HydraConfig.get()

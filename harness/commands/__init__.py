@@ -1,0 +1,1 @@
+"""The one door, and the commands that compare: `bench` and `suite`."""

@@ -1,0 +1,1 @@
+"""The files of a model apart from what its weights compute: whole, equal, quantised, which tokens, which template."""
