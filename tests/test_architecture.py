@@ -128,9 +128,10 @@ assert len(meter.tokens[0]) == 8
 
 FLOORS = {
     "harness": (
-        ("config", "records", "sandbox"),
-        ("datasets", "metrics"),
-        ("accuracy", "verdict"),
+        ("records", "sandbox"),
+        ("config", "metrics"),
+        ("datasets", "verdict"),
+        ("accuracy",),
         ("measure", "tables"),
         ("bench",),
         ("cli", "sweeps"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import datasets, tracking
+from harness import datasets
 from harness.accuracy import consent, grading
 from harness.config.bench import BenchConfig
 from harness.measure import comparison, rows
@@ -46,7 +46,6 @@ def run(config: BenchConfig, console: Console) -> Outcome:
     Raises:
         BadInput: something the user can mend; nothing has been measured then, or it is marked unfinished.
     """
-    tracking.ensure_available(config.tracking)
     ensure_writable(Path(config.runs))
     if config.output is not None:
         published.ensure_same_kind(Path(config.output) / "summary.json", config.replay is not None)

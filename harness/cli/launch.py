@@ -87,9 +87,7 @@ def _hydra(task: Callable[[T], Any], read: Read[T], problems: list[str], root: s
         problems.append(explain(error, root))
         report(problems[-1], USAGE)
     except OSError as error:
-        from harness.sweeps.leader import Leader
-
-        if Leader.runs is None or error.filename is None:
+        if error.filename is None or not {"--multirun", "-m"} & set(sys.argv):
             raise
         # Hydra makes the folder of a sweep before any job has begun to check it; jobs keep their errors.
         problems.append(str(CannotWrite(Path(error.filename), error)))

@@ -75,6 +75,7 @@ def _compare(config: BenchConfig) -> Outcome:
     from harness.bench import run as bench
     from harness.tables import table
 
+    tracking.ensure_available(config.tracking)
     console = Console()
     outcome = bench.run(config, console)
     home = Path(config.runs) / outcome.key

@@ -64,6 +64,7 @@ def publish(outcomes: Mapping[str, Outcome], folder: Path) -> None:
 
 
 def _measure(configs: Mapping[str, BenchConfig]) -> dict[str, Outcome]:
+    tracking.ensure_available(next(iter(configs.values())).tracking)
     console, outcomes = Console(), dict[str, Outcome]()
     for label, config in configs.items():
         console.print(f"{label}: {config.hardware.source}", highlight=False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,7 +153,3 @@ def _sizes(card: api.ModelCard) -> list[str]:
         *(size(count) if count else "-" for count in (card.disk, card.experts, card.others, card.draft)),
         card.budget,
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

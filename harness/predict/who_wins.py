@@ -9,7 +9,6 @@ numbers. Every cell is a prediction on a virtual clock; of systems that draft, t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -223,7 +222,3 @@ def _named(systems: Sequence[Mapping[str, Any]], place: int) -> tuple[str, float
     one = systems[place]
     length = f", {one['draft_length']}" if one["draft_length"] else ""
     return f"{one['system']}{length}", one["tpot_ms"]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -26,7 +26,6 @@ from systems.compose.options.prefetching import (
     MissedOptions,
     NextGateOptions,
     NextNeedsOptions,
-    PrefetchOptions,
     RehearsalOptions,
     RowCountersPredictorOptions,
 )
@@ -34,7 +33,7 @@ from systems.compose.options.residency import ActivationAwareOptions, AllResiden
 from systems.compose.parts import Options
 from systems.contract.costs import Costs, HostCosts, LinkSpec
 from systems.contract.errors import BadInput
-from systems.contract.options import NoPart
+from systems.contract.options import NoPart, PrefetchOptions
 from systems.methods.adapmoe.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
 from systems.methods.adapmoe.next_gate import Division, NextGate
 from systems.methods.arbiter.admission import Admission

@@ -16,7 +16,7 @@ from systems.runtime.pair import Pair
 
 
 class RunningSystem(ComposedSystem):
-    """`systems.contract.system.System` around a pair, which it shares with others. Built by `systems.compose.build.build`.
+    """`systems.contract.system.System` around a pair, which it shares with others. Built by `systems.compose.build`.
 
     Args:
         position_bytes: keys and values of one position of one row, the draft model's included.

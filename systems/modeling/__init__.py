@@ -1,1 +1,1 @@
-"""Models of transformers with their experts taken out: loading, masks, caches, routers, and what computes in their stead."""
+"""Models of transformers with their experts taken out: loading, masks, caches, routers, and what computes instead."""

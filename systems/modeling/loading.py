@@ -20,9 +20,9 @@ from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
 from systems.files.model_files import overrides
 from systems.files.weight_files import checkpoint_files
+from systems.modeling.checkpoint_index import index_experts
 from systems.modeling.offloaded import OffloadedExperts
 from systems.modeling.skeleton import Skeleton, experts_left_out, skeleton
-from systems.store.checkpoint import index_experts
 from systems.store.pack import Pack
 from systems.store.store import CheckpointStore, ExpertStore, RamStore
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from systems.contract.options import require
+from systems.contract.options import PrefetchOptions, require
 from systems.methods.moe_infinity.traces import CAPACITY, DISTANCE, MATCHES
 from systems.methods.moe_spac.row_counters import HIGHEST
 from systems.methods.moe_speq.lookahead import Schedule
@@ -105,18 +105,6 @@ class NextNeedsOptions(PredictorOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class PrefetchOptions:
-    """How prefetches travel: `worker` lets transfers run beside the computation; without it prefetching waits for
-    them. `batch_io` is the most records in one I/O call."""
-
-    worker: bool = True
-    batch_io: int = 4
-
-    def __post_init__(self) -> None:
-        require(self.batch_io >= 1, "prefetch.batch_io", self.batch_io, "at least 1")
-
-
-@dataclass(frozen=True, slots=True)
 class CutoffPrefetchOptions(PrefetchOptions):
     """`prefetch.part: cutoff`: fetch what is predicted for the first `cutoff` MoE layers.
 
@@ -156,7 +144,7 @@ class IdleLinkOptions(PrefetchOptions):
 @dataclass(frozen=True, slots=True)
 class PriorityOptions(PrefetchOptions):
     """`prefetch.part: priority`: fetch by the predictor's priority. For `activation_matrix` it is planned anew after
-    every layer, what an idle link has time for and what is worth it (`systems.methods.moe_infinity.activation.IdleLink`); for
+    every layer, what an idle link has time for and what is worth it (`IdleLink`); for
     `row_counters` between two forwards, all that its counters want."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from systems.compose.options.prefetching import PrefetchOptions
+from systems.contract.options import PrefetchOptions
 from systems.methods.arbiter.value import Value
 from systems.policies.hinting import LinkedCache, Prefetcher
 from systems.policies.listening import Chosen, PhaseListener, distinct

@@ -1,6 +1,6 @@
 """MoE-Infinity's activation matrices at work (arXiv 2401.14361): prediction, prefetch order and residency.
 
-The decoded tokens of the running sequence are matched with those of earlier ones (`systems.methods.moe_infinity.traces`); what the
+The decoded tokens of the running sequence are matched with those of earlier ones (`traces.py`); what the
 nearest of them used, together with what the sequence itself has used, tells how probably each expert is needed. Prompts
 are not counted: they pass nearly all experts, and what they prefer is not what decoding prefers. The released code
 (EfficientMoE/MoE-Infinity @d617801) has the calls that predict and prefetch commented out for Mixtral, DeepSeek, NLLB

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.cli import launch as run
+from harness.commands import bench as run
 from models import moe_families
 from systems import api
 from tests.harness.app import App, rows
