@@ -134,7 +134,7 @@ class _Watch:
         self._traffic = self.reports["prefill" if self._forwards == 1 else "decode"]
         needs, needed = self._traffic.layers[layer], int(inputs[1].unique().numel())
         needs.needed += needed
-        needs.drafted += needed
+        needs.foretold += needed
         if layer < self._resident:
             needs.resident += needed
             needs.covered += needed
