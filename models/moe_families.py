@@ -48,7 +48,7 @@ SYSTEMS = {
         "adapmoe", "", predictor={"part": "next_gate", "when": "always"}, prefetch={"part": "next_layers", "depth": 2}
     ),
 }
-BATCHES = {"offload": (1, 3), "sd_offload": (1, 3), "sp_moe": (3,), "adapmoe": (1,)}
+BATCHES = {"offload": (3,), "sd_offload": (1, 3), "sp_moe": (3,), "adapmoe": (1,)}
 """Rows at once by system."""
 LENGTHS = (5, 11, 21)
 """Tokens of the prompts: within the window of `tiny_config`, and beyond it."""
@@ -89,7 +89,7 @@ def families() -> list[str]:
     """Return the `model_type` of each family of causal language models of transformers that has experts."""
     from transformers import AutoModelForCausalLM
 
-    found: dict[str, Any] = {}
+    found: dict[Any, str] = {}
     for config, model in AutoModelForCausalLM._model_mapping.items():
         module = importlib.import_module(model.__module__)
         names = [name for name, item in vars(module).items() if isinstance(item, type) and _experts(name, item, module)]
@@ -135,11 +135,12 @@ def _perturb(model: Any) -> None:
 
 
 def _save_tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {chr(ord("a") + token): token for token in range(VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="a").save_pretrained(folder)
 
 
@@ -197,6 +198,8 @@ def document(verdicts: Sequence[Verdict]) -> str:
     """Return the text of `docs/families.md`."""
     import transformers
 
+    from systems.modeling.adapters import ADAPTERS
+
     exact = sum(verdict.word == "exact" for verdict in verdicts)
     batches = ", ".join(f"`{name}` ({' and '.join(map(str, rows))})" for name, rows in BATCHES.items())
     return f"""# Mixture-of-Experts families
@@ -204,11 +207,12 @@ def document(verdicts: Sequence[Verdict]) -> str:
 Written by `python -m models.moe_families`; transformers {transformers.__version__} has {len(verdicts)} families of
 causal language models with experts. {exact} of them run here, and give exactly the tokens of stock `generate` (tiny
 random checkpoints in float32, prompts of {", ".join(map(str, LENGTHS))} tokens over windows of {WINDOW}, {NEW} new
-tokens). The others are refused when they are loaded.
+tokens). The others are refused when they are loaded. The systems, and the rows that each decodes at once: {batches}.
 
-The systems, and the rows that each decodes at once: {batches}. *Reads* says how a verification reads its tokens: by one
-forward at once, or one after the other where a family keeps more of a text than the runtime's own cache knows, so that
-drafting saves no forward there.
+*Reads* says how a verification reads its tokens: by one forward at once, or one after the other where a family keeps
+more of a text than the runtime's own cache knows, so that drafting saves no forward there.
+
+Experts of {len(ADAPTERS)} families have an adapter ({", ".join(ADAPTERS)}); the others need none.
 
 | family | verdict | exact with | reads | refused |
 | --- | --- | --- | --- | --- |

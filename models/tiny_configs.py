@@ -124,7 +124,12 @@ _OTHERS: dict[str, dict[str, Any]] = {
     "longcat_flash": {"num_layers": 2, "ffn_hidden_size": 40, "expert_ffn_hidden_size": 24, "zero_expert_num": 4}
     | {"num_key_value_heads": 4, "num_hidden_layers": 4},
     "minimax": {"block_size": 4},
-    "minimax_m3_vl_text": {"rotary_dim": 4, "index_block_size": 4, "index_topk_blocks": 2},
+    "minimax_m3_vl_text": {
+        "layer_types": ["full_attention", "minimax_m3_sparse"] * 2,
+        "rotary_dim": 4,
+        "index_block_size": 4,
+        "index_topk_blocks": 2,
+    },
     "nemotron_h": {
         "layers_block_type": ["mamba", "moe", "attention", "moe"],
         "use_mamba_kernels": False,
@@ -136,7 +141,16 @@ _OTHERS: dict[str, dict[str, Any]] = {
     },
     "qwen3_5_moe_text": {"layer_types": _ALTERNATING},
     "qwen3_next": {"layer_types": _ALTERNATING},
-    "qwen4_exp_text": {"layer_types": _ALTERNATING, "hc_count": 2, "hc_lowrank": 8},
+    "qwen4_exp_text": {
+        "layer_types": _ALTERNATING,
+        "hc_count": 2,
+        "hc_lowrank": 8,
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 8,
+        "indexer_compress_ratio": 2,
+    },
     "qwen2_moe": {"use_sliding_window": True, "max_window_layers": 2},
     "qwen3_moe": {"use_sliding_window": True, "max_window_layers": 2},
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 8},

@@ -3,6 +3,7 @@
     python -m harness models                     # the entries of conf/model, and which are here
     python -m harness models FOLDER              # family, experts, bytes, what works with it, what does not
     python -m harness models FOLDER --draft FOLDER
+    python -m harness models NAME                # the folders of an entry, wherever they are
 
 A folder that cannot be run as a target ends with exit code 1.
 """
@@ -34,17 +35,28 @@ def main() -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="a model folder of transformers")
+    parser.add_argument("folder", nargs="?", help="a model folder of transformers, or the name of an entry")
     parser.add_argument("--draft", type=Path, help="the folder of its draft model")
     given = parser.parse_args()
     console = Console()
     if given.folder is None:
         _list(console)
         return OK
-    target = api.inspect_folder(given.folder)
-    draft = None if given.draft is None else api.inspect_folder(given.draft, given.folder)
-    _show(target, draft, console)
+    entry = None if Path(given.folder).is_dir() else entries().get(given.folder)
+    folder, draft_folder = _folders(given.folder, given.draft, entry)
+    target = api.inspect_folder(folder)
+    draft = None if draft_folder is None else api.inspect_folder(draft_folder, folder)
+    _show(target, *verdicts(target, draft, entry is not None and entry.activations is not None), console)
     return FAILURE if target.refusals else OK
+
+
+def _folders(name: str, draft: Path | None, entry: ModelConfig | None) -> tuple[Path, Path | None]:
+    """Return the folders of target and draft: the given ones, or an entry's."""
+    if entry is None:
+        return Path(name), draft
+    entry.check_downloads(ROOT)
+    own = entry.folder(entry.draft, ROOT) if entry.draft else None
+    return entry.folder(entry.target, ROOT), draft or own
 
 
 def entries() -> dict[str, ModelConfig]:
@@ -74,12 +86,14 @@ def facts(report: FolderReport) -> Iterator[tuple[str, str]]:
     yield "chat template", "yes" if report.chat else "no"
 
 
-def verdicts(target: FolderReport, draft: FolderReport | None) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the systems that can use the models, and those that cannot by the reason."""
+def verdicts(
+    target: FolderReport, draft: FolderReport | None, activations: bool = False
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the systems that can use the models, and those that cannot by the reason; see `unsuited`."""
     works: list[str] = []
     reasons: dict[str, list[str]] = {}
     for name, system in _group("system", SystemConfig).items():
-        reason = api.unsuited(system, target, draft)
+        reason = api.unsuited(system, target, draft, activations)
         works.append(name) if reason is None else reasons.setdefault(reason, []).append(name)
     return works, reasons
 
@@ -108,7 +122,7 @@ def _group(group: str, kind: type[T]) -> dict[str, T]:
     return found
 
 
-def _show(target: FolderReport, draft: FolderReport | None, console: Console) -> None:
+def _show(target: FolderReport, works: list[str], reasons: dict[str, list[str]], console: Console) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for heading, text in facts(target):
         table.add_row(heading, text)
@@ -117,7 +131,6 @@ def _show(target: FolderReport, draft: FolderReport | None, console: Console) ->
         console.print(f"cannot be run: {refusal}", highlight=False, markup=False)
     if target.refusals:
         return
-    works, reasons = verdicts(target, draft)
     console.print(f"\nworks: {', '.join(works)}", highlight=False)
     for reason, names in reasons.items():
         console.print(f"does not: {', '.join(names)}\n  {reason}", highlight=False, markup=False)

@@ -30,10 +30,10 @@ LEFT_OUT = {
 def export(system: System) -> Export:
     """Return the records and the aggregates of a system."""
     began = datetime.fromisoformat(str(system.origin["started"])).timestamp()
-    metrics = [_metrics(one) for one in system.requests]
+    metrics = [_metrics(request) for request in system.requests]
     lines = [
-        {"metadata": _metadata(number, one, began), "metrics": own, **_acceptance(one), "error": None}
-        for number, (one, own) in enumerate(zip(system.requests, metrics, strict=True))
+        {"metadata": _metadata(number, request, began), "metrics": metric_values, **_acceptance(request), "error": None}
+        for number, (request, metric_values) in enumerate(zip(system.requests, metrics, strict=True))
     ]
     files = {
         f"{system.label}/profile_export.jsonl": "".join(dump(line) + "\n" for line in lines),
@@ -104,11 +104,11 @@ def _acceptance(request: Request) -> dict[str, Any]:
 
 
 def _aggregates(system: System, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in dict.fromkeys(name for own in metrics for name in own):
-        entries = [own[name] for own in metrics if name in own]
+    aggregates: dict[str, Any] = {}
+    for name in dict.fromkeys(name for metric_values in metrics for name in metric_values):
+        entries = [metric_values[name] for metric_values in metrics if name in metric_values]
         pooled = [x for e in entries for x in (e["value"] if isinstance(e["value"], list) else [e["value"]])]
-        found[name] = _entry(pooled, entries[0]["unit"])
+        aggregates[name] = _entry(pooled, entries[0]["unit"])
     tokens = sum(request.n for request in system.requests)
     scalars: dict[str, tuple[float, str]] = {
         "request_count": (len(system.requests), "requests"),
@@ -121,13 +121,21 @@ def _aggregates(system: System, metrics: Sequence[Mapping[str, Any]]) -> dict[st
             "spec_decode_token_weighted_acceptance_length": (counts.length, "ratio"),
             "spec_decode_overall_draft_acceptance_rate": (100 * counts.rate, "%"),
         }
-    found |= {name: {"unit": unit, "avg": value} for name, (value, unit) in scalars.items()}
-    return found | {"was_cancelled": False, "error_summary": []}
+    aggregates |= {name: {"unit": unit, "avg": value} for name, (value, unit) in scalars.items()}
+    return aggregates | {"was_cancelled": False, "error_summary": []}
 
 
 def _entry(values: Sequence[float], unit: str) -> dict[str, Any]:
-    seen = spread(values, PERCENTILES)
-    assert seen is not None, "a metric that is there has values"
-    points = {f"p{point:g}": value for point, value in seen.percentiles.items()}
+    stats = spread(values, PERCENTILES)
+    assert stats is not None, "a metric that is there has values"
+    points = {f"p{point:g}": value for point, value in stats.percentiles.items()}
     counts = {"count": len(values), "sum": sum(values)}
-    return {"unit": unit, "avg": seen.mean, "min": seen.least, "max": seen.most, **points, "std": seen.std, **counts}
+    return {
+        "unit": unit,
+        "avg": stats.mean,
+        "min": stats.least,
+        "max": stats.most,
+        **points,
+        "std": stats.std,
+        **counts,
+    }

@@ -26,12 +26,12 @@ PERCENTILES = {
 Weighed = Callable[[Request], tuple[float, int]]
 """A request's value and how often it counts."""
 METRICS: dict[str, Weighed] = {
-    "request_latency": lambda one: (one.latency, 1),
-    "prompt_token_count": lambda one: (one.prompt_tokens, 1),
-    "output_token_count": lambda one: (one.n, 1),
-    "time_to_first_token_ms": lambda one: (one.ttft * 1e3, 1),
-    "time_per_output_token_ms": lambda one: (including_first(one) * 1e3, one.n),
-    "inter_token_latency_ms": lambda one: ((excluding_first(one) or 0.0) * 1e3, one.n - 1),
+    "request_latency": lambda request: (request.latency, 1),
+    "prompt_token_count": lambda request: (request.prompt_tokens, 1),
+    "output_token_count": lambda request: (request.n, 1),
+    "time_to_first_token_ms": lambda request: (request.ttft * 1e3, 1),
+    "time_per_output_token_ms": lambda request: (including_first(request) * 1e3, request.n),
+    "inter_token_latency_ms": lambda request: ((excluding_first(request) or 0.0) * 1e3, request.n - 1),
 }
 LEFT_OUT = {
     "args": "no GuideLLM command was run, so that its own loader takes the benchmarks' requests, not the report",
@@ -51,7 +51,7 @@ def export(system: System) -> Export:
         "duration": system.seconds,
         "metrics": {name: {"successful": _summary(system.requests, of)} for name, of in METRICS.items()},
         "requests": {
-            "successful": [_request(one, began) for one in system.requests], "incomplete": [], "errored": []
+            "successful": [_request(request, began) for request in system.requests], "incomplete": [], "errored": []
         },
     }  # fmt: skip
     return Export({f"{system.label}.json": dump({"benchmarks": [benchmark]}, indent=1) + "\n"}, LEFT_OUT)

@@ -42,9 +42,9 @@ def _config(system: System) -> dict[str, Any]:
 def _speed(system: System) -> dict[str, float]:
     """Mean time to the first token, mean over requests of tokens per second behind it, and the whole's throughput."""
     requests = system.requests
-    rates = [1 / value for one in requests if (value := excluding_first(one))]
-    found = {
-        "prefill.latency.mean(s)": sum(one.ttft for one in requests) / len(requests),
-        "end2end.throughput(tokens/s)": sum(one.n for one in requests) / system.seconds,
+    rates = [1 / value for request in requests if (value := excluding_first(request))]
+    speeds = {
+        "prefill.latency.mean(s)": sum(request.ttft for request in requests) / len(requests),
+        "end2end.throughput(tokens/s)": sum(request.n for request in requests) / system.seconds,
     }
-    return found | ({"decode.throughput.mean(tokens/s)": sum(rates) / len(rates)} if rates else {})
+    return speeds | ({"decode.throughput.mean(tokens/s)": sum(rates) / len(rates)} if rates else {})

@@ -48,26 +48,28 @@ def _results(system: System) -> dict[str, int | float]:
     requests = system.requests
     tokens = sum(request.n for request in requests)
     mean = sum(request.latency for request in requests)
-    found: dict[str, int | float] = {
+    results: dict[str, int | float] = {
         "result_completed_tokens_per_second": tokens / system.seconds,
         "result_completed_samples_per_sec": len(requests) / system.seconds,
         "result_token_throughput": tokens / mean,
     }
-    found |= _latencies([one.latency for one in requests], "result_{}_latency_ns", "result_{}_percentile_latency_ns")
+    results |= _latencies(
+        [request.latency for request in requests], "result_{}_latency_ns", "result_{}_percentile_latency_ns"
+    )
     first = "result_first_token_{}_latency_ns", "result_first_token_{}_percentile_latency_ns"
-    found |= _latencies([one.ttft for one in requests], *first)
-    rest = [value for one in requests if (value := excluding_first(one)) is not None]
-    return found | _latencies(rest, "result_time_to_output_token_{}", "result_time_per_output_token_{}_percentile_ns")
+    results |= _latencies([request.ttft for request in requests], *first)
+    rest = [value for request in requests if (value := excluding_first(request)) is not None]
+    return results | _latencies(rest, "result_time_to_output_token_{}", "result_time_per_output_token_{}_percentile_ns")
 
 
 def _latencies(seconds: list[float], named: str, at: str) -> dict[str, int | float]:
     """Return least, most, mean and percentiles, which LoadGen takes from the sample without interpolation."""
-    if (seen := spread(seconds, ())) is None:
+    if (stats := spread(seconds, ())) is None:
         return {}
     ordered = sorted(seconds)
     points = {f"{p:.2f}": ordered[min(int(p / 100 * len(ordered)), len(ordered) - 1)] for p in PERCENTILES}
-    told = {named.format("min"): seen.least, named.format("max"): seen.most, named.format("mean"): seen.mean}
-    return {key: int(v * 1e9) for key, v in (told | {at.format(p): v for p, v in points.items()}).items()}
+    named_values = {named.format("min"): stats.least, named.format("max"): stats.most, named.format("mean"): stats.mean}
+    return {key: int(v * 1e9) for key, v in (named_values | {at.format(p): v for p, v in points.items()}).items()}
 
 
 def _event(key: str, value: int | float) -> dict[str, Any]:

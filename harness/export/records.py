@@ -138,9 +138,9 @@ def _starts(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[tuple[int, int], f
 
 
 def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int, int], list[tuple[int, int]]]:
-    found: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+    cycles: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
     for line in lines:
         if line["phase"] == "decode" and line["step"] is not None:
             for row, drafted, accepted in zip(line["rows"], line["drafted"], line["accepted"], strict=True):
-                found[(*_place(line), row)].append((drafted, accepted))
-    return found
+                cycles[(*_place(line), row)].append((drafted, accepted))
+    return cycles

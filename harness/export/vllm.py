@@ -46,7 +46,7 @@ def _head(system: System) -> dict[str, Any]:
 
 def _totals(system: System) -> dict[str, Any]:
     requests, seconds = system.requests, system.seconds
-    taken, given = sum(one.prompt_tokens for one in requests), sum(one.n for one in requests)
+    taken, given = sum(request.prompt_tokens for request in requests), sum(request.n for request in requests)
     return {
         "duration": seconds,
         "completed": len(requests),
@@ -60,20 +60,20 @@ def _totals(system: System) -> dict[str, Any]:
 
 
 def _latencies(system: System) -> dict[str, float]:
-    per_token = [excluding_first(one) for one in system.requests]
+    per_token = [excluding_first(request) for request in system.requests]
     samples: dict[str, Sequence[float]] = {
-        "ttft": [one.ttft for one in system.requests],
+        "ttft": [request.ttft for request in system.requests],
         "tpot": [value for value in per_token if value is not None],
-        "itl": [gap for one in system.requests for gap in one.gaps],
-        "e2el": [one.latency for one in system.requests],
+        "itl": [gap for request in system.requests for gap in request.gaps],
+        "e2el": [request.latency for request in system.requests],
     }
-    found: dict[str, float] = {}
+    values_ms: dict[str, float] = {}
     for name, values in samples.items():
-        if (seen := spread(values, PERCENTILES)) is not None:
-            found |= {f"mean_{name}_ms": seen.mean * 1e3, f"median_{name}_ms": seen.median * 1e3}
-            found |= {f"std_{name}_ms": seen.std * 1e3}
-            found |= {f"p{point:g}_{name}_ms": value * 1e3 for point, value in seen.percentiles.items()}
-    return found
+        if (stats := spread(values, PERCENTILES)) is not None:
+            values_ms |= {f"mean_{name}_ms": stats.mean * 1e3, f"median_{name}_ms": stats.median * 1e3}
+            values_ms |= {f"std_{name}_ms": stats.std * 1e3}
+            values_ms |= {f"p{point:g}_{name}_ms": value * 1e3 for point, value in stats.percentiles.items()}
+    return values_ms
 
 
 def _speculation(system: System) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def _speculation(system: System) -> dict[str, Any]:
 def _details(system: System) -> dict[str, list[Any]]:
     requests = system.requests
     return {
-        "input_lens": [one.prompt_tokens for one in requests],
-        "output_lens": [one.n for one in requests],
-        "ttfts": [one.ttft for one in requests],
-        "itls": [one.gaps for one in requests],
-        "latencies": [one.latency for one in requests],
-        "start_times": [one.start for one in requests],
-        "generated_texts": [one.text for one in requests],
+        "input_lens": [request.prompt_tokens for request in requests],
+        "output_lens": [request.n for request in requests],
+        "ttfts": [request.ttft for request in requests],
+        "itls": [request.gaps for request in requests],
+        "latencies": [request.latency for request in requests],
+        "start_times": [request.start for request in requests],
+        "generated_texts": [request.text for request in requests],
         "errors": ["" for _ in requests],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,8 @@ class Kit:
         left = self._ends - time.monotonic()
         if left < stage.least:
             return {"state": "left out", "reason": f"{max(0.0, left):.0f} s are left"}
-        command, allowed = list(stage.command(self._setup)), min(stage.seconds, left)
+        # A rehearsal shows that the commands work; how long they take is the machine's business.
+        command, allowed = list(stage.command(self._setup)), left if self._setup.tiny else min(stage.seconds, left)
         begin = time.monotonic()
         with (self._back / "log.txt").open("ab") as log:
             log.write(f"\n== {stage.name}: {provenance.scrub(' '.join(command))}\n".encode())
@@ -85,7 +87,8 @@ class Kit:
         }
         write_text(self._back / "kit.json", dump(kit | facts, indent=1))
         if (output / "junit.xml").exists():
-            shutil.copy(output / "junit.xml", self._back / "junit.xml")
+            report = re.sub(r' hostname="[^"]*"', "", (output / "junit.xml").read_text(encoding="utf-8"))
+            write_text(self._back / "junit.xml", provenance.scrub(report))
         if (sample := output / "sample" / "timeline.json").exists():
             shutil.copy(sample, self._back / "sample.json")
         if (profile := output / "profile.json").exists():

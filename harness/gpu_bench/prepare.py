@@ -1,6 +1,6 @@
 """Make this checkout ready to travel to a machine without network and without git.
 
-    python -m harness gpu_bench.prepare
+    python -m harness.gpu_bench.prepare
 
 Writes `.commit`, which says there what the copy is of, and wheels of packages that such a machine may lack into
 `wheels` (network is needed here). `sh harness/gpu_bench/without_network.sh` starts the kit there.

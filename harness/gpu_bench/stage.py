@@ -1,4 +1,4 @@
-"""One stage of the kit, in a process of its own: `python -m harness gpu_bench.stage NAME OUTPUT DEVICE [--tiny]`.
+"""One stage of the kit, in a process of its own: `python -m harness.gpu_bench.stage NAME OUTPUT DEVICE [--tiny]`.
 
 What is found is written whenever something is, so that a stage that runs out of time leaves what it had.
 """

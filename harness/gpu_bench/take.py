@@ -1,6 +1,6 @@
 """File what came back from a device under results/device/NAME.
 
-    python -m harness gpu_bench.take FOLDER NAME
+    python -m harness.gpu_bench.take FOLDER NAME
 
 FOLDER holds the kit's files (its OUTPUT/back); NAME is what the device is called here, e.g. h100. Results of a
 rehearsal, or of code that is not known here, are refused.
@@ -33,7 +33,7 @@ COPIED = ("junit.xml", "sample.json", "profile.json.gz")
 
 def main() -> int:
     """Take for `sys.argv`; exit codes are those of `harness.cli.launch.main`."""
-    parser = argparse.ArgumentParser(prog="python -m harness gpu_bench.take")
+    parser = argparse.ArgumentParser(prog="python -m harness.gpu_bench.take")
     parser.add_argument("folder", type=Path)
     parser.add_argument("name")
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "results" / "device")

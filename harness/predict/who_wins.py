@@ -1,6 +1,5 @@
 """Who wins where: the fastest system over budget and link, and its gain over the second, by model and machine.
 
-    python -m harness record experiment=bench replay=traces/bench
     python -m harness who_wins
 
 The reference pair is replayed from a recording, the others from traces with their published statistics, on machines in
@@ -107,8 +106,11 @@ def main() -> int:
 
 
 def cells(config: WhoWinsConfig) -> list[Cell]:
-    """Every point of every panel, panel by panel."""
-    points = list(grid.points(config.grid("")))
+    """Every point of every panel, panel by panel; a governor gets the longest draft and chooses itself."""
+    longest = max(config.draft_lengths)
+    governed = {name for name, system in config.systems.items() if system.governor["part"] != "none"}
+    every = grid.points(config.grid(""))
+    points = [one for one in every if one.draft_length in (0, longest) or one.system not in governed]
     return [Cell(name, point) for name in config.chosen for point in points]
 
 

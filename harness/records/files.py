@@ -49,7 +49,7 @@ def _laid_out(value: Any, step: str, margin: str) -> str:
     if isinstance(value, dict):
         names = [_plain(name if isinstance(name, str) else _plain(name)) for name in value]
         lines = [f"{name}: {line}" for name, line in zip(names, lines, strict=True)]
-    first, last = "{}" if isinstance(value, dict) else "[]"
+    first, last = ("{", "}") if isinstance(value, dict) else ("[", "]")
     return f"{first}{inner}{f',{inner}'.join(lines)}{margin}{last}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,8 @@ from typing import Any
 
 from harness.config.bench import TrackingConfig
 from harness.records.files import dump, ensure_writable, write_text
-from harness.records.provenance import scrub
+from harness.records.provenance import restored, scrub
+from harness.tracking import content
 from harness.tracking.content import Bars, Run
 from systems.api import BadInput
 
@@ -49,8 +50,7 @@ def send(config: TrackingConfig, run: Run, markers: Path, tell: Callable[[str], 
     marker, digest = markers / f"{run.id}.json", _digest(config, run)
     if _is_kept(marker, digest):
         return None
-    for remark in run.remarks:
-        tell(f"W&B: {remark}")
+    pages = {} if run.published is None else _pages(run.published, tell)
     ensure_writable(markers)
     wandb = library()
     handle = wandb.init(
@@ -61,7 +61,7 @@ def send(config: TrackingConfig, run: Run, markers: Path, tell: Callable[[str], 
     )  # fmt: skip
     code = 1
     try:
-        _fill(wandb, handle, run)
+        _fill(wandb, handle, run, pages)
         code = 0
     finally:
         handle.finish(exit_code=code)
@@ -70,7 +70,7 @@ def send(config: TrackingConfig, run: Run, markers: Path, tell: Callable[[str], 
     return folder
 
 
-def _fill(wandb: ModuleType, handle: Any, run: Run) -> None:
+def _fill(wandb: ModuleType, handle: Any, run: Run, pages: Mapping[str, str]) -> None:
     if not handle.resumed:  # else W&B has it, and would show it twice
         for axis, lines in run.history.items():
             handle.define_metric(axis, hidden=True, summary="none")
@@ -82,13 +82,21 @@ def _fill(wandb: ModuleType, handle: Any, run: Run) -> None:
         name: wandb.Table(columns=list(table.columns), data=[list(line) for line in table.lines])
         for name, table in run.tables.items()
     }
-    media |= {name: wandb.Html(page, data_is_not_path=True) for name, page in run.pages.items()}
+    media |= {name: wandb.Html(page, data_is_not_path=True) for name, page in pages.items()}
     handle.log(media)
     artifact = wandb.Artifact(f"records-{run.id}", type="records", description=run.name)
     for file in run.files:
         artifact.add_file(str(file))
     handle.log_artifact(artifact)
     handle.summary.update(dict(run.summary))
+
+
+def _pages(folder: Path, tell: Callable[[str], None]) -> dict[str, str]:
+    try:
+        return content.pages(folder)
+    except ImportError as error:
+        tell(f"W&B: no report page: {error.name} is missing; pip install 'spmoe-bench[report]'")
+        return {}
 
 
 def _histogram(wandb: ModuleType, bars: Sequence[float] | Bars) -> Any:
@@ -99,14 +107,15 @@ def _histogram(wandb: ModuleType, bars: Sequence[float] | Bars) -> Any:
 
 def _digest(config: TrackingConfig, run: Run) -> str:
     """Return the hash of all that decides what W&B is told. Pages follow from the rest."""
-    told = [asdict(config), run.group, run.config, run.summary, run.history, [file.name for file in run.files]]
-    return hashlib.sha256(dump(told).encode()).hexdigest()[:16]
+    parts = [asdict(config), run.group, run.config, run.summary, run.history, [file.name for file in run.files]]
+    return hashlib.sha256(dump(parts).encode()).hexdigest()[:16]
 
 
 def _is_kept(marker: Path, digest: str) -> bool:
     """Whether this was sent as it is; an offline run must still be there."""
     try:
         stored = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(stored["digest"] == digest and (Path.cwd() / stored["folder"]).is_dir())
+        folder = Path.cwd() / restored(stored["folder"])
+        return bool(stored["digest"] == digest and folder.is_dir())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # never sent, or half written

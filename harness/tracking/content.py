@@ -23,7 +23,7 @@ LONGEST = 64
 LONGEST_GROUP = 128
 SHOWN = (
     "tpot", "ttft", "throughput", "hit_rate", "acceptance_rate", "acceptance_length", "bytes_per_token", "stall_share",
-    "exact_match", "oracle_gap", "accuracy",
+    "exact_match", "oracle_gap", "pass_at_1", "accuracy", "rouge_l",
 )  # fmt: skip
 """Metrics in the table of a comparison; speedups come besides."""
 
@@ -52,8 +52,8 @@ class Run:
         id: the same for the same measurement, so that it is one run however often it is sent.
         history: lines over each axis, which is a counter and the first part of the names of its numbers.
         histograms: numbers to count, or bars.
-        pages: HTML by name.
         files: the artifact.
+        published: the folder that has a report page; see `pages`.
     """
 
     id: str
@@ -66,10 +66,8 @@ class Run:
     history: Mapping[str, Sequence[Numbers]] = field(default_factory=dict)
     histograms: Mapping[str, Sequence[float] | Bars] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
-    pages: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[Path] = ()
-    remarks: Sequence[str] = ()
-    """What could not be told, and why."""
+    published: Path | None = None
 
 
 def of_cell(outcome: Outcome, row: Row, key: str) -> Run:
@@ -100,7 +98,6 @@ def of_comparison(outcomes: Sequence[Outcome], key: str, folder: Path) -> Run:
     """Return the run of what was published together in a folder."""
     rows = [row for outcome in outcomes for row in outcome.rows]
     origins = [stored_origin(path) for outcome in outcomes for path in outcome.folders.values()]
-    pages, remarks = _pages(folder)
     return Run(
         id=_id(key, "", *origins),
         name=f"comparison-{folder.resolve().name}",
@@ -110,24 +107,23 @@ def of_comparison(outcomes: Sequence[Outcome], key: str, folder: Path) -> Run:
         config=scrub({"systems": [row["system"] for row in rows], "key": key, "provenance": origins[0]}),
         summary={f"{row['system']}/{name}": value for row in rows for name, value in _compared(row).items()},
         tables={"comparison": _comparison(rows)},
-        pages=pages,
         files=[folder / name for name in ("summary.json", "table.md", "provenance.json")],
-        remarks=remarks,
+        published=folder,
     )
 
 
 def _id(key: str, label: str, *origins: Mapping[str, Any]) -> str:
     """Return a name of a measurement: what was measured, and when."""
-    told = "\0".join([key, label, *(str(origin.get("started")) for origin in origins)])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    parts = "\0".join([key, label, *(str(origin.get("started")) for origin in origins)])
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def _tags(row: Row, origin: Mapping[str, Any]) -> list[str]:
     """Return system, what it ran on, commit and, last, status."""
     marks = [name for name in ("emulated", "replayed") if row[name]]
     commit = [str(origin["commit"])[:10]] if origin.get("commit") else []
-    told = [row["system"], row["model"], row["dataset"], row["hardware"], *marks, *commit, row["status"]]
-    return [tag[:LONGEST] for tag in told]
+    parts = [row["system"], row["model"], row["dataset"], row["hardware"], *marks, *commit, row["status"]]
+    return [tag[:LONGEST] for tag in parts]
 
 
 def _config(outcome: Outcome, row: Row, origin: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -137,38 +133,38 @@ def _config(outcome: Outcome, row: Row, origin: Mapping[str, Any]) -> Mapping[st
     plain.pop("reference")
     chosen = {name: value for name, value in row["description"].items() if isinstance(value, (bool, int, float, str))}
     sizes = {"budget_mib": row["budget_bytes"] / MIB}
-    own = {"label": row["system"], **systems[row["system"]]}
-    found: Mapping[str, Any] = scrub({**plain, **sizes, "system": own, "chosen": chosen, "provenance": origin})
-    return found
+    system = {"label": row["system"], **systems[row["system"]]}
+    config: Mapping[str, Any] = scrub({**plain, **sizes, "system": system, "chosen": chosen, "provenance": origin})
+    return config
 
 
 def _histograms(row: Row, steps: Sequence[numbers.Line]) -> dict[str, Sequence[float] | Bars]:
     shares = numbers.acceptance_by_position(row)
     waits = [line["spans"].get("transfer", 0.0) * 1e3 for line in numbers.cycles(steps)]
-    found: dict[str, Sequence[float] | Bars] = {"transfer_waits_ms": waits} if any(waits) else {}
+    histograms: dict[str, Sequence[float] | Bars] = {"transfer_waits_ms": waits} if any(waits) else {}
     if shares:
-        found["acceptance_by_position"] = Bars(shares, [place + 0.5 for place in range(len(shares) + 1)])
-    return found
+        histograms["acceptance_by_position"] = Bars(shares, [place + 0.5 for place in range(len(shares) + 1)])
+    return histograms
 
 
-def _requests(requests: Sequence[numbers.Line], found: Sequence[Numbers], text: bool) -> Table:
+def _requests(requests: Sequence[numbers.Line], points: Sequence[Numbers], text: bool) -> Table:
     """Return the table of requests; their texts may be long, and are there on demand."""
-    names = list(dict.fromkeys(name for line in found for name in line))
+    names = list(dict.fromkeys(name for point in points for name in point))
     heads = ["id", "repeat", "batch", "finish", "first_divergence", *names, *(["text"] if text else [])]
     lines = [
-        [*(line[name] for name in heads[:5]), *(own.get(name) for name in names), *([line["text"]] if text else [])]
-        for line, own in zip(requests, found, strict=True)
+        [*(line[name] for name in heads[:5]), *(point.get(name) for name in names), *([line["text"]] if text else [])]
+        for line, point in zip(requests, points, strict=True)
     ]
     return Table(heads, lines)
 
 
 def _comparison(rows: Sequence[Row]) -> Table:
     facts = ("system", "status", "lossless", "model", "dataset", "hardware", "batch")
-    values = [_compared(row) for row in rows]
-    names = list(dict.fromkeys(name for own in values for name in own))
+    compared = [_compared(row) for row in rows]
+    names = list(dict.fromkeys(name for numbers_of in compared for name in numbers_of))
     lines = [
-        [*(row[name] for name in facts), row["budget_bytes"] / MIB, *(own.get(name) for name in names)]
-        for row, own in zip(rows, values, strict=True)
+        [*(row[name] for name in facts), row["budget_bytes"] / MIB, *(numbers_of.get(name) for name in names)]
+        for row, numbers_of in zip(rows, compared, strict=True)
     ]
     return Table([*facts, "budget_mib", *names], lines)
 
@@ -180,16 +176,17 @@ def _compared(row: Row) -> Numbers:
     return numbers.summary(row | {"metrics": metrics})
 
 
-def _pages(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Return the report of a published folder, its figures and timeline, or why they are not there."""
-    try:
-        from harness.report import forms
-        from harness.report.content import gather
+def pages(folder: Path) -> dict[str, str]:
+    """Return the report of a published folder, its figures and timeline, as HTML by name; drawing them takes a while.
 
-        report = gather(folder)
-        return {"report": forms.html(report), **dict(_figures(report.pictures))}, []
-    except ImportError as error:
-        return {}, [f"no report page: {error.name} is missing; pip install 'spmoe-bench[report]'"]
+    Raises:
+        ImportError: what draws is not installed.
+    """
+    from harness.report import forms
+    from harness.report.content import gather
+
+    report = gather(folder)
+    return {"report": forms.html(report), **dict(_figures(report.pictures))}
 
 
 def _figures(pictures: Sequence[Any]) -> Iterator[tuple[str, str]]:

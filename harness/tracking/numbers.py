@@ -24,15 +24,15 @@ UNITS = {
 
 def summary(row: Row) -> Numbers:
     """Return a cell's metrics by name and unit, with the bounds of their intervals."""
-    found: Numbers = {}
+    values: Numbers = {}
     for id, entry in row["metrics"].items():
         suffix, factor = UNITS.get(entry["unit"], ("", 1.0))
         name = f"{id.removesuffix('_bytes').replace('bytes_per_token', 'moved')}_{suffix}" if suffix else id
         bounds = {f"{name}_{side}": entry.get(side) for side in ("low", "high")}
         for key, value in {name: entry["value"], **bounds}.items():
             if value is not None:
-                found[key] = value * factor
-    return found
+                values[key] = value * factor
+    return values
 
 
 def of_requests(requests: Sequence[Line], steps: Sequence[Line]) -> list[Numbers]:
@@ -68,10 +68,10 @@ def cycles(steps: Sequence[Line]) -> Iterator[Line]:
 
 def acceptance_by_position(row: Row) -> list[float]:
     """Return the share of all steps that accepted at least 1, 2, ... drafts."""
-    metrics, found = row["metrics"], list[float]()
-    while (entry := metrics.get(f"acceptance_marginal_{len(found) + 1}")) and entry["value"] is not None:
-        found.append(entry["value"])
-    return found
+    metrics, shares = row["metrics"], list[float]()
+    while (entry := metrics.get(f"acceptance_marginal_{len(shares) + 1}")) and entry["value"] is not None:
+        shares.append(entry["value"])
+    return shares
 
 
 def _of_request(line: Line, shared: Mapping[Any, Numbers], counts: Mapping[Any, int]) -> Numbers:
@@ -114,11 +114,11 @@ def _by_generation(steps: Sequence[Line]) -> dict[tuple[int, int], Numbers]:
 
 def _steps_by_row(steps: Sequence[Line]) -> dict[tuple[int, int, int], int]:
     """Count the cycles that each row took part in."""
-    found: dict[tuple[int, int, int], int] = defaultdict(int)
+    counts: dict[tuple[int, int, int], int] = defaultdict(int)
     for line in cycles(steps):
         for row in line["rows"]:
-            found[line["repeat"], line["batch"], row] += 1
-    return found
+            counts[line["repeat"], line["batch"], row] += 1
+    return counts
 
 
 def _ratio(up: float, down: float) -> float | None:

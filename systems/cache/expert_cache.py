@@ -228,6 +228,11 @@ class ExpertCache(LinkedCache):
         for expert, slot in pairs:
             self._transport.put(expert, slot)
 
+    @property
+    def open_slots(self) -> int:
+        """Slots in use."""
+        return self._occupancy.count
+
     def resize(self, count: int) -> None:
         """Use so many of the slots from now on, between two generations."""
         with self._guard:

@@ -25,6 +25,7 @@ class Occupancy:
         unused: prefetched experts that no layer has read yet.
         held: experts that the hints of the current step name; residency policies spare them.
         counts_needs: whether the residency policy cares what is needed; most do not, and it is told at every layer.
+        count: slots in use, the first ones.
         streaming: whether experts pass through the staging slots, which only readers vacate.
     """
 
@@ -41,6 +42,7 @@ class Occupancy:
         self._streamed: set[int] = set()
         self.counts_needs = type(residency).needed is not Residency.needed
         self.streaming = False
+        self.count = len(slots)
 
     def install(self, experts: Sequence[int]) -> list[tuple[int, int]]:
         """Let the slots hold these experts and nothing else; return `(expert, slot)` pairs to load. Not counted."""
@@ -65,6 +67,7 @@ class Occupancy:
             if slot >= count and expert >= 0:
                 self.slots.release(slot)
                 self._residency.evicted(expert)
+        self.count = count
         self._free = [slot for slot in range(count) if self.slots.owner[slot] < 0][::-1]
         self._residency.resized(count)
 

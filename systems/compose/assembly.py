@@ -37,7 +37,9 @@ from systems.contract.options import NoPart, PrefetchOptions
 from systems.methods.adapmoe.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
 from systems.methods.adapmoe.next_gate import Division, NextGate
 from systems.methods.arbiter.admission import Admission
+from systems.methods.arbiter.ahead import DraftAhead
 from systems.methods.arbiter.arbitration import Arbiter, ArbitratedOptions
+from systems.methods.arbiter.retention import Retention
 from systems.methods.arbiter.value import Value
 from systems.methods.cascade.governor import Cascade
 from systems.methods.moe_infinity.activation import ActivationAware, ActivationMatrices, IdleLink
@@ -66,6 +68,7 @@ from systems.store.slot_table import SlotTable
 
 if TYPE_CHECKING:
     from systems.modeling.experts import Mixer
+    from systems.runtime.drafting import Drafter
 
 
 def wants_stored(options: Options) -> bool:
@@ -115,18 +118,22 @@ class Assembly(ABC):
             return VirtualClock()
         return SkippingClock() if self.link is not None else WallClock()
 
-    def parts(self) -> Parts:
-        """Make everything and start the link."""
+    def parts(self, beside: int | None = None) -> Parts:
+        """Make everything and start the link.
+
+        Args:
+            beside: slots beside a draft model that may be given up, 0 if it does not fit; None: all.
+        """
         residency = self._residency()
         slots = self.slots()
         cache = self._cache(slots, self.transport(slots), residency, self._future)
         try:
-            return self._around(cache, slots, residency)
+            return self._around(cache, slots, residency, beside)
         except BaseException:
             cache.close()
             raise
 
-    def _around(self, cache: ExpertCache, slots: SlotTable, residency: Residency) -> Parts:
+    def _around(self, cache: ExpertCache, slots: SlotTable, residency: Residency, beside: int | None) -> Parts:
         """Make the parts that a system has beside its cache."""
         arbiter = self._arbiter(cache, residency)
         hinting = Hinting(arbiter or cache, self.shape, getattr(self.options.predictor, "shuffled", False))
@@ -142,7 +149,21 @@ class Assembly(ABC):
             parts.search = CutoffSearch(self.twin, self.shape.layers, heard)
         self._note(parts, listener)
         self.finish(parts)
+        if getattr(self.options.drafter, "ahead", False):
+            parts.ahead = DraftAhead(self.clock)
+        if getattr(self.options.drafter, "optional", False):
+            self._retain(parts, self.shape.slots if beside is None else beside)
         return parts
+
+    def _retain(self, parts: Parts, beside: int) -> None:
+        """Let the warm-up decide whether the draft model stays; one that does not fit is given up at once."""
+        retention = Retention(parts.drafter, self.plain(), parts.governor, beside, self.shape.slots, beside > 0)
+        parts.notes.append(retention.describe)
+        if beside:
+            parts.retention = retention
+            parts.cache.resize(beside)
+        else:
+            parts.drafter, parts.governor = retention.plain, None
 
     def twin(self) -> Twin:
         """What the system decides with once more, on a virtual clock of its own."""
@@ -179,6 +200,10 @@ class Assembly(ABC):
     @abstractmethod
     def mixer(self, cache: ExpertCache, listener: Listener | None) -> Mixer:
         """What computes a layer's experts."""
+
+    @abstractmethod
+    def plain(self) -> Drafter:
+        """What drafts nothing."""
 
     @abstractmethod
     def finish(self, parts: Parts) -> None:
@@ -417,6 +442,8 @@ class Assembly(ABC):
             parts.notes.append(lambda: {"cutoff": depth.layers, "cutoff_auto": depth.auto})
         if (search := parts.search) is not None:
             parts.notes.append(search.describe)
+        if isinstance(value := parts.residency, Value):
+            parts.notes.append(value.describe)
         if isinstance(residency := parts.residency, LayeredLru):
             parts.notes.append(lambda: {"slots_by_layer": list(residency.quotas)})
         if isinstance(foresight := parts.foresight, Foresight):

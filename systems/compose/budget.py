@@ -33,3 +33,22 @@ def affordable_slots(
     if isinstance(residency, PinnedOptions) and not residency.keep_others:
         most = pinned + top_k
     return min(count, experts, most or count)
+
+
+def divided(
+    options: Options, layers: int, experts: int, top_k: int, record_bytes: int, budget_bytes: int, draft_bytes: int
+) -> tuple[int, int]:
+    """Slots in all, and those beside the draft: fewer where it may be given up for experts, none if it does not fit.
+
+    Raises:
+        DidNotFit: as `affordable_slots`.
+    """
+    numbers = (options, layers, experts, top_k, record_bytes, budget_bytes)
+    if not getattr(options.drafter, "optional", False):
+        count = affordable_slots(*numbers, draft_bytes)
+        return count, count
+    count = affordable_slots(*numbers, 0)
+    try:
+        return count, affordable_slots(*numbers, draft_bytes)
+    except DidNotFit:
+        return count, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from systems.compose.budget import affordable_slots
+from systems.compose.budget import divided
 from systems.compose.combination import check_combination, check_pinned
 from systems.compose.live import LiveAssembly
 from systems.compose.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
@@ -38,7 +38,7 @@ def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSp
 def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
     drafting = _draft_bytes(options.drafter, pair) + _copies_bytes(options.residency, pair)
     everything = isinstance(options.residency, AllResidentOptions)
-    count = pair.store.shape.count
+    count = beside = pair.store.shape.count
     if isinstance(options.residency, Int4Options):
         count = 0
         if drafting > budget_bytes:
@@ -46,14 +46,15 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     elif not everything:
         check_pinned(options, pair.top_k, pair.num_experts)
         layers, record = pair.num_layers, pair.record_bytes
-        count = affordable_slots(options, layers, count, pair.top_k, record, budget_bytes, drafting)
+        count, beside = divided(options, layers, count, pair.top_k, record, budget_bytes, drafting)
     shape = Shape(pair.num_layers, pair.num_experts, count)
     virtual = link is not None and link.virtual
-    parts = LiveAssembly(options, pair, shape, link, costs, virtual).parts()
+    parts = LiveAssembly(options, pair, shape, link, costs, virtual).parts(beside)
     position = pair.position_bytes
     if isinstance(options.drafter, ModelDrafterOptions):
         position += pair.draft_position_bytes
-    return RunningSystem(pair, parts, costs, count * pair.record_bytes + drafting, position)
+    held = max(count * pair.record_bytes, beside * pair.record_bytes + drafting)
+    return RunningSystem(pair, parts, costs, held, position)
 
 
 def _copies_bytes(options: Any, pair: Pair) -> int:

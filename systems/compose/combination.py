@@ -92,6 +92,8 @@ def check_combination(config: SystemConfig, options: Options) -> None:
             f"residency.part=adaptive_layers divides the slots by what next_gate has foretold, and predictor.part="
             f"{predictor} foretells nothing of that; set predictor.part=next_gate, or residency.part=lru"
         )
+    if getattr(options.drafter, "optional", False) and not isinstance(options.residency, ValueOptions):
+        raise BadInput("drafter.optional=true may give its memory to further slots, which residency.part=value fills")
     if isinstance(options.prefetch, ArbitratedOptions):
         _check_arbitrated(options)
     if isinstance(options.residency, RowCountersOptions) != isinstance(options.predictor, RowCountersPredictorOptions):

@@ -11,6 +11,8 @@ from systems.cache.expert_cache import ExpertCache
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
+from systems.methods.arbiter.ahead import DraftAhead
+from systems.methods.arbiter.retention import Retention, Stopwatch
 from systems.methods.moe_speq.lookahead import LookaheadScheduler
 from systems.methods.oracle.foresight import Foresight
 from systems.methods.sp_moe.chosen_by_replay import CutoffSearch
@@ -57,6 +59,8 @@ class Parts:
     scheduler: LookaheadScheduler | None = None
     governor: DraftGovernor | None = None
     """What chooses draft lengths at run time."""
+    ahead: DraftAhead | None = None
+    retention: Retention | None = None
     search: CutoffSearch | None = None
     """What sets an `auto` depth when the warm-up has been seen."""
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
@@ -90,6 +94,8 @@ class ComposedSystem(ABC):
         May be called for several batches; what is derived rests on all of them.
         """
         parts = self._parts
+        if parts.retention is not None:
+            self._draft(True, parts.retention)
         learners: list[Residency | Listener | DraftGovernor] = [parts.residency, parts.listener]
         if parts.governor is not None:
             learners.append(parts.governor)
@@ -102,6 +108,8 @@ class ComposedSystem(ABC):
             self.cache.install(favourites)
         if parts.depth is not None and parts.search is not None:
             parts.depth.layers = parts.search.choose()
+        if parts.retention is not None:
+            self._weigh(requests, parts.retention)
 
     def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
         """Let the oracle record the generation that follows, and put back what its slots held.
@@ -125,7 +133,7 @@ class ComposedSystem(ABC):
     def describe(self) -> dict[str, Any]:
         """Slots, bytes, and what the parts have chosen."""
         facts: dict[str, Any] = {
-            "slots": len(self.cache.slots),
+            "slots": self.cache.open_slots,
             "fast_bytes": self.fast_bytes,
             "draft_bytes": self.drafter.fast_bytes,
             "draft_length": self.drafter.draft_length,
@@ -137,6 +145,24 @@ class ComposedSystem(ABC):
     def close(self) -> None:
         """Stop the transfer thread."""
         self.cache.close()
+
+    def _weigh(self, requests: Sequence[Request], retention: Retention) -> None:
+        """Run the warm-up with the draft model and without it, and go on with what was faster."""
+        for drafts in (True, False):
+            self._draft(drafts, retention)
+            watch = Stopwatch(requests, self._stop_tokens, self.cache.now)
+            self.generate(requests, watch)
+            retention.note(drafts, watch)
+        self._draft(retention.decide(), retention)
+
+    def _draft(self, on: bool, retention: Retention) -> None:
+        """Let the draft model draft, or experts take its memory."""
+        parts = self._parts
+        self.drafter = parts.drafter = retention.drafter if on else retention.plain
+        parts.governor = retention.governor if on else None
+        self.cache.resize(retention.beside if on else retention.instead)
+        if favourites := parts.residency.favourites():
+            self.cache.install(favourites)
 
     def _warm_up(self, requests: Sequence[Request]) -> None:
         """Generate unmeasured; where the cutoff is to be chosen, with hints for every layer."""

@@ -83,8 +83,10 @@ def inspect(folder: Path, target: Path | None = None) -> FolderReport:
     )
 
 
-def unsuited(config: SystemConfig, target: FolderReport, draft: FolderReport | None) -> str | None:
-    """Return why a system cannot use a target, and a draft where there is one; None: it can."""
+def unsuited(
+    config: SystemConfig, target: FolderReport, draft: FolderReport | None, activations: bool = False
+) -> str | None:
+    """Return why a system cannot use the models; see `systems.doors.folders.unsuited`."""
     if target.refusals:
         return "the target cannot be run"
     options = Options.of(config)
@@ -101,7 +103,8 @@ def unsuited(config: SystemConfig, target: FolderReport, draft: FolderReport | N
             if ours != theirs:
                 wanted = f"needs a draft of {ours[0]} layers and {ours[1]} hidden units"
                 return f"{wanted}; this one has {theirs[0]} and {theirs[1]}"
-    if isinstance(options.predictor, ActivationMatrixOptions) and options.predictor.traces == "model":
+    predictor = options.predictor
+    if isinstance(predictor, ActivationMatrixOptions) and predictor.traces == "model" and not activations:
         return "needs activation matrices of this model: python -m harness activations collects them"
     return _indivisible(options, target)
 

@@ -38,7 +38,7 @@ from systems.methods.spec_moe.affinity import Affinity, shuffled
 from systems.methods.spec_moe.drafter import ResidentSelf, nearest_experts
 from systems.methods.spec_moe.repinning import PinnedExperts
 from systems.methods.spec_moe_off.split_decoder import MicroBatches, SplitDecoder, check_reach
-from systems.modeling.decoder import Decoder, MakeDecoder
+from systems.modeling.decoder import Decoder, MakeDecoder, at_once
 from systems.modeling.experts import CachedExperts, Mixer
 from systems.policies.draft_lengths import DraftLengths
 from systems.policies.listening import Listener
@@ -138,9 +138,15 @@ class LiveAssembly(Assembly):
                 expected = f"between the router's {self.model.top_k} and all {self.shape.experts}"
                 raise BadInput(f"gating.experts={options.experts} must be {expected}")
             parts.mixer = ExpertBudget(parts.mixer, self._pair.routers, options.experts, lambda: parts.cache.streaming)
+        if not at_once(self._pair.target):
+            parts.notes.append(lambda: {"reads": "token by token"})
         parts.drafter = self._drafter(parts)
         if parts.governor is None:
             self.govern(parts, parts.drafter.draft_length, self.token_time())
+
+    def plain(self) -> Drafter:
+        """Decode plainly."""
+        return NoDrafter(self._device)
 
     def _drafter(self, parts: Parts) -> Drafter:
         options = self.options.drafter

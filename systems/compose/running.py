@@ -40,6 +40,7 @@ class RunningSystem(ComposedSystem):
             at_once,
             decoder=parts.decoder,
             governor=parts.governor,
+            ahead=parts.ahead,
         )
 
     def close(self) -> None:

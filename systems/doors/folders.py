@@ -33,8 +33,14 @@ def inspect_folder(folder: Path, target: Path | None = None) -> FolderReport:
     return inspect(folder, target)
 
 
-def unsuited(config: SystemConfig, target: FolderReport, draft: FolderReport | None) -> str | None:
-    """Return why a system cannot use a target, and a draft where there is one; None: it can."""
+def unsuited(
+    config: SystemConfig, target: FolderReport, draft: FolderReport | None, activations: bool = False
+) -> str | None:
+    """Return why a system cannot use a target, and a draft where there is one; None: it can.
+
+    Args:
+        activations: whether activation matrices of the target were collected.
+    """
     from systems.compose.inspection import unsuited as reason
 
-    return reason(config, target, draft)
+    return reason(config, target, draft, activations)

@@ -139,7 +139,8 @@ def required_packages(config: SystemConfig) -> tuple[str, ...]:
     """
     from systems.compose.parts import part
 
-    return getattr(part("engine", config.engine), "packages", ())
+    packages: tuple[str, ...] = getattr(part("engine", config.engine), "packages", ())
+    return packages
 
 
 def log_likelihood(system: System, tokens: Sequence[int]) -> list[float]:

@@ -76,8 +76,11 @@ class ModelDrafter:
             return nothing(len(self._read), self._decoder.device)
         self._catch_up()
         tokens, self._last = self._padded_pending()
-        for _ in range(self._proposed):
-            choice = chooser.choose(self._at_last(self._decoder.forward(tokens, self._read)))
+        foreseen = False
+        for place in range(self._proposed):
+            logits = self._decoder.forward(tokens, self._read)
+            foreseen = foreseen if place else self._foresaw(tokens, logits)
+            choice = chooser.choose(self._at_last(logits))
             self._read = [read + 1 + last for read, last in zip(self._read, self._last, strict=True)]
             choices.append(choice)
             tokens, self._last = choice.tokens[:, None], [0] * len(self._last)
@@ -85,7 +88,16 @@ class ModelDrafter:
         return Draft(
             torch.stack([choice.tokens for choice in choices], 1),
             torch.stack(probabilities, 1) if probabilities else None,
+            foreseen=foreseen and not probabilities,
         )
+
+    def _foresaw(self, tokens: Tensor, logits: Tensor) -> bool:
+        """Whether every row ends with the token that this model would have put there: the target has accepted all that
+        was drafted, and added that."""
+        if min(self._last) < 1:  # a draft was rejected, or a row has just begun
+            return False
+        rows, last = range(len(self._last)), torch.tensor(self._last, device=tokens.device)
+        return bool((logits[rows, last - 1].argmax(-1) == tokens[rows, last]).all())
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
         """Roll back to what was accepted; what is final but unread waits for the next proposal.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from systems.contract.errors import BadInput
 from systems.modeling.experts import Arithmetic, Matrix
-from systems.modeling.offloaded import OffloadedExperts, Part, gated, product
+from systems.modeling.offloaded import OffloadedExperts, Part, gated, product, within
 
 
 class LongcatFlashExperts(OffloadedExperts):
@@ -30,10 +30,8 @@ class LongcatFlashExperts(OffloadedExperts):
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Mix as ever, with the token's own experts at no weight in the identities' place; then add what those give."""
-        identity = top_k_index >= self.count
-        own = top_k_index.masked_fill(identity, 0).amax(-1, keepdim=True)
-        chosen, weights = torch.where(identity, own, top_k_index), top_k_weights.masked_fill(identity, 0.0)
-        mixed = super().forward(hidden_states, chosen, weights)
+        chosen, identity = within(top_k_index, self.count)
+        mixed = super().forward(hidden_states, chosen, top_k_weights.masked_fill(identity, 0.0))
         shares = top_k_weights.masked_fill(~identity, 0.0).gather(-1, top_k_index.argsort(-1))
         for share in shares.split(1, dim=-1):  # in ascending order of experts, as the family adds them
             mixed = mixed + (hidden_states * share).to(mixed.dtype)
@@ -120,8 +118,9 @@ class JetMoeMoE(OffloadedExperts):
         flat = layer_input.reshape(-1, layer_input.shape[-1])
         logits, chosen = self.router(flat)[-1].topk(self.router.top_k, dim=1)  # type: ignore[attr-defined]
         weights = logits.softmax(1).type_as(flat)
-        mixed: Tensor = super().forward(flat, chosen, weights).view_as(layer_input) + self.bias  # type: ignore[attr-defined]
-        return mixed
+        mixed = super().forward(flat, chosen, weights).view_as(layer_input)
+        output: Tensor = mixed + self.bias  # type: ignore[attr-defined]
+        return output
 
 
 ADAPTERS: dict[str, type[OffloadedExperts]] = {

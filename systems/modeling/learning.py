@@ -13,14 +13,14 @@ from torch import Tensor
 
 from systems.modeling.decoder import Decoder, Way, ways
 from systems.modeling.kv_cache import RaggedLengths
-from systems.modeling.masks import Masks, positional, state_numbers
+from systems.modeling.masks import positional, state_numbers
 from systems.modeling.states import step_by_step
 
 _TEXT = (0, 1, 2, 3, 1, 0)
 _READ, _DRAFTED = 2, 2
 """How much of the text is a prompt, and how many tokens are read at once behind it, twice: the first time in vain."""
-_CLOSE = 1e-2
-"""How far apart logits may be, of the largest: more than rounding in bf16, less than what a wrong mask makes."""
+_CLOSE = {torch.float32: 1e-2, torch.bfloat16: 0.1, torch.float16: 0.1}
+"""How far apart logits may be, of the largest, by dtype: more than rounding, less than what a wrong mask makes."""
 
 
 @torch.inference_mode()
@@ -29,16 +29,15 @@ def learn(model: Any) -> None:
     if not positional(model):
         return
     if numbers := state_numbers(model.config.get_text_config()):
-        step_by_step(model, _mixers(model, set(numbers)))
+        if not (mixers := _mixers(model, set(numbers))):
+            return
+        step_by_step(model, mixers)
         ways[model] = Way(stepping=True)
-    elif Masks(model).plain:
-        ways[model] = Way(apart=_asks(model))
-        return
     ours = _tried(model)
     stepping = ways.get(model, Way()).stepping
     ways[model] = Way(own=True)
     theirs = _read(model)
-    if ours is not None and (ours - theirs).abs().max() <= _CLOSE * theirs.abs().max():
+    if ours is not None and (ours - theirs).abs().max() <= _CLOSE[model.dtype] * theirs.abs().max():
         ways[model] = Way(stepping=stepping)
         ways[model] = Way(apart=_asks(model), stepping=stepping)
 
@@ -75,7 +74,8 @@ def _asks(model: Any) -> bool:
 
 
 def _mixers(model: Any, layers: set[int]) -> dict[Any, int]:
-    """Return the modules that ask a cache for the states of these layers, and the layer of each."""
+    """Return the modules that ask a cache for the states of these layers, and the layer of each; none where only the
+    family's own class of caches will do."""
     from transformers.cache_utils import DynamicCache
 
     found: dict[Any, int] = {}
@@ -95,6 +95,8 @@ def _mixers(model: Any, layers: set[int]) -> dict[Any, int]:
     try:
         text = model.config.get_text_config()
         model(torch.tensor([_TEXT], device=model.device), past_key_values=Spy(config=text), use_cache=True)
+    except ValueError:  # what a family says that has a class of caches for itself
+        return {}
     finally:
         for hook in hooks:
             hook.remove()

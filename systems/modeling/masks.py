@@ -68,10 +68,12 @@ class Masks:
         self.plain = self._lowest is None and {kind for kind, _ in layers} == {"full_attention"}
         if named is not None:
             window = getattr(text, "sliding_window", None)
-            both = {"full_attention": _causal, "attention": rules.get("full_attention", _causal)}
-            both |= {} if window is None else {"sliding_attention": _visible("sliding_attention", window)}
-            nothing: dict[str, Visible | None] = dict.fromkeys((*_NOTHING, *KINDS, "mamba"))
-            self._rules = {**nothing, **both, **rules}
+            self._rules = {**rules}  # before the others: some families take the first
+            self._rules.setdefault("full_attention", _causal)
+            self._rules["attention"] = self._rules["full_attention"]
+            if window is not None:
+                self._rules.setdefault("sliding_attention", _visible("sliding_attention", window))
+            self._rules |= dict.fromkeys((*_NOTHING, *KINDS, "mamba"))
 
     def __call__(self, positions: Tensor, end: int) -> Tensor | dict[str, Tensor | None]:
         """Return the mask `(B, 1, T, end)` of queries at `positions` `(B, T)`, or one per kind of layer (None: none).

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -99,7 +100,8 @@ class OffloadedExperts:
     def find_arithmetic(self) -> Arithmetic:
         """Return what one expert computes: what transformers' own kernels of the interface do."""
         names = [part.name for part in self.parts]
-        usual = type(self)._apply_gate.__module__ == "transformers.integrations.moe"  # type: ignore[attr-defined]
+        own: Any = self._apply_gate  # type: ignore[attr-defined]
+        usual = own.__module__ == "transformers.integrations.moe"
         flags = (self.has_bias, self.is_transposed, self.has_post_expert_norm)  # type: ignore[attr-defined]
         if usual and names == ["gate_up_proj", "down_proj"] and not any(flags):
             return gated(self.act_fn)  # type: ignore[attr-defined]
@@ -136,6 +138,13 @@ def gated(activation: Callable[[Tensor], Tensor]) -> Arithmetic:
         return product(activation(gate) * up, matrices[1])
 
     return arithmetic
+
+
+def within(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor]:
+    """Return a choice `(T, k)` in which one of the token's own experts, else the first, is in the place of those that
+    have no weights, whose numbers are behind; and where those are."""
+    strangers = chosen >= experts
+    return torch.where(strangers, chosen.masked_fill(strangers, 0).amax(-1, keepdim=True), chosen), strangers
 
 
 def product(rows: Tensor, matrix: Matrix, transposed: bool = False) -> Tensor:

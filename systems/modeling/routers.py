@@ -16,6 +16,7 @@ from torch import Tensor
 
 from systems.modeling.decoder import Decoder
 from systems.modeling.experts import ExpertPort
+from systems.modeling.offloaded import OffloadedExperts, within
 
 _TOKENS = 4
 """Positions of the text on which routers are observed: by one alone, logits may look like a router's by chance."""
@@ -30,7 +31,7 @@ class Router:
         dims: dimensions of the hidden states that it takes, 2 or 3.
         others: what it is given besides.
         place: where its choice is in what it returns; None: it returns logits of which the largest are chosen.
-        experts: experts of the layer; a choice beyond them means none of them.
+        experts: experts of the layer that have weights.
         top_k: experts per token.
     """
 
@@ -46,8 +47,7 @@ class Router:
         outputs = self._outputs(hidden)
         if self.place is None:
             return self._scores(outputs).topk(self.top_k).indices
-        chosen: Tensor = outputs[self.place].reshape(-1, self.top_k)
-        return chosen
+        return within(outputs[self.place].reshape(-1, self.top_k), self.experts)[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return what it thinks of each expert, `(T, experts)`: the first such that it puts out."""
@@ -96,21 +96,25 @@ def observe(target: Any, port: ExpertPort, layers: int, experts: int) -> tuple[l
     def mixer(layer: int, hidden: Tensor, chosen: Tensor, *_: Any) -> Tensor:
         nonlocal width
         width = chosen.shape[-1]
-        routers[layer] = _who(calls, chosen, experts)
+        routers[layer] = _who(calls, given, chosen, experts)
         return torch.zeros_like(hidden)
 
+    def take(_: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given[:] = [*inputs, *named.values()]
+
     port.mixer = mixer
-    with _hearing(target, calls.append):
+    given: list[Any] = []
+    with _hearing(target, calls.append), _before(target, take):
         Decoder(target, 1, _TOKENS).prefill(0, list(range(_TOKENS)))
     return routers, width
 
 
-def _who(calls: Sequence[_Call], chosen: Tensor, experts: int) -> Router | None:
-    """Find the latest call that put the choice out, else the latest whose largest outputs it is."""
+def _who(calls: Sequence[_Call], given: Sequence[Any], chosen: Tensor, experts: int) -> Router | None:
+    """Find the latest call that put out what the experts are given as the choice, else whose largest outputs it is."""
     top_k = chosen.shape[-1]
     for call in reversed(calls):
         for place, item in enumerate(call.outputs):
-            if item is chosen:
+            if isinstance(item, Tensor) and not item.is_floating_point() and any(item is own for own in given):
                 return call.router(place, experts, top_k)
     wanted = chosen.sort().values
     for call in reversed(calls):
@@ -142,6 +146,18 @@ def _hearing(model: Any, hear: Callable[[_Call], None]) -> Iterator[None]:
             hear(_Call(module, inputs, output if isinstance(output, tuple) else (output,), steady))
 
     hooks = [module.register_forward_hook(hook, with_kwargs=True) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+@contextmanager
+def _before(model: Any, take: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Iterator[None]:
+    """Be told what a model's experts are given, before they are computed."""
+    bodies: list[Any] = [module for module in model.modules() if isinstance(module, OffloadedExperts)]
+    hooks = [module.register_forward_pre_hook(take, with_kwargs=True) for module in bodies]
     try:
         yield
     finally:

@@ -77,6 +77,10 @@ class ReplayAssembly(Assembly):
         """Nothing is computed."""
         return _no_tensors
 
+    def plain(self) -> Any:
+        """Decode plainly."""
+        return ReplayedDrafter(0, 0)
+
     def finish(self, parts: Parts) -> None:
         """Let the trace draft.
 

@@ -37,6 +37,8 @@ class _Row:
         self.verifying: Verifications = record.verifying
         self.position = self.drafted = self.accepted = 0
         self.unread = 1
+        self.foreseen = False
+        """Whether the draft alone would have gone on with all that the last step has committed."""
         self.fresh: list[int] = [record.first]
 
     def draft(self, most: int) -> None:
@@ -59,6 +61,8 @@ class _Row:
     def advance(self, most: int) -> None:
         """Go on behind what was accepted of a draft that could have had so many tokens; without any nothing is read."""
         self.fresh = self._answers[self.position][: self.accepted + 1]
+        end = self.position + self.drafted
+        self.foreseen = self.accepted == self.drafted and end < len(self._agreed) and self._agreed[end] > 0
         if most:
             self.unread = 2 if self.accepted == most else 1
         else:
@@ -75,6 +79,7 @@ class Replay:
         self._cache, self._listener, self._hinting = parts.cache, parts.listener, parts.hinting
         drafter = cast("ReplayedDrafter", parts.drafter)
         self._depth, self._scheduler, self._governor = parts.depth, parts.scheduler, parts.governor
+        self._ahead = parts.ahead
         self._draft_length, self._self_layer = drafter.draft_length, drafter.self_layer
         self._pace, self._header, self._meter = pace, header, meter
         self._waiting = deque(_Row(place, record) for place, record in enumerate(records))
@@ -119,7 +124,10 @@ class Replay:
         with self._meter.span("draft"):
             for row in self._rows:
                 row.draft(length)
+            drafting = self._pace.clock.now()
             self._draft(length)
+            if self._ahead is not None:
+                self._ahead.drafted(drafting, length, all(row.foreseen for row in self._rows))
         drafted = [row.drafted for row in self._rows]
         with self._meter.span("verify"):
             self._forward(self._verifying(max(drafted) + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from systems.compose.assembly import wants_stored
-from systems.compose.budget import affordable_slots
+from systems.compose.budget import divided
 from systems.compose.combination import check_combination
 from systems.compose.composed import ComposedSystem
 from systems.compose.options.residency import AllResidentOptions, Int4Options
@@ -51,15 +51,16 @@ class ReplayedSystem(ComposedSystem):
         drafting = 0 if isinstance(options.drafter, NoPart) else header.draft_bytes
         everything = isinstance(options.residency, AllResidentOptions)
         count = header.layers * header.experts
+        beside = count
         if not everything:
-            count = affordable_slots(
+            count, beside = divided(
                 options, header.layers, count, header.top_k, header.record_bytes, budget_bytes, drafting
             )
         link = NO_LINK if everything else link
         stored = activations() if wants_stored(options) else None
         self._assembly = self._assemble(options, header, count, link, costs, stored)
-        parts = self._assembly.parts()
-        held = count * header.record_bytes + drafting
+        parts = self._assembly.parts(beside)
+        held = max(count * header.record_bytes, beside * header.record_bytes + drafting)
         super().__init__(parts, costs, held, header.layers, frozenset(header.stop_tokens))
         self._trace = trace
 

@@ -18,11 +18,13 @@ class Draft:
     """Proposed tokens `(B, gamma)` and, when sampling, their distributions `(B, gamma, V)`.
 
     `lengths` holds how many of a row's tokens are proposals, where rows differ; what follows them is padding.
+    `foreseen` says whether the draft alone would have gone on like that, had it not waited for the verification.
     """
 
     tokens: Tensor
     probabilities: Tensor | None = None
     lengths: tuple[int, ...] | None = None
+    foreseen: bool = False
 
 
 def nothing(rows: int, device: torch.device) -> Draft:

@@ -18,6 +18,7 @@ from systems.cache.expert_cache import ExpertCache
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
 from systems.contract.requests import Request
+from systems.methods.arbiter.ahead import DraftAhead
 from systems.modeling.decoder import Decoder, MakeDecoder
 from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.listening import Listener
@@ -49,12 +50,14 @@ def generate(
     chooser: type[Chooser] = Chooser,
     decoder: MakeDecoder = Decoder,
     governor: DraftGovernor | None = None,
+    ahead: DraftAhead | None = None,
 ) -> None:
     """Generate until the meter wants no more of any row; `chooser` decides what is accepted.
 
     Args:
         at_once: rows at once at most; further requests wait, and join as rows leave. None: all.
         governor: chooses how many tokens each step drafts; None: always as many as the drafter may.
+        ahead: hides what is drafted while a verification waits; None: drafts come behind verifications.
 
     Raises:
         BadInput: there is no request.
@@ -67,7 +70,9 @@ def generate(
     forwards.undo(drafter.draft_length + 1)
     none_yet = chooser([], forwards.device)
     waiting = deque(enumerate(requests))
-    generation = _Generation(forwards, drafter, cache, listener, meter, waiting, seats, chooser, none_yet, governor)
+    generation = _Generation(
+        forwards, drafter, cache, listener, meter, waiting, seats, chooser, none_yet, governor, ahead
+    )
     try:
         generation.run()
     finally:
@@ -96,6 +101,7 @@ class _Generation:
     make_chooser: type[Chooser]
     chooser: Chooser
     governor: DraftGovernor | None
+    ahead: DraftAhead | None
     rows: list[_Row] = field(default_factory=list)
     begun: bool = False
 
@@ -141,7 +147,10 @@ class _Generation:
         began = self.cache.clock.now()
         length = self.drafter.draft_length if self.governor is None else self.governor.choose()
         with self.meter.span("draft"):
+            drafting = self.cache.clock.now()
             draft = self.drafter.propose(self.chooser, length)
+            if self.ahead is not None:
+                self.ahead.drafted(drafting, draft.tokens.shape[1], draft.foreseen)
         with self.meter.span("verify"):
             last = torch.tensor([[row.last] for row in self.rows], device=self.target.device)
             drafted = draft.lengths or (draft.tokens.shape[1],) * len(self.rows)

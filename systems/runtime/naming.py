@@ -25,7 +25,7 @@ def naming(router: Router) -> Name:
     """
 
     def whole(hidden: Tensor) -> list[int]:
-        return [expert for expert in distinct(router(hidden).tolist()) if expert < router.experts]
+        return distinct(router(hidden).tolist())
 
     weight = getattr(router.module, "weight", None)
     if not isinstance(weight, Tensor) or weight.dim() != 2 or len(weight) != router.experts:

@@ -82,11 +82,15 @@ def replay(
     link: LinkSpec = LINK,
     costs: Costs = COSTS,
     residents: Sequence[int] = (),
+    warm: bool = False,
 ) -> tuple[Steps, ReplayedSystem]:
-    """Replay the request, which finds these experts in the slots; the system is returned for what it says of itself."""
+    """Replay the request, which finds these experts in the slots, after a warm-up with itself or without any; the
+    system is returned for what it says of itself."""
     length = len(made.records["hand"].greedy)
     system = ReplayedSystem(config, made, slots * RECORD, link, costs)
     system.cache.install(residents)
-    meter = Steps(length)
-    system.generate([Request("hand", PROMPT, length)], meter)
+    meter, request = Steps(length), Request("hand", PROMPT, length)
+    if warm:
+        system.calibrate([request])
+    system.generate([request], meter)
     return meter, system

@@ -1,4 +1,4 @@
-"""Activation matrices collected offline: what is in the file, whom it serves, and which files are refused."""
+"""Arithmetic matrices collected offline: what is in the file, whom it serves, and which files are refused."""
 
 import dataclasses
 import json

@@ -23,10 +23,12 @@ class Checked(NullMeter):
         super().__init__(limits)
         self.reports: list[Traffic] = []
         self.accepted: list[int] = []
+        self.drafted: list[int] = []
 
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
         assert all(a <= d for a, d in zip(accepted, drafted, strict=True))
         self.accepted += accepted
+        self.drafted += drafted
 
     def traffic(self, traffic: Traffic) -> None:
         for needs in traffic.layers:
@@ -119,6 +121,16 @@ def test_every_cutoff_is_exact_and_prefetches(cutoff: int | str, worker: bool, p
         assert times[chosen] == min(times.values())
     else:
         assert chosen == cutoff
+
+
+@pytest.mark.parametrize("name", ["sd_offload", "prompt_lookup", "moe_speq", "spec_moe", "cached_self"])
+def test_every_drafter_may_draft_nothing(name: str, pair: Pair, reference: Any) -> None:
+    """Cascade decodes four steps plainly, tests one token, and goes on as it finds."""
+    batch = requests(2, 16, seed=4)
+    meter, _ = run(dataclasses.replace(SYSTEMS[name], governor={"part": "cascade"}), pair, batch, slots=8)
+    assert meter.tokens == [plain(reference, request) for request in batch]
+    assert set(meter.drafted[:8]) == {0}
+    assert max(meter.drafted) > 0
 
 
 def test_more_slots_move_fewer_bytes(pair: Pair) -> None:

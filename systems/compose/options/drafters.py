@@ -13,10 +13,14 @@ class ModelDrafterOptions:
     """`drafter.part: model`: the pair's draft model proposes `draft_length` tokens per step.
 
     It computes the rows of a batch in `split` parts at the same time, each in a thread of its own. `by_positions`,
-    where given, says from how many positions of all rows together on how many tokens are drafted.
+    where given, says from how many positions of all rows together on how many tokens are drafted. With `ahead` it goes
+    on drafting while a verification waits for host and link; see `systems.methods.arbiter.ahead`. An `optional` one is given up
+    in the warm-up if experts in its place are worth more.
     """
 
     draft_length: int = 2
+    ahead: bool = False
+    optional: bool = False
     split: int = 1
     by_positions: dict[int, int] | None = None
 

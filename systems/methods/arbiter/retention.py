@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from systems.contract.meter import NullMeter
 from systems.contract.requests import Request
+from systems.policies.draft_lengths import DraftGovernor
 
 if TYPE_CHECKING:  # a replay needs no tensors
     from systems.runtime.drafting import Drafter
@@ -19,11 +20,13 @@ class Retention:
 
     Attributes:
         drafter, plain: what drafts, and what drafts nothing and takes no memory.
+        governor: of the draft's length.
         beside, instead: slots beside the draft model, and those in its place, too.
     """
 
     drafter: Drafter
     plain: Drafter
+    governor: DraftGovernor | None
     beside: int
     instead: int
     keeps: bool = True

@@ -7,8 +7,9 @@ the host reads each once. So the order by expected uses is the order by expected
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from systems.contract.options import require
 from systems.policies.orders import DEMAND, Order, Shape
@@ -16,54 +17,103 @@ from systems.policies.residency import Evictable, Residency
 
 LARGE = 1e100
 """Above that weight all scores are scaled down."""
+DECAYS = (0.9, 0.95, 0.99, 0.995)
+"""Those that `auto` chooses from."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueOptions:
     """`residency.part: value`: who is expected to be used least goes.
 
-    A use weighs `decay` times as much after each forward. With `prior` the warm-up's popularity is where the counts of
-    a generation start from, without they start from nothing.
+    A use weighs `decay` times as much after each forward; `auto` takes the decay with which the warm-up's uses were
+    foretold best. With `prior` the warm-up's popularity is where the counts of a generation start from, without they
+    start from nothing.
     """
 
-    decay: float = 0.98
+    decay: float | Literal["auto"] = "auto"
     prior: bool = True
 
     def __post_init__(self) -> None:
-        require(0 < self.decay < 1, "residency.decay", self.decay, "between 0 and 1")
+        valid = self.decay == "auto" or (isinstance(self.decay, float) and 0 < self.decay < 1)
+        require(valid, "residency.decay", self.decay, "auto, or between 0 and 1")
 
     def build(self, shape: Shape) -> Residency:
         """Make the policy."""
-        return Value(shape, self.decay, self.prior)
+        return Value(shape, DECAYS if self.decay == "auto" else (float(self.decay),), self.prior)
 
 
-class Value(Residency):
-    """Counts in how many forwards each expert is used, old ones for less.
+class Counts:
+    """In how many forwards each expert is used, old ones for less.
 
     Instead of letting all scores decay, a new use counts for more: the order among experts changes only by uses, so
     that a heap keeps it.
 
+    Attributes:
+        total: the score of an expert that was used in every forward.
+        error: how badly the counts have foretold the uses so far: the sum of squared differences between the chance of
+            each use and what came (Brier's score), less what is the same for all decays.
+    """
+
+    def __init__(self, shape: Shape, decay: float) -> None:
+        self.decay, self.scores = decay, [0.0] * (shape.layers * shape.experts)
+        self._weight, self.total = 1.0, 0.0
+        self.error = 0.0
+        self._squares = [0.0] * shape.layers
+        """Per layer the sum of its squared scores."""
+
+    def age(self) -> bool:
+        """A forward begins; return whether all scores were scaled."""
+        self._weight /= self.decay
+        self.total += self._weight
+        if self._weight < LARGE:
+            return False
+        self.scores[:] = [score / self._weight for score in self.scores]
+        self._squares = [square / self._weight**2 for square in self._squares]
+        self.total /= self._weight
+        self._weight = 1.0
+        return True
+
+    def score(self, layer: int, experts: Collection[int]) -> None:
+        """Hold the chances of a layer's experts against what is used."""
+        if (before := self.total - self._weight) > 0:
+            used = sum(self.scores[expert] for expert in experts)
+            self.error += self._squares[layer] / before**2 - 2 * used / before
+
+    def count(self, layer: int, experts: Collection[int]) -> None:
+        """Count uses."""
+        for expert in experts:
+            score = self.scores[expert]
+            self._squares[layer] += (2 * score + self._weight) * self._weight
+            self.scores[expert] = score + self._weight
+
+
+class Value(Residency):
+    """Evicts who is least likely to be used in the next forward, as its uses have it.
+
     Args:
-        decay: weight of a use after one forward.
+        decays: to choose from in the warm-up; up to its end the last one counts.
         prior: whether the warm-up's popularity outlives its uses.
     """
 
-    def __init__(self, shape: Shape, decay: float, prior: bool) -> None:
-        self._shape, self._decay, self._prior = shape, decay, prior
+    def __init__(self, shape: Shape, decays: Sequence[float], prior: bool) -> None:
+        self._shape, self._prior = shape, prior
         self.slots = shape.slots
+        self._tried = [Counts(shape, decay) for decay in decays]
         count = shape.layers * shape.experts
-        self._scores = [0.0] * count
         self._uses = [0] * count
         """In the warm-up."""
-        self._forwards = 0
-        self._weight, self._layer, self._learning = 1.0, shape.layers, False
+        self._forwards, self._layer, self._learning = 0, shape.layers, False
         self._resident = [False] * count
-        self._least = _Ranking(self._scores, 1.0, lambda expert: self._resident[expert])
-        self._most = _Ranking(self._scores, -1.0, lambda expert: not self._resident[expert])
+        self._follow(self._tried[-1])
+
+    @property
+    def decay(self) -> float:
+        """The decay in force."""
+        return self._counts.decay
 
     def chance(self, expert: int) -> float:
         """Chance that an expert is used in a forward, as its uses have it."""
-        return self._scores[expert] / self._weight * (1 - self._decay)
+        return self._counts.scores[expert] / self._counts.total if self._counts.total else 0.0
 
     def least(self, passed: Callable[[int], bool]) -> int | None:
         """The resident of least value that is not `passed` over."""
@@ -91,21 +141,26 @@ class Value(Residency):
         """Count; a forward begins where layers do not go on."""
         layer = next(iter(experts)) // self._shape.experts
         if layer <= self._layer:
-            self._age()
+            self._begin()
         self._layer = layer
+        for counts in self._tried if self._learning else [self._counts]:
+            if self._learning:
+                counts.score(layer, experts)
+            counts.count(layer, experts)
         for expert in experts:
-            self._scores[expert] += self._weight
             self._uses[expert] += self._learning
             (self._least if self._resident[expert] else self._most).push(expert)
 
     def learn(self, on: bool) -> None:
-        """Count the warm-up; when it ends, start from what it has shown."""
+        """Count the warm-up; when it ends, choose a decay, and start from what the warm-up has shown."""
         self._learning = on
-        if on or not self._prior or not self._forwards:
+        if on or not self._forwards:
             return
-        for expert, uses in enumerate(self._uses):
-            self._scores[expert] = self._weight / (1 - self._decay) * uses / self._forwards
-        self._rebuild()
+        best = min(self._tried, key=lambda counts: counts.error)
+        if self._prior:
+            for expert, uses in enumerate(self._uses):
+                best.scores[expert] = uses / self._forwards * best.total
+        self._follow(best)
 
     def favourites(self) -> list[int]:
         """The most popular experts of the warm-up, as many as there are slots."""
@@ -121,18 +176,25 @@ class Value(Residency):
             chosen = self.least(lambda expert: expert not in evictable)
         return chosen
 
-    def _age(self) -> None:
+    def describe(self) -> dict[str, object]:
+        """What was chosen, for the record."""
+        return {"decay": self.decay}
+
+    def _begin(self) -> None:
         """A forward begins."""
         self._forwards += self._learning
-        self._weight /= self._decay
-        if self._weight > LARGE:
-            self._scores[:] = [score / self._weight for score in self._scores]
-            self._weight = 1.0
-            self._rebuild()
+        for counts in self._tried if self._learning else [self._counts]:
+            if counts.age() and counts is self._counts:
+                self._least.rebuild()
+                self._most.rebuild()
 
-    def _rebuild(self) -> None:
-        for ranking in (self._least, self._most):
-            ranking.rebuild()
+    def _follow(self, counts: Counts) -> None:
+        """Rank by these counts from now on."""
+        self._counts, resident = counts, self._resident
+        self._least = _Ranking(counts.scores, 1.0, lambda expert: resident[expert])
+        self._most = _Ranking(counts.scores, -1.0, lambda expert: counts.scores[expert] > 0 and not resident[expert])
+        self._least.rebuild()
+        self._most.rebuild()
 
 
 class _Ranking:

@@ -45,7 +45,7 @@ def test_an_unreachable_tracker_costs_a_warning(app: App, monkeypatch: pytest.Mo
 
 class FakeRun:
     def __init__(self, resumed: bool, options: dict[str, Any]) -> None:
-        self.resumed, self.options, self.dir = resumed, options, "wandb/run/files"
+        self.resumed, self.options, self.dir = resumed, options, str(Path.cwd().parent / "elsewhere" / "files")
         self.logged: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self.define_metric = self.log_artifact = lambda *words, **options: None
@@ -62,6 +62,7 @@ def test_what_has_changed_is_sent_again_as_the_same_run(app: App, monkeypatch: p
 
     def init(**options: Any) -> FakeRun:
         made.append(FakeRun(bool(made), options))
+        Path(made[-1].dir).mkdir(parents=True, exist_ok=True)
         return made[-1]
 
     media = SimpleNamespace(add_file=lambda name: None)
@@ -76,7 +77,8 @@ def test_what_has_changed_is_sent_again_as_the_same_run(app: App, monkeypatch: p
     assert first.summary == second.summary
     assert sum("request" in values for values in first.logged) == 4
     assert not any("request" in values for values in second.logged), "W&B has the history"
-    assert not list(Path().glob("wandb/*"))
+    app("system=offload", "tracking=wandb", "tracking.mode=online", "tracking.text=true")
+    assert len(made) == 2, "and not again where it lies outside of the current folder"
 
 
 class Capture:

@@ -255,6 +255,12 @@ def test_the_command_shows_a_folder_and_the_entries(
         assert text in shown, text
     assert run(str(whole / "draft")) == 1
     assert run(str(whole / "nowhere")) == 2
+    assert run("olmoe") == 2
+    assert "hf download allenai/OLMoE-1B-7B-0924" in capsys.readouterr().err
+    assert run("reference") == 0
+    own = capsys.readouterr().out
+    assert "16 a layer, 2 for a token" in own
+    assert "does not" not in own, "the pair that ships works with everything"
     assert run() == 0
     listed = capsys.readouterr().out
     assert "hf download Qwen/Qwen3-0.6B --revision c1899de289a04d12100db370d81485cdf75e47ca" in listed

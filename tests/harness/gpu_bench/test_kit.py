@@ -39,12 +39,12 @@ def test_stages_that_fail_or_take_too_long_cost_the_others_nothing(tmp_path: Pat
     )
     stages = [
         Stage("fails", 20, python("raise SystemExit(3)"), least=0),
-        Stage("sleeps", 1.5, python(sleeper), least=0),
+        Stage("sleeps", 4, python(sleeper), least=0),
         Stage("works", 20, python("print('well')"), least=0),
         Stage("comes too late", 20, python(""), least=1000),
     ]
     output = tmp_path / "out"
-    assert not Kit(Setup(output, "cpu", True), stages, 100.0).run()
+    assert not Kit(Setup(output, "cpu"), stages, 100.0).run()
     found = states(output)
     assert [state["state"] for state in found.values()] == ["failed", "out of time", "ok", "left out"]
     assert found["fails"]["code"] == 3
@@ -80,21 +80,24 @@ def test_what_was_found_before_the_end_is_kept(tmp_path: Path, monkeypatch: pyte
     code = (
         f"import pathlib; d = pathlib.Path({str(output)!r}); (d / 'stages').mkdir(exist_ok=True);"
         "(d / 'stages' / 'micro.json').write_text('{\"a\": 1}'); (d / 'results').mkdir(exist_ok=True);"
-        "(d / 'results' / 'table.md').write_text('x'); (d / 'junit.xml').write_text('y' * 100)"
+        "(d / 'results' / 'table.md').write_text('x'); (d / 'junit.xml').write_text('<a hostname=\"me\" b=\"1\">')"
     )
     monkeypatch.setattr(kit, "LARGEST", 5000)
     seen: list[set[str]] = []
+    reports: list[str] = []
     gather = Kit._gather
 
     def watched(self: Kit) -> None:
         gather(self)
         seen.append({file.name for file in (output / "back").iterdir()})
+        reports.extend(file.read_text() for file in (output / "back").glob("junit.xml"))
 
     monkeypatch.setattr(Kit, "_gather", watched)
     large = f"open({str(output / 'junit.xml')!r}, 'w').write('y' * 6000)"
     stages = [Stage("micro", 20, python(code)), Stage("large", 20, python(large))]
     Kit(Setup(output, "cpu", True), stages, 60.0).run()
     assert seen[0] == {"kit.json", "log.txt", "results.tar.gz", "junit.xml"}
+    assert reports[0] == '<a b="1">', "nobody's machine"
     assert seen[1] == {"kit.json", "log.txt", "results.tar.gz"}, "what is too large does not come back"
     assert json.loads((output / "back" / "kit.json").read_text())["micro"] == {"a": 1}
 

@@ -51,6 +51,24 @@ def test_spans_are_exclusive_and_cover_first_to_last_commit(clock: ScriptedClock
     assert generation.window_time == generation.rows[0].decode_time == 10.5e6
 
 
+def test_what_a_device_attributes_is_taken_from_the_open_span(clock: ScriptedClock) -> None:
+    """The host has waited for 9 ms inside `verify`, and the device tells it was idle for 4 of them; the sum stays."""
+    meter = RecordingMeter(["a"], [10], clock=clock)
+    meter.commit(0, [5])
+    with meter.span("verify"):
+        clock.pass_(9)
+        meter.attribute("transfer", 0.004)
+        clock.pass_(1)
+    meter.step([0], [0], [0])
+    meter.commit(0, [6])
+    generation = meter.finish()
+    assert generation.window == {
+        "": 0, "prefill": 0, "draft": 0, "verify": 6e6, "transfer": 4e6, "host": 0,
+    }  # fmt: skip
+    (step,) = generation.steps
+    assert (step.spans["verify"], step.spans["transfer"], step.seconds) == (0.006, 0.004, 0.01)
+
+
 def test_time_outside_spans_is_residual(clock: ScriptedClock) -> None:
     meter = RecordingMeter(["a"], [10], clock=clock)
     meter.commit(0, [5])

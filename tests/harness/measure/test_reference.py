@@ -71,7 +71,8 @@ def stale_state(patch: pytest.MonkeyPatch) -> None:
     from systems.modeling.states import States
 
     patch.setattr(States, "_places", lambda self, read, places: [0 for _ in self._starts])
-    patch.setattr(learning, "_CLOSE", float("inf"))  # else it is found at loading, and another way is taken
+    # else it is found at loading, and another way is taken
+    patch.setattr(learning, "_CLOSE", {torch.float32: float("inf")})
 
 
 def nothing(patch: pytest.MonkeyPatch) -> None:
@@ -101,7 +102,7 @@ def test_a_planted_bug_is_caught_by_the_run(
     from systems.runtime import timing
 
     moe_families.save(tmp_path, family)
-    texts = ["abcde", "klmnopabcdefghijklmnop", "ponmlkjihg"]
+    texts = ["abcdefghijklmnop", "klmnopabcdefghijklmnop", "ponmlkjihgfedcba"]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(timing, "_SECONDS", 0.01)

@@ -1,8 +1,13 @@
+import dataclasses
+
+import pytest
 import torch
 
 from systems.api import Sampling
 from systems.drafters.prompt_lookup import PromptLookup, continuation
 from systems.runtime.sampling import Chooser
+from tests.systems.handmade import COSTS, replay, trace
+from tests.systems.tiny import SYSTEMS
 
 
 def test_the_longest_match_wins_and_of_equals_the_latest() -> None:
@@ -28,3 +33,17 @@ def test_rows_propose_what_they_find_and_shorter_ones_are_padded() -> None:
     shorter = drafter.propose(Chooser([Sampling()], torch.device("cpu")), 1)
     assert shorter.tokens.tolist() == [[8]]
     assert drafter.propose(Chooser([Sampling()], torch.device("cpu")), 0).tokens.shape == (1, 0)
+
+
+@pytest.mark.parametrize("agreed", [0, 1, 2])
+def test_what_does_not_pay_is_not_said(agreed: int) -> None:
+    """Two tokens always follow the same words; none, one or both of them are right. A step takes 2 s plainly, 2.5 with
+    one drafted token and 3 with two: with none right any is a loss, with one right the second is."""
+    config = dataclasses.replace(SYSTEMS["prompt_lookup"], drafter={"part": "prompt_lookup", "draft_length": 2})
+    made = trace([[[[0]]] * 3] * 40, [agreed] * 40, drafter="prompt_lookup")
+    costs = dataclasses.replace(COSTS, target_layer={1: 2.0, 3: 3.0})
+    meter, system = replay(config, made, slots=2, costs=costs, residents=[0], warm=True)
+    assert set(meter.drafted) == {agreed}
+    assert system.describe()["draft_length_chosen"] == agreed
+    always, _ = replay(dataclasses.replace(config, governor={"part": "none"}), made, slots=2, costs=costs, warm=True)
+    assert set(always.drafted) == {2}

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from systems.api import BadInput, ModelConfig, fetch_models, load_pair
 from systems.contract.hub import HubModel, cache
-from tests.systems.test_checkpoints import COMMIT, as_downloaded, save
+from tests.systems.files.test_checkpoints import COMMIT, as_downloaded, save
 
 ENVIRONMENTS: list[dict[str, str]] = [
     {},

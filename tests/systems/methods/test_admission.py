@@ -28,6 +28,7 @@ def test_misses_are_computed_in_place_and_admitted_while_the_link_is_idle() -> N
     assert meter.of("elsewhere") == [1, 1, 0, 1, 1, 1, 0, 0, 1]
     assert meter.of("on_time") == [0, 0, 1, 0, 0, 0, 1, 1, 0]
     assert meter.of("prefetched") == [1, 0, 0, 1, 0, 1, 0, 0, 1]
+    assert meter.of("cancelled") == [0] * 9, "a busy link is asked for nothing"
     assert meter.of("evictions") == [0, 0, 0, 0, 0, 1, 0, 0, 1]
     assert meter.of("demand") == meter.of("late") == [0] * 9, "nobody waits"
     assert set(system.cache.slots.residents) == {0, 2}, "1 was used at 10.5, 2 at 12.5"

@@ -45,7 +45,7 @@ class Bench:
     """An arbiter that has seen `forwards` of one expert per layer, layers a second apart."""
 
     def __init__(self, *forwards: Sequence[int], residents: Sequence[int] = (), **options: bool) -> None:
-        self.value = Value(SHAPE, 0.5, True)
+        self.value = Value(SHAPE, (0.5,), True)
         self.cache = Handmade(self.value, residents)
         self.arbiter = Arbiter(ArbitratedOptions(**options), self.cache, self.value, SHAPE, TRANSFER)
         self.arbiter.decoding()

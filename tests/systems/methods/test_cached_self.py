@@ -110,3 +110,20 @@ def test_without_slots_there_is_nothing_to_draft_with(residency: dict[str, Any],
     plain = {"predictor": {"part": "none"}, "prefetch": {"part": "none"}, "placement": {"part": "none"}}
     with pytest.raises(BadInput, match="cached_self drafts with what slots hold"):
         drafted(pair, 8, residency=residency, **plain)
+
+
+def test_what_is_lent_may_not_go_and_nobody_hears_of_it(pair: Pair) -> None:
+    """Of the first layer's quota of two both are lent: a demand has to take another layer's slot. The order of use is
+    as it was: when they have been given back, the first one goes."""
+    system: Any = build_system(SYSTEMS["offload"], pair, 8 * pair.record_bytes, FAST, COSTS)
+    cache = system.cache
+    cache.install([0, 1, 8, 9, 16, 17, 24, 25])
+    assert cache.lend(0) == [0, 1]
+    list(cache.visit(0, {2: 1}))
+    assert {0, 1, 2} <= set(cache.slots.residents)
+    cache.unpin([0, 1])
+    list(cache.visit(0, {3: 1}))
+    assert {1, 2, 3} <= set(cache.slots.residents)
+    assert 0 not in cache.slots.residents
+    assert cache.take_traffic().needed == 2
+    system.close()

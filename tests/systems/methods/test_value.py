@@ -1,7 +1,7 @@
 import pytest
 
 from systems.contract.errors import BadInput
-from systems.methods.arbiter.value import Value, ValueOptions
+from systems.methods.arbiter.value import Counts, Value, ValueOptions
 from systems.policies.orders import DEMAND, PREFETCH, Order, Shape
 
 ALL = range(100)
@@ -9,7 +9,7 @@ ALL = range(100)
 
 
 def cache(*residents: int, decay: float = 0.5, prior: bool = True, slots: int = 3) -> Value:
-    value = Value(Shape(layers=2, experts=4, slots=slots), decay, prior)
+    value = Value(Shape(layers=2, experts=4, slots=slots), (decay,), prior)
     for expert in residents:
         value.admitted(expert)
     return value
@@ -26,11 +26,11 @@ def use(value: Value, *forwards: tuple[list[int], list[int]]) -> None:
         value.needed(dict.fromkeys(second, 1))
 
 
-def test_the_chance_of_a_use_halves_with_every_forward_without_one() -> None:
+def test_a_use_weighs_half_as_much_after_every_forward() -> None:
     value = cache()
     use(value, ([0], [4]), ([1], [4]), ([1], [5]))
-    assert [value.chance(expert) for expert in (0, 1, 2)] == [0.125, 0.75, 0.0]
-    assert [value.chance(expert) for expert in (4, 5)] == [0.375, 0.5], "the second layer is of the same forward"
+    assert [value.chance(expert) for expert in (0, 1, 2)] == [1 / 7, 6 / 7, 0.0], "forwards weigh 1, 2 and 4"
+    assert [value.chance(expert) for expert in (4, 5)] == [3 / 7, 4 / 7], "the second layer is of the same forward"
 
 
 def test_whoever_is_least_likely_to_be_used_goes() -> None:
@@ -74,7 +74,7 @@ def test_the_warm_up_is_where_a_generation_starts_from() -> None:
     assert [value.chance(expert) for expert in (0, 1, 4, 5)] == [0.75, 0.25, 0.25, 0.75]
     assert sorted(value.favourites()) == [0, 5]
     use(value, ([1], [5]))
-    assert value.chance(0) == 0.375
+    assert value.chance(0) == pytest.approx(0.75 * 15 / 31), "what it was, less the weight of one forward"
     assert cache(prior=False).favourites() == []
 
 
@@ -88,6 +88,32 @@ def test_scores_stay_finite() -> None:
 
 
 def test_a_decay_is_a_share() -> None:
-    for decay in (0.0, 1.0):
+    for decay in (0.0, 1.0, "often"):
         with pytest.raises(BadInput, match=r"residency\.decay"):
-            ValueOptions(decay)
+            ValueOptions(decay)  # type: ignore[arg-type]
+
+
+def test_the_decay_is_the_one_that_foretells_the_warm_up_best() -> None:
+    """Two experts take turns in long runs: what was used last will be. Or each second token: all are as likely."""
+    runs = ([0] * 20 + [1] * 20) * 3
+    turns = [0, 1] * 60
+    for uses, decay in ((runs, 0.5), (turns, 0.99)):
+        value = Value(Shape(layers=1, experts=2, slots=1), (0.5, 0.9, 0.99), prior=True)
+        value.learn(True)
+        for expert in uses:
+            value.needed({expert: 1})
+        value.learn(False)
+        assert value.decay == decay
+
+
+def test_brier_scores_are_those_of_the_chances() -> None:
+    """Two experts, 0, 1 and 0 are used: behind the first, 0 is taken to be sure, then forwards weigh 1 and 2."""
+    counts = Counts(Shape(layers=1, experts=2, slots=1), 0.5)
+    for expert in (0, 1, 0):
+        counts.age()
+        counts.score(0, [expert])
+        counts.count(0, [expert])
+    said = [(1.0, 0.0), (1 / 3, 2 / 3)]
+    came = [(0, 1), (1, 0)]
+    whole = sum((p - u) ** 2 for ps, us in zip(said, came, strict=True) for p, u in zip(ps, us, strict=True))
+    assert counts.error + 2 == pytest.approx(whole), "one use in each forward is the same for all decays"

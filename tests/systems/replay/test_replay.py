@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from systems.api import BadInput, LinkSpec, Request, SystemConfig, build_system, log_likelihood
+from systems.api import BadInput, Costs, HostCosts, LinkSpec, Request, SystemConfig, build_system, log_likelihood
 from systems.replay import trace_file
 from systems.replay.pair import RecordedPair
 from systems.replay.record import record
@@ -65,10 +65,12 @@ def measured(
     return meter.tokens, [dataclasses.asdict(report) for report in meter.reports], meter.accepted, took, facts
 
 
-def both(config: SystemConfig, pair: Pair, trace: Trace, batch: list[Request], slots: int = 9) -> tuple[Any, Any]:
+def both(
+    config: SystemConfig, pair: Pair, trace: Trace, batch: list[Request], slots: int = 9, costs: Costs = COSTS
+) -> tuple[Any, Any]:
     budget = copies(config, pair) + slots * pair.record_bytes
-    live = measured(build_system(config, pair, budget, LINK, COSTS), batch)
-    return live, measured(ReplayedSystem(config, trace, budget, LINK, COSTS), batch)
+    live = measured(build_system(config, pair, budget, LINK, costs), batch)
+    return live, measured(ReplayedSystem(config, trace, budget, LINK, costs), batch)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -94,6 +96,16 @@ def test_rows_may_join_while_nothing_is_drafted(name: str, pair: Pair, traces: T
     live = measured(build_system(config, pair, budget, LINK, COSTS), batch, [], 2)
     assert live == measured(ReplayedSystem(config, traces.of("model"), budget, LINK, COSTS), batch, [], 2)
     assert sum(live[2]) > 0, "drafts are accepted"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_drafted_ahead_is_replayed(count: int, pair: Pair, traces: Traces) -> None:
+    """The host keeps verifications waiting; lengths are governed, none included, up to the longest of the trace."""
+    drafter = {**SYSTEMS["arbiter"].drafter, "draft_length": 4, "optional": False}
+    config = dataclasses.replace(SYSTEMS["arbiter"], drafter=drafter)
+    slow = dataclasses.replace(COSTS, host=HostCosts(3e-3))
+    live, replayed = both(config, pair, traces.of("model"), batch_of(count), costs=slow)
+    assert live == replayed
 
 
 @pytest.mark.parametrize("length", [1, 2, 4])

@@ -1,45 +1,140 @@
 """The CUDA side behind the same interfaces; runs where there is a device."""
 
+from __future__ import annotations
+
 import dataclasses
+import gc
+import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from systems.api import BadInput, LinkSpec, NullMeter, build_system, load_pair
+from systems.api import BadInput, LinkSpec, NullMeter, build_system, load_pair, measure_costs, record_traces
 from systems.runtime.pair import Pair
-from tests.systems.tiny import COSTS, SYSTEMS, make_pair, requests
+from systems.store.store import RamStore
+from tests.systems.test_exactness import copies
+from tests.systems.tiny import COSTS, SYSTEMS, make_pair, requests, save_draft, save_target, save_tokenizer
 
 pytestmark = pytest.mark.cuda
 
 
-@pytest.fixture
-def cuda_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    root = tmp_path_factory.mktemp("cuda")
-    config = dataclasses.replace(make_pair(root).config, device="cuda")
+def open_pair(root: Path, device: str = "cuda", dtype: Any = "float32") -> Pair:
+    config = dataclasses.replace(make_pair(root).config, device=device, dtype=dtype)
     pair = load_pair(config, root)
     assert isinstance(pair, Pair)
     return pair
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("name", ["offload", "sd_offload", "sp_moe"])
-def test_tokens_equal_the_resident_system(name: str, batch: int, cuda_pair: Pair) -> None:
+@pytest.fixture
+def cuda_pair(tmp_path: Path) -> Any:
     torch.backends.cuda.matmul.allow_tf32 = False
-    emitted = []
-    for config in (SYSTEMS["resident"], SYSTEMS[name]):
-        budget = cuda_pair.draft_bytes + 6 * cuda_pair.record_bytes
-        system = build_system(config, cuda_pair, budget, None, COSTS)
-        meter = NullMeter([24] * batch)
+    pair = open_pair(tmp_path)
+    yield pair
+    pair.close()
+
+
+def tokens(name: str, pair: Pair, batch: int = 1, budget: int | None = None) -> list[list[int]]:
+    budget = budget or pair.draft_bytes + 6 * pair.record_bytes
+    system = build_system(SYSTEMS[name], pair, budget, None, COSTS)
+    meter = NullMeter([24] * batch)
+    try:
         system.generate(requests(batch, 24), meter)
+    finally:
         system.close()
-        emitted.append(meter.tokens)
-    assert emitted[0] == emitted[1]
+    return meter.tokens
 
 
-def test_the_host_slab_is_page_locked(cuda_pair: Pair) -> None:
-    system = build_system(SYSTEMS["offload"], cuda_pair, 6 * cuda_pair.record_bytes, None, COSTS)
-    assert cuda_pair.store.slab.is_pinned()  # type: ignore[attr-defined]
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("name", ["offload", "sd_offload", "sp_moe", "adapmoe", "spec_moe", "oracle"])
+def test_tokens_equal_the_resident_system(name: str, batch: int, cuda_pair: Pair) -> None:
+    budget = copies(SYSTEMS[name], cuda_pair) + 8 * cuda_pair.record_bytes
+    assert tokens(name, cuda_pair, batch, budget) == tokens("resident", cuda_pair, batch)
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_devices_and_dtypes(device: str, dtype: str, tmp_path: Path) -> None:
+    """In 16 bits every kernel rounds, and by its own width: plain decoding runs those of the resident system."""
+    pair = open_pair(tmp_path, device, dtype)
+    assert tokens("offload", pair) == tokens("resident", pair)
+    pair.close()
+
+
+def test_every_slot_holds_the_record_that_it_claims(cuda_pair: Pair) -> None:
+    system: Any = build_system(
+        SYSTEMS["sp_moe"], cuda_pair, cuda_pair.draft_bytes + 12 * cuda_pair.record_bytes, None, COSTS
+    )
+    system.generate(requests(3, 16), NullMeter([16] * 3))
+    torch.cuda.synchronize()
+    slots, store = system.cache.slots, cuda_pair.store
+    assert isinstance(store, RamStore)
+    for slot, expert in enumerate(slots.owner):
+        assert expert < 0 or torch.equal(slots.raw[slot].cpu(), store.record(expert)), expert
     system.close()
+
+
+def test_the_host_slab_is_page_locked_while_its_store_is_open(cuda_pair: Pair) -> None:
+    tokens("offload", cuda_pair)
+    slab = cuda_pair.store.slab  # type: ignore[attr-defined]
+    assert slab.is_pinned()
+    cuda_pair.close()
+    assert not slab.is_pinned()
+
+
+def test_pairs_one_after_the_other_are_read_from_their_own_memory(tmp_path: Path) -> None:
+    emitted = []
+    for seed in (0, 1, 0):
+        folder = tmp_path / str(seed)
+        if not folder.exists():
+            save_draft(folder / "draft", save_target(folder / "target", seed=seed))
+            save_tokenizer(folder)
+        pair = open_pair(folder)
+        assert tokens("offload", pair) == tokens("resident", pair)
+        emitted.append(tokens("offload", pair))
+        pair.close()
+        del pair
+        gc.collect()
+    assert emitted[0] == emitted[2] != emitted[1]
+
+
+def test_memory_is_given_back_and_no_thread_stays(cuda_pair: Pair) -> None:
+    tokens("offload", cuda_pair)  # what libraries allocate once
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    for name in ("offload", "sp_moe", "resident"):
+        tokens(name, cuda_pair)
+    assert torch.cuda.memory_allocated() == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "expert-link"]
+
+
+def test_recording_gives_its_memory_back(cuda_pair: Pair, tmp_path: Path) -> None:
+    held = []
+    for turn in range(2):
+        record_traces(cuda_pair, [SYSTEMS["sp_moe"]], requests(1, 8), COSTS, tmp_path / f"traces{turn}")
+        gc.collect()
+        held.append(torch.cuda.memory_allocated())
+    assert held[0] == held[1]
+
+
+def test_a_failure_in_the_middle_leaves_the_next_system_right(cuda_pair: Pair) -> None:
+    class Stops(NullMeter):
+        def step(self, *_: Any) -> None:
+            raise KeyError("in the middle")
+
+    budget = cuda_pair.draft_bytes + 8 * cuda_pair.record_bytes
+    system = build_system(SYSTEMS["sp_moe"], cuda_pair, budget, None, COSTS)
+    with pytest.raises(KeyError):
+        system.generate(requests(1, 24), Stops([24]))
+    system.close()
+    assert tokens("sp_moe", cuda_pair) == tokens("resident", cuda_pair)
+
+
+def test_costs_are_those_of_the_device(cuda_pair: Pair) -> None:
+    costs = measure_costs(cuda_pair, [1], [requests(1)[0].prompt])
+    assert 0 < costs.call <= costs.transfer < 1e-2
+    assert costs.target_layer[1] > 0
 
 
 def test_a_paced_link_is_refused(cuda_pair: Pair) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from systems.modeling.decoder import Decoder
-from systems.modeling.experts import Activation
+from systems.modeling.experts import Arithmetic
 from systems.runtime.pair import Pair
 from systems.runtime.reading import read
 from systems.runtime.together import AT_ONCE, together
@@ -27,7 +27,7 @@ class Experts:
         self.calls: list[tuple[int, int]] = []
         self._fail_at = fail_at
 
-    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, activation: Activation) -> Tensor:
+    def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         if layer == self._fail_at:
             raise RuntimeError("expert is missing")
         self.calls.append((layer, len(hidden)))
