@@ -37,7 +37,6 @@ from systems.contract.options import NoPart, PrefetchOptions
 from systems.methods.adapmoe.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
 from systems.methods.adapmoe.next_gate import Division, NextGate
 from systems.methods.arbiter.admission import Admission
-from systems.methods.arbiter.ahead import DraftAhead
 from systems.methods.arbiter.arbitration import Arbiter, ArbitratedOptions
 from systems.methods.arbiter.retention import Retention
 from systems.methods.arbiter.value import Value
@@ -64,6 +63,7 @@ from systems.policies.orders import Shape
 from systems.policies.placement import CpuOptions, Placement
 from systems.policies.residency import LayeredLru, Lru, Residency
 from systems.runtime.activation_file import Stored
+from systems.runtime.ahead import DraftAhead
 from systems.store.slot_table import SlotTable
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from systems.cache.expert_cache import ExpertCache
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
-from systems.methods.arbiter.ahead import DraftAhead
 from systems.methods.arbiter.retention import Retention, Stopwatch
 from systems.methods.moe_speq.lookahead import LookaheadScheduler
 from systems.methods.oracle.foresight import Foresight
@@ -21,6 +20,7 @@ from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Listener
 from systems.policies.residency import Residency
+from systems.runtime.ahead import DraftAhead
 
 if TYPE_CHECKING:  # a replay needs no tensors, and none of what computes with them
     from systems.methods.adapmoe.gating import AdaptiveGating

@@ -18,10 +18,10 @@ from systems.cache.expert_cache import ExpertCache
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
 from systems.contract.requests import Request
-from systems.methods.arbiter.ahead import DraftAhead
 from systems.modeling.decoder import Decoder, MakeDecoder
 from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.listening import Listener
+from systems.runtime.ahead import DraftAhead
 from systems.runtime.drafting import Drafter
 from systems.runtime.reading import read
 from systems.runtime.rows import seated

@@ -14,7 +14,7 @@ class ModelDrafterOptions:
 
     It computes the rows of a batch in `split` parts at the same time, each in a thread of its own. `by_positions`,
     where given, says from how many positions of all rows together on how many tokens are drafted. With `ahead` it goes
-    on drafting while a verification waits for host and link; see `systems.methods.arbiter.ahead`. An `optional` one is given up
+    on drafting while a verification waits for host and link; see `DraftAhead`. An `optional` one is given up
     in the warm-up if experts in its place are worth more.
     """
 
