@@ -146,7 +146,7 @@ def test_what_was_named_is_covered_even_if_it_has_not_come(rigs: type[Rig]) -> N
     clock.wait(clock.now() + 0.005)
     rig.visit(1, [0, 1, 2])
     layer = rig.cache.take_traffic().layers[1]
-    assert (layer.needed, layer.drafted, layer.covered, layer.resident + layer.on_time) == (3, 3, 2, 0)
+    assert (layer.needed, layer.foretold, layer.covered, layer.resident + layer.on_time) == (3, 3, 2, 0)
     rig.cache.end_step()
     rig.visit(0, [0, 1])
     rig.visit(1, [1])
@@ -164,7 +164,7 @@ def test_only_what_a_draft_has_read_is_asked_to_be_covered(rigs: type[Rig]) -> N
     rig.cache.prefetch(1, [1, 3])
     list(rig.cache.visit(1, {0: 1, 1: 2, 2: 1, 3: 1}, read))
     layer = rig.cache.take_traffic().layers[1]
-    assert (layer.needed, layer.drafted, layer.covered) == (4, 2, 1)
+    assert (layer.needed, layer.foretold, layer.covered) == (4, 2, 1)
 
 
 class SlowHints(list[Hint]):
