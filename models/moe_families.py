@@ -48,11 +48,11 @@ SYSTEMS = {
         "adapmoe", "", predictor={"part": "next_gate", "when": "always"}, prefetch={"part": "next_layers", "depth": 2}
     ),
 }
-BATCHES = {"offload": (3,), "sd_offload": (1, 3), "sp_moe": (3,), "adapmoe": (1,)}
+BATCHES = {"offload": (1,), "sd_offload": (3,), "sp_moe": (3,), "adapmoe": (1,)}
 """Rows at once by system."""
 LENGTHS = (5, 11, 21)
 """Tokens of the prompts: within the window of `tiny_config`, and beyond it."""
-NEW = 6
+NEW = 5
 _COSTS = Costs({1: 1e-3, 3: 1.5e-3}, {1: 5e-4}, 1e-3, 1e-5, HostCosts(2e-4))
 _LINK = LinkSpec(1e9, 0.0, virtual=True)
 
