@@ -10,6 +10,7 @@ from systems.contract.meter import Meter
 from systems.contract.requests import Request
 from systems.methods.adapmoe.gating import AdaptiveGating
 from systems.modeling.decoder import Decoder
+from systems.modeling.experts import nothing
 from systems.runtime.likelihood import log_likelihood
 from systems.runtime.loop import generate, positions
 from systems.runtime.pair import Pair
@@ -46,8 +47,8 @@ class RunningSystem(ComposedSystem):
     def close(self) -> None:
         """Stop transfers, free the slots, and leave the target to others."""
         super().close()
-        if getattr(self._pair.port, "mixer", None) is self._parts.mixer:
-            del self._pair.port.mixer
+        if self._pair.port.mixer is self._parts.mixer:
+            self._pair.port.mixer = nothing
 
     def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
         """The target's and the drafter's; see `systems.contract.system.System`."""

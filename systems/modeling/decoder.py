@@ -58,7 +58,8 @@ class Decoder:
         self._apart = ways.get(model, Way()).apart
         self._masks: Masks | None = None
         self._cache: PositionalCache | OwnCaches = OwnCaches()
-        if at_once(model):
+        self.at_once = at_once(model)
+        if self.at_once:
             numbers = state_numbers(text)
             self._cache = PositionalCache(rows, capacity, States(numbers, rows) if numbers else None)
             self._masks = Masks(model)

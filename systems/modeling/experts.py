@@ -20,10 +20,16 @@ Mixer = Callable[[int, Tensor, Tensor, Tensor, Arithmetic], Tensor]
 """Computes the routed experts of a layer: ordinal, hidden `(T, H)`, chosen `(T, k)`, weights `(T, k)`, arithmetic."""
 
 
+def nothing(layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
+    """A `Mixer` that leaves experts out."""
+    return torch.zeros_like(hidden)
+
+
 class ExpertPort:
     """The socket between a model and whichever system is running: modules call `mixer` at each forward."""
 
-    mixer: Mixer
+    def __init__(self) -> None:
+        self.mixer: Mixer = nothing
 
 
 class CachedExperts:

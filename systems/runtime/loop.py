@@ -155,7 +155,8 @@ class _Generation:
             last = torch.tensor([[row.last] for row in self.rows], device=self.target.device)
             drafted = draft.lengths or (draft.tokens.shape[1],) * len(self.rows)
             tokens = torch.cat([last, draft.tokens], 1) if any(drafted) else last
-            self.cache.width = tokens.shape[1]
+            # Where tokens are read one by one, nobody can say which of them a draft had read.
+            self.cache.width = tokens.shape[1] if self.target.at_once else 1
             logits = self.target.forward(tokens, [row.length for row in self.rows])
             committed = self.chooser.verify(logits, tokens[:, 1:], draft.probabilities, drafted)
         with self.meter.span("host"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
@@ -16,7 +16,7 @@ from systems.files.chat import ChatTemplate
 from systems.files.model_files import Tokenized, check_config, fingerprint, verify
 from systems.files.vocabulary import check_tokenizers, end_logits, shared_ids
 from systems.modeling.decoder import position_bytes, rotary_limit
-from systems.modeling.experts import Arithmetic, ExpertPort
+from systems.modeling.experts import Arithmetic, ExpertPort, nothing
 from systems.modeling.learning import learn
 from systems.modeling.loading import first_line, load_model, load_target
 from systems.modeling.offloaded import OffloadedExperts
@@ -46,7 +46,7 @@ class Pair(Tokenized):
         self.device = config.device
         self.num_layers, self.num_experts = len(store.shape.layers), store.shape.experts
         self._routers, self.top_k = observe(target, self.port, self.num_layers, self.num_experts)
-        self.port.mixer = _nothing
+        self.port.mixer = nothing
         for model in filter(None, (target, draft)):
             learn(model)
         text = target.config.get_text_config()
@@ -100,7 +100,7 @@ class Pair(Tokenized):
     @cached_property
     def position_bytes(self) -> int:
         """Keys and values of one position in the target (bytes)."""
-        self.port.mixer = _nothing
+        self.port.mixer = nothing
         return position_bytes(self.target)
 
     @cached_property
@@ -169,11 +169,6 @@ def _load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries raise nothing narrower
         raise BadInput(f"the tokenizer in {folder} cannot be read ({first_line(error)}); restore it") from error
-
-
-def _nothing(layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
-    """A `Mixer` that leaves experts out."""
-    return torch.zeros_like(hidden)
 
 
 def _bytes(model: nn.Module) -> int:

@@ -32,8 +32,8 @@ class Checked(NullMeter):
 
     def traffic(self, traffic: Traffic) -> None:
         for needs in traffic.layers:
-            hits, undrafted = needs.resident + needs.on_time, needs.needed - needs.drafted
-            assert hits - undrafted <= needs.covered <= needs.drafted <= needs.needed
+            hits, undrafted = needs.resident + needs.on_time, needs.needed - needs.foretold
+            assert hits - undrafted <= needs.covered <= needs.foretold <= needs.needed
             assert needs.needed == needs.resident + needs.on_time + needs.late + needs.demand + needs.elsewhere
         self.reports.append(traffic)
 
