@@ -20,7 +20,7 @@ from systems.api import BadInput
 
 CODE = Path(__file__).resolve().parents[2]
 """The folder of the packages."""
-SHARE = Path(__file__).resolve().with_name("share")
+SHARE = Path(__file__).resolve().parents[1] / "share"
 """What an installed copy has taken along from beside them: configs, the reference pair, the papers' numbers."""
 ROOT = SHARE if SHARE.is_dir() else CODE
 """The folder that paths of configs begin at: of a checkout, or `SHARE`."""

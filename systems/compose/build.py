@@ -40,7 +40,7 @@ def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | N
     everything = isinstance(options.residency, AllResidentOptions)
     count = beside = pair.store.shape.count
     if isinstance(options.residency, Int4Options):
-        count = 0
+        count = beside = 0
         if drafting > budget_bytes:
             raise DidNotFit(f"budget {budget_bytes:,} B is below {drafting:,} B: all experts in INT4, and a draft")
     elif not everything:

@@ -76,6 +76,7 @@ def _tokens(folder: Path) -> dict[str, int]:
     if not file.is_file():
         return {}
     try:
-        return dict(Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True))
+        known = Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
+        return dict(sorted(known.items(), key=lambda item: item[1]))
     except Exception as error:  # the library raises nothing narrower
         raise BadInput(f"the tokenizer in {folder} cannot be read ({error}); restore it") from error

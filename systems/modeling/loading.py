@@ -113,6 +113,8 @@ class _Births:
                 if self.taker is not None and (layer, number) not in self.taken:
                     raise BadInput(f"{path}: the checkpoint lacks {part.name} of the experts of MoE layer {layer}")
             experts.drop()
+        # The class of the experts remembers who saw them born: their store must not live as long as the model.
+        self.taker, self.experts = None, []
 
 
 def _load(path: Path, dtype: torch.dtype, device: str, changes: dict[str, Any], own: Any, taker: Taker | None) -> Any:

@@ -90,8 +90,8 @@ def test_keys_and_values_are_as_many_as_said(name: str, pair: Pair, monkeypatch:
     caches: list[PositionalCache] = []
     begin = PositionalCache.__init__
 
-    def noted(self: PositionalCache, rows: int, capacity: int) -> None:
-        begin(self, rows, capacity)
+    def noted(self: PositionalCache, rows: int, capacity: int, states: Any = None) -> None:
+        begin(self, rows, capacity, states)
         caches.append(self)
 
     batch = requests(5, 6, seed=1)

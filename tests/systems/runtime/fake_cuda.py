@@ -333,19 +333,19 @@ def install(monkeypatch: pytest.MonkeyPatch, sim: FakeCuda) -> None:
             for slot in range(count):
                 sim.writing((id(self), slot))  # zeros, by the computing stream
             self.raw = [_Destination(sim, raw, (id(self), slot)) for slot, raw in enumerate(self.raw)]  # type: ignore[misc]
-            self.gate_up, self.down = self._watched(self.gate_up), self._watched(self.down)
+            self.matrices = [self._watched(slot, parts) for slot, parts in enumerate(self.matrices)]
 
         def close(self) -> None:
             sim.freed(self)
             super().close()
 
-        def _watched(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        def _watched(self, slot: int, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             found = []
-            for slot, tensor in enumerate(tensors):
+            for tensor in tensors:
                 watched = tensor.as_subclass(_Watched)
                 watched.sim, watched.slot, watched.plain = sim, (id(self), slot), tensor
                 found.append(watched)
-            return found  # type: ignore[return-value]
+            return tuple(found)
 
     class Stream:  # as a type: transformers annotates with it
         def __new__(cls, device: Any = None) -> Any:

@@ -310,7 +310,8 @@ def test_one_layers_experts_stand_for_all_where_a_device_does_not_hold_them(
         assert len(slots) == own_pair.num_layers * own_pair.num_experts
         hidden = torch.randn(2, 32)
         chosen, weights = torch.tensor([[0, 5], [7, 1]]), torch.full((2, 2), 0.5)
-        activation = torch.nn.functional.silu
-        first, last = (mixer(layer, hidden, chosen, weights, activation) for layer in (0, own_pair.num_layers - 1))
+        first, last = (
+            mixer(layer, hidden, chosen, weights, own_pair.arithmetic) for layer in (0, own_pair.num_layers - 1)
+        )
         assert torch.equal(first, last)
         assert first.abs().sum() > 0
