@@ -16,7 +16,7 @@ from tests.harness.app import CONF, SMALL
 ROOT = Path(__file__).parents[1]
 SOURCES = ("conf", "harness", "systems", "models", "results/papers")
 FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
-FAKES = Path(__file__).parent / "harness" / "sweeping" / "fakes"
+FAKES = Path(__file__).parent / "harness" / "sweeps" / "fakes"
 
 
 def _run(*words: str | Path, cwd: Path, **environment: str) -> str:

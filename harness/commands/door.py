@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.commands.table import COMMANDS, ROOMS
 from harness.config.compose import CONF
+from harness.records.provenance import COMMAND
 
 DEFAULT = "bench"
 
@@ -27,7 +29,7 @@ def main(name: str | None = None) -> int:
         sys.stderr.write(f"error: there is no command `{command}`{_nearest(command)}; see python -m harness\n")
         return 2
     # The command is what provenance names, and all that Hydra and argparse see.
-    sys.argv = [command, *words]
+    sys.argv = [f"{COMMAND} {command}" if Path(sys.argv[0]).stem == COMMAND else command, *words]
     code: int = importlib.import_module(COMMANDS[command].module).main()
     return code
 

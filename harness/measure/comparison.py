@@ -114,7 +114,8 @@ def measure(
     """Run reference, warm-up and all repeats; `on_generation` stores results outside timed sections."""
     batches = split(selection.requests, config.measure.batch + config.measure.queue)
     try:
-        display.note("reference: plain greedy decoding, the first prompts by stock transformers")
+        if measured.traces is None:
+            display.note("reference: plain greedy decoding, the first prompts by stock transformers")
         everything = [request for batch in batches for request in batch]
         found = reference.find(config, pair, everything, measured.traces, measured.budget, measured.costs, display.note)
         measured.reference, measured.no_reference, measured.reference_from = found.tokens, found.missing, found.source

@@ -172,8 +172,8 @@ def _prefixes() -> list[tuple[str, str]]:
 def _command() -> str:
     """The command in progress, without its words: `harness.commands.door` has put its name in front of them."""
     path = Path(sys.argv[0])
-    if path.stem == COMMAND:
-        return COMMAND
+    if path.stem.startswith(COMMAND):
+        return path.stem.removesuffix(" bench")
     name = path.parent.name if path.stem == "__main__" else path.stem
     return "python -m harness" + ("" if name in ("harness", "bench") else f" {name}")
 

@@ -13,6 +13,8 @@ LIMITS = {"models": 60.0, "results": 5.0, "rest": 3.0}
 """MiB of tracked files as they lie on disk. The pair is almost all of `models`."""
 DRAWN = (".svg", ".pdf")
 """Pictures that `make figures` draws from what is tracked."""
+SHOWN = {"results/figures/tpot.svg", "results/figures/who_wins.svg"}
+"""What the README shows."""
 
 
 def _tracked() -> list[str]:
@@ -33,5 +35,5 @@ def test_no_part_of_the_tree_outgrows_its_limit() -> None:
 
 
 def test_pictures_that_can_be_drawn_anew_are_not_tracked() -> None:
-    drawn = [name for name in _tracked() if name.startswith("results/figures/") and name.endswith(DRAWN)]
+    drawn = {name for name in _tracked() if name.startswith("results/figures/") and name.endswith(DRAWN)} - SHOWN
     assert not drawn, "make figures draws them"

@@ -59,7 +59,7 @@ def test_files_are_named_after_what_they_hold() -> None:
 def test_the_command_line_is_frozen() -> None:
     """What users type. Changing this is a breaking change: say so in the changelog."""
     assert set(compose().identity()) == {
-        "systems", "model", "dataset", "hardware", "measure", "budget", "kv_budget", "replay", "reference",
+        "systems", "model", "dataset", "hardware", "measure", "budget", "kv_budget", "replay", "reference", "timed_by",
     }  # fmt: skip
     assert {"offload", "resident", "sd_offload", "sp_moe"} <= set(_options("system"))
     assert {"coarse", "fine_grained", "local"} <= set(_options("hardware"))

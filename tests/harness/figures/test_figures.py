@@ -180,7 +180,7 @@ def test_records_that_cannot_be_trusted_are_refused_by_name(
     said = capsys.readouterr().err
     assert message in said
     assert "cutoff/summary.json" in said
-    assert "make it again with: python -m harness suite experiment=cutoff" in said
+    assert "make it again with: python -m harness experiment=cutoff" in said
 
 
 def test_a_sweep_with_points_missing_is_not_drawn(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_every_preset_says_where_its_records_go_and_what_makes_them() -> None:
     assert (whole.folder, whole.points, whole.command) == (
         "bench-all",
         1,
-        "python -m harness suite experiment=bench_all",
+        "python -m harness experiment=bench_all",
     )
     swept = Experiment("draft_length")
     assert (swept.folder, swept.points) == ("draft_length", 8)

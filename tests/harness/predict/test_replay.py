@@ -21,7 +21,7 @@ def _places(folder: Path) -> list[str]:
 
 
 def _run(module: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", module, *SHORT, *_places(folder), *arguments]
+    command = [sys.executable, "-m", *module.split(), *SHORT, *_places(folder), *arguments]
     return subprocess.run(
         command, cwd=ROOT, text=True, capture_output=True, timeout=200, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -39,7 +39,7 @@ def _rows(folder: Path, name: str, *arguments: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("replay")
-    ran = _run("harness.predict.record", made)
+    ran = _run("harness record", made)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert sorted(path.name for path in (made / "traces").iterdir()) == ["costs.json", "model.npz", "tokenizer.json"]
     return made
@@ -101,7 +101,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     ran = _run("harness", folder, "systems=[moe_speq]")
     assert ran.returncode == 2
     assert "has no trace of drafter.part=quantised_self" in ran.stderr + ran.stdout
-    ran = _run("harness.predict.record", folder, "replay=null")
+    ran = _run("harness record", folder, "replay=null")
     assert ran.returncode == 2
     assert "set e.g. replay=traces/bench" in ran.stderr + ran.stdout
     incomplete = tmp_path / "traces"

@@ -91,7 +91,7 @@ def test_the_command_writes_all_forms_and_refuses_what_is_no_result(
     assert run(monkeypatch, str(tmp_path / "half"), f"--output={tmp_path / 'out'}") == 2
     assert "half-written" in capsys.readouterr().err
     assert run(monkeypatch, str(tmp_path / "cutoff"), f"--output={tmp_path / 'out'}") == 2
-    assert "make it with: python -m harness suite experiment=cutoff" in capsys.readouterr().err
+    assert "make it with: python -m harness experiment=cutoff" in capsys.readouterr().err
 
 
 def test_published_sets_are_found(results: Path) -> None:

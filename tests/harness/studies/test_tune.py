@@ -32,14 +32,14 @@ STEPS = [
     step(1, 3, [1], [0], 9.0),  # a row has left
     step(2, 0, [0, 1], [0, 0], 8.0),
     step(2, 1, [0, 1], [1, 0], 6.0),
-    {"batch": 1, "phase": "prefill", "step": 0, "moved_bytes": 999},
+    {"repeat": 0, "batch": 1, "phase": "prefill", "step": 0, "moved_bytes": 999},
 ]
 PROMPTS = {0: (50, 70), 1: (10, 20), 2: (10, 20)}
 
 
 def write(folder: Path, steps: list[dict[str, Any]]) -> None:
     lines = [
-        {"repeat": 0, "batch": batch, "row": row, "prompt_tokens": tokens}
+        {"id": f"{batch}/{row}", "repeat": 0, "batch": batch, "row": row, "prompt_tokens": tokens}
         for batch, prompts in PROMPTS.items()
         for row, tokens in enumerate(prompts)
     ]

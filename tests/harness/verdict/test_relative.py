@@ -33,7 +33,10 @@ class Field:
     def add(self, label: str, ms: Sequence[float], bytes: float = 1000, status: str = "ok", **config: Any) -> None:
         self.systems[label] = replace(PLAIN, name=label, **config)
         (self.folder / label).mkdir()
-        lines = [{"decode_tokens": 10, "batch": batch, "decode_seconds": time / 100} for batch, time in enumerate(ms)]
+        lines = [
+            {"id": str(batch), "repeat": 0, "batch": batch, "tokens": [0] * 11, "commits": [[0.0, 1], [time / 100, 10]]}
+            for batch, time in enumerate(ms)
+        ]
         (self.folder / label / "requests.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         metrics = {"tpot": TPOT.known(sum(ms) / len(ms) / 1e3, len(ms)).row(), "bytes_per_token": {"value": bytes}}
         metrics["peak_fast_bytes"] = {"value": 50}  # over ten tokens: a head start of 5 bytes per token
