@@ -30,7 +30,8 @@ from tests.systems.tiny import COSTS, LOSSLESS, SYSTEMS, make_pair, requests
 SLOTS = 8
 TOKENS = 7
 UNSUPPORTED = (
-    "cpu_compute", "cpu_compute_as_published", "oracle_cpu", "offload_as_released", "sd_offload_as_released",
+    "cpu_compute", "cpu_compute_as_published", "oracle_cpu", "cpu_lru", "cached_self", "cascade", "moe_spac", "arbiter",
+    "offload_as_released", "sd_offload_as_released",
     "spec_moe_off", "spec_moe_off_plain",
 )  # fmt: skip
 ON_DEVICE = [name for name in LOSSLESS if name not in UNSUPPORTED]
