@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.gates import sets
 from harness.records.cells import SCHEMA, Row, stored_origin
-from harness.records.files import read_lines
+from harness.records.lines import RequestLine, StepLine, read_requests, read_steps
 from harness.records.published import read_json
 from systems.api import BadInput
 
@@ -104,31 +104,31 @@ def read(folder: Path) -> list[System]:
 
 def system(row: Row, home: Path) -> System:
     """Read the cell of a system."""
-    lines = list(read_lines(home / "requests.jsonl"))
-    steps = _steps(list(read_lines(home / "steps.jsonl")))
+    lines = read_requests(home)
+    steps = _steps(read_steps(home))
     starts, seconds = _starts(lines)
-    requests = [_request(line, starts[_place(line)], steps[(*_place(line), line["row"])]) for line in lines]
+    requests = [_request(line, starts[_place(line)], steps[(*_place(line), line.row)]) for line in lines]
     spoken = [request for request in requests if request.arrivals]
     silent = [request.id for request in requests if not request.arrivals]
     return System(row, stored_origin(home), spoken, seconds, silent)
 
 
-def _request(line: Mapping[str, Any], start: float, steps: Sequence[tuple[int, int]]) -> Request:
+def _request(line: RequestLine, start: float, steps: Sequence[tuple[int, int]]) -> Request:
     return Request(
-        line["id"], line["repeat"], start, line["prompt_tokens"], [(at, kept) for at, kept in line["commits"]], steps,
-        line["finish"], line["text"], line["tokens"],
+        line.id, line.repeat, start, line.prompt_tokens, [(at, int(kept)) for at, kept in line.commits], steps,
+        line.finish, line.text, line.tokens,
     )  # fmt: skip
 
 
-def _place(line: Mapping[str, Any]) -> tuple[int, int]:
-    return line["repeat"], line["batch"]
+def _place(line: RequestLine | StepLine) -> tuple[int, int]:
+    return line.repeat, line.batch
 
 
-def _starts(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[tuple[int, int], float], float]:
+def _starts(lines: Sequence[RequestLine]) -> tuple[dict[tuple[int, int], float], float]:
     """Return when each generation began, one behind the other, and when the last one ended."""
     ends: dict[tuple[int, int], float] = {}
     for line in lines:
-        last = line["commits"][-1][0] if line["commits"] else 0.0
+        last = line.commits[-1][0] if line.commits else 0.0
         ends[_place(line)] = max(ends.get(_place(line), 0.0), last)
     starts, now = {}, 0.0
     for place, seconds in ends.items():
@@ -137,10 +137,10 @@ def _starts(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[tuple[int, int], f
     return starts, now
 
 
-def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int, int], list[tuple[int, int]]]:
+def _steps(lines: Sequence[StepLine]) -> dict[tuple[int, int, int], list[tuple[int, int]]]:
     cycles: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
     for line in lines:
-        if line["phase"] == "decode" and line["step"] is not None:
-            for row, drafted, accepted in zip(line["rows"], line["drafted"], line["accepted"], strict=True):
+        if line.rows is not None:
+            for row, drafted, accepted in zip(line.rows, line.drafted, line.accepted, strict=True):
                 cycles[(*_place(line), row)].append((drafted, accepted))
     return cycles

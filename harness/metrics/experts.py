@@ -107,15 +107,16 @@ WRITTEN_BACK = Definition(
 STEP_BYTES = Definition(
     "bytes_per_step@1", "bytes", "lower", "expert bytes over the link / cycle of the batch, decode", parts=_per_step
 )
-SHARES = (HIT_RATE, PRECISION, RECALL, LATE, ELSEWHERE)
+SHARES = {
+    HIT_RATE: NO_NEEDS, PRECISION: NO_PREFETCH, RECALL: NO_PREFETCH, LATE: NO_NEEDS, ELSEWHERE: NO_NEEDS,
+}  # fmt: skip
+"""Shares, and why one is unknown where it is."""
 AMOUNTS = (WASTED, MOVED, WRITTEN_BACK, STEP_BYTES)
 
 
 def measure(cell: Cell) -> dict[str, Value]:
     """Hit rate, the quality of prefetches, and bytes per token."""
-    values = {share.name: share.of(cell, NO_NEEDS) for share in SHARES}
-    for share in (PRECISION, RECALL):
-        values[share.name] = share.of(cell, NO_PREFETCH)
+    values = {share.name: share.of(cell, reason) for share, reason in SHARES.items()}
     if values["hit_rate"].value is None:
         return values | {amount.name: amount.unknown(NO_NEEDS) for amount in AMOUNTS}
     amounts = {amount.name: amount.of(cell, "nothing was decoded") for amount in (WASTED, MOVED, WRITTEN_BACK)}
