@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records.cells import Row, stored_origin
-from harness.records.files import read_lines
+from harness.records.lines import RequestLine, StepLine, read_requests, read_steps
 from harness.records.provenance import scrub
 from harness.tracking import numbers
 from harness.tracking.numbers import MIB, Numbers
@@ -75,7 +75,7 @@ def of_cell(outcome: Outcome, row: Row, key: str) -> Run:
     label, tracking = row["system"], outcome.config.tracking
     folder = outcome.folders[label]
     origin = stored_origin(folder)
-    requests, steps = ([*read_lines(folder / f"{name}.jsonl")] for name in ("requests", "steps"))
+    requests, steps = read_requests(folder), read_steps(folder)
     history = {"request": numbers.of_requests(requests, steps)}
     if tracking.steps:
         history["step"] = numbers.of_steps(steps)
@@ -138,21 +138,25 @@ def _config(outcome: Outcome, row: Row, origin: Mapping[str, Any]) -> Mapping[st
     return config
 
 
-def _histograms(row: Row, steps: Sequence[numbers.Line]) -> dict[str, Sequence[float] | Bars]:
+def _histograms(row: Row, steps: Sequence[StepLine]) -> dict[str, Sequence[float] | Bars]:
     shares = numbers.acceptance_by_position(row)
-    waits = [line["spans"].get("transfer", 0.0) * 1e3 for line in numbers.cycles(steps)]
+    waits = [line.spans.get("transfer", 0.0) * 1e3 for line in numbers.cycles(steps)]
     histograms: dict[str, Sequence[float] | Bars] = {"transfer_waits_ms": waits} if any(waits) else {}
     if shares:
         histograms["acceptance_by_position"] = Bars(shares, [place + 0.5 for place in range(len(shares) + 1)])
     return histograms
 
 
-def _requests(requests: Sequence[numbers.Line], points: Sequence[Numbers], text: bool) -> Table:
+def _requests(requests: Sequence[RequestLine], points: Sequence[Numbers], text: bool) -> Table:
     """Return the table of requests; their texts may be long, and are there on demand."""
     names = list(dict.fromkeys(name for point in points for name in point))
     heads = ["id", "repeat", "batch", "finish", "first_divergence", *names, *(["text"] if text else [])]
     lines = [
-        [*(line[name] for name in heads[:5]), *(point.get(name) for name in names), *([line["text"]] if text else [])]
+        [
+            *(getattr(line, name) for name in heads[:5]),
+            *(point.get(name) for name in names),
+            *([line.text] if text else []),
+        ]
         for line, point in zip(requests, points, strict=True)
     ]
     return Table(heads, lines)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.records.cells import Row
+from harness.records.lines import RequestLine, StepLine
 
-Line = Mapping[str, Any]
 Numbers = dict[str, Any]
 MIB = 2**20
 UNITS = {
@@ -35,7 +35,7 @@ def summary(row: Row) -> Numbers:
     return values
 
 
-def of_requests(requests: Sequence[Line], steps: Sequence[Line]) -> list[Numbers]:
+def of_requests(requests: Sequence[RequestLine], steps: Sequence[StepLine]) -> list[Numbers]:
     """Return one line per request in the order of the records.
 
     Experts, bytes and stall are those of the generation that decoded it: with `measure.batch=1` its own, else shared by
@@ -46,24 +46,24 @@ def of_requests(requests: Sequence[Line], steps: Sequence[Line]) -> list[Numbers
     return [_of_request(line, shared, counts) for line in requests]
 
 
-def of_steps(steps: Sequence[Line]) -> list[Numbers]:
+def of_steps(steps: Sequence[StepLine]) -> list[Numbers]:
     """Return one line per draft-verify cycle."""
     return [
         _known(
-            duration_ms=line["seconds"] * 1e3,
-            stall_ms=line["spans"].get("transfer", 0.0) * 1e3,
-            drafted_tokens=sum(line["drafted"]),
-            accepted_tokens=sum(line["accepted"]),
-            hit_rate=_ratio(line["resident"] + line["on_time"], line["needed"]),
-            moved_mib=line["moved_bytes"] / MIB,
+            duration_ms=(line.seconds or 0.0) * 1e3,
+            stall_ms=line.spans.get("transfer", 0.0) * 1e3,
+            drafted_tokens=sum(line.drafted),
+            accepted_tokens=sum(line.accepted),
+            hit_rate=_ratio(line.resident + line.on_time, line.needed),
+            moved_mib=line.moved_bytes / MIB,
         )
         for line in cycles(steps)
     ]
 
 
-def cycles(steps: Sequence[Line]) -> Iterator[Line]:
+def cycles(steps: Sequence[StepLine]) -> Iterator[StepLine]:
     """Yield the lines that are draft-verify cycles, not prefills or what settles an account."""
-    return (line for line in steps if line["phase"] == "decode" and line["step"] is not None)
+    return (line for line in steps if line.is_step)
 
 
 def acceptance_by_position(row: Row) -> list[float]:
@@ -74,34 +74,34 @@ def acceptance_by_position(row: Row) -> list[float]:
     return shares
 
 
-def _of_request(line: Line, shared: Mapping[Any, Numbers], counts: Mapping[Any, int]) -> Numbers:
-    generation = (line["repeat"], line["batch"])
-    steps, tokens = counts.get((*generation, line["row"]), 0), line["decode_tokens"]
+def _of_request(line: RequestLine, shared: Mapping[Any, Numbers], counts: Mapping[Any, int]) -> Numbers:
+    generation = (line.repeat, line.batch)
+    steps, tokens = counts.get((*generation, line.row), 0), line.decode_tokens
     return _known(
-        tpot_ms=_ratio(line["decode_seconds"] * 1e3, tokens),
-        ttft_ms=None if line["ttft"] is None else line["ttft"] * 1e3,
-        prompt_tokens=line["prompt_tokens"],
-        output_tokens=line["n"],
-        acceptance_rate=_ratio(line["accepted"], line["drafted"]),
-        acceptance_length_tokens=1 + line["accepted"] / steps if steps else None,
-        exact=None if line["exact_match"] is None else int(line["exact_match"]),
+        tpot_ms=_ratio(line.decode_seconds * 1e3, tokens),
+        ttft_ms=None if line.ttft is None else line.ttft * 1e3,
+        prompt_tokens=line.prompt_tokens,
+        output_tokens=line.n,
+        acceptance_rate=_ratio(line.accepted, line.drafted),
+        acceptance_length_tokens=1 + line.accepted / steps if steps else None,
+        exact=None if line.exact_match is None else int(line.exact_match),
         **shared.get(generation, {}),
     )
 
 
-def _by_generation(steps: Sequence[Line]) -> dict[tuple[int, int], Numbers]:
+def _by_generation(steps: Sequence[StepLine]) -> dict[tuple[int, int], Numbers]:
     """Return hit rate and moved bytes of every generation while decoding, and its share of time spent waiting."""
     sums: dict[tuple[int, int], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for line in steps:
-        total = sums[line["repeat"], line["batch"]]
-        if line["phase"] == "decode":
-            total["needed"] += line["needed"]
-            total["hits"] += line["resident"] + line["on_time"]
-            total["moved"] += line["moved_bytes"]
+        total = sums[line.repeat, line.batch]
+        if line.phase == "decode":
+            total["needed"] += line.needed
+            total["hits"] += line.resident + line.on_time
+            total["moved"] += line.moved_bytes
     for line in cycles(steps):
-        total = sums[line["repeat"], line["batch"]]
-        total["seconds"] += line["seconds"]
-        total["waited"] += line["spans"].get("transfer", 0.0)
+        total = sums[line.repeat, line.batch]
+        total["seconds"] += line.seconds or 0.0
+        total["waited"] += line.spans.get("transfer", 0.0)
     return {
         generation: _known(
             hit_rate=_ratio(total["hits"], total["needed"]),
@@ -112,12 +112,12 @@ def _by_generation(steps: Sequence[Line]) -> dict[tuple[int, int], Numbers]:
     }
 
 
-def _steps_by_row(steps: Sequence[Line]) -> dict[tuple[int, int, int], int]:
+def _steps_by_row(steps: Sequence[StepLine]) -> dict[tuple[int, int, int], int]:
     """Count the cycles that each row took part in."""
     counts: dict[tuple[int, int, int], int] = defaultdict(int)
     for line in cycles(steps):
-        for row in line["rows"]:
-            counts[line["repeat"], line["batch"], row] += 1
+        for row in line.rows or ():
+            counts[line.repeat, line.batch, row] += 1
     return counts
 
 
