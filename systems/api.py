@@ -19,6 +19,7 @@ from systems.contract.requests import Request, Sampling
 from systems.contract.shape import DraftShape, ModelShape
 from systems.contract.system import System
 from systems.contract.traffic import LayerNeeds, Phase, Traffic, Transfer
+from systems.contract.traits import Traits
 from systems.doors.batches import (
     attention_error,
     attention_kernels,
@@ -38,11 +39,11 @@ from systems.doors.live import (
     log_likelihood,
     measure_costs,
     next_logits,
-    required_packages,
     routing,
     stock_ratings,
     watch_transfers,
 )
+from systems.doors.parts import required_packages, traits
 from systems.doors.replays import (
     build_planted,
     build_replay,
@@ -82,6 +83,7 @@ __all__ = [
     "SystemConfig",
     "Traces",
     "Traffic",
+    "Traits",
     "Transfer",
     "Unsupported",
     "Whole",
@@ -117,6 +119,7 @@ __all__ = [
     "roofline",
     "routing",
     "stock_ratings",
+    "traits",
     "unsuited",
     "watch_transfers",
 ]

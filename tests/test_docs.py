@@ -24,10 +24,12 @@ COMMAND = ".venv/bin/python"
 SHORT = (
     "dataset.limit=1", "measure.max_new_tokens=6", "measure.warmup=1", "measure.repeats=1", "output=out",
 )  # fmt: skip
-PLACES = {
-    'systems/compose/parts.py, PARTS["residency"]': '    "residency": {\n',
+PARTS = {
+    "Add a system": ("sp_moe_lazy", ["conf/system/sp_moe_lazy.yaml"]),
+    "Add a residency policy": ("offload_fifo", ["systems/policies/fifo.py", "conf/system/offload_fifo.yaml"]),
+    "Add a predictor": ("offload_again", ["systems/methods/again.py", "conf/system/offload_again.yaml"]),
 }
-"""Where a line goes that the README wants added: below this one."""
+"""Sections that add a system, its name, and the files that it takes: all of them are new."""
 
 
 class Step(NamedTuple):
@@ -37,7 +39,7 @@ class Step(NamedTuple):
     text: str
 
 
-def steps(title: str = "Add a system") -> list[Step]:
+def steps(title: str) -> list[Step]:
     """What a section tells a reader to do, in order: paragraphs of code, each file headed by its name."""
     section = (ROOT / "docs/extend.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if not line or line.startswith("    ")]
@@ -65,15 +67,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _edit(tree: Path, step: Step) -> None:
     assert step.where is not None
-    if step.where not in PLACES:
-        (tree / step.where).write_text(step.text + "\n")
-        return
-    file = tree / step.where.split(",")[0]
-    source, place = file.read_text(), PLACES[step.where]
-    assert source.count(place) == 1, f"{step.where} is not where docs/extend.md says"
-    future = "from __future__ import annotations\n"
-    added = source.replace(future, f"{future}\nfrom systems.policies.fifo import FifoOptions\n")
-    file.write_text(added.replace(place, place + f"{step.text}\n"))
+    (tree / step.where).write_text(step.text + "\n")
 
 
 def _run(tree: Path, command: str) -> dict[str, dict[str, Any]]:
@@ -86,34 +80,19 @@ def _run(tree: Path, command: str) -> dict[str, dict[str, Any]]:
     return {row["system"]: row for row in json.loads((tree / "out" / "summary.json").read_text())["rows"]}
 
 
-def _parts() -> Iterator[list[Step]]:
-    """The section cut after each of its commands."""
-    part: list[Step] = []
-    for step in steps():
-        part.append(step)
-        if step.where is None:
-            yield part
-            part = []
-
-
-def test_the_section_is_read_whole() -> None:
-    assert [step.where for step in steps()] == [
-        "conf/system/sp_moe_lazy.yaml",
-        None,
-        "systems/policies/fifo.py",
-        'systems/compose/parts.py, PARTS["residency"]',
-        "conf/system/offload_fifo.yaml",
-        None,
-    ]
+@pytest.mark.parametrize("title", PARTS)
+def test_a_section_is_read_whole(title: str) -> None:
+    assert [step.where for step in steps(title)] == [*PARTS[title][1], None]
+    assert not any((ROOT / file).exists() for file in PARTS[title][1])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("part", "system"), [(0, "sp_moe_lazy"), (1, "offload_fifo")])
-def test_what_the_readme_adds_runs_and_is_ok(tree: Path, part: int, system: str) -> None:
-    *edits, command = list(_parts())[part]
+@pytest.mark.parametrize("title", PARTS)
+def test_what_the_pages_add_runs_and_is_ok(tree: Path, title: str) -> None:
+    *edits, command = steps(title)
     for step in edits:
         _edit(tree, step)
-    row = _run(tree, command.text)[system]
+    row = _run(tree, command.text)[PARTS[title][0]]
     assert (row["status"], row["metrics"]["exact_match"]["value"]) == ("ok", 1.0)
     assert row["metrics"]["bytes_per_token"]["value"] > 0
 
@@ -145,7 +124,7 @@ def test_the_new_part_is_first_in_first_out(monkeypatch: pytest.MonkeyPatch) -> 
     """Its code, executed: use does not save what came first, as it would under LRU."""
     from systems.policies.orders import DEMAND, Order
 
-    (source,) = [step.text for step in steps() if step.where == "systems/policies/fifo.py"]
+    (source,) = [s.text for s in steps("Add a residency policy") if s.where == "systems/policies/fifo.py"]
     scope: dict[str, Any] = {"__name__": "fifo"}
     monkeypatch.setitem(sys.modules, "fifo", type(sys)("fifo"))  # dataclasses look their module up
     exec(compile(source, "README.md", "exec"), scope)
@@ -216,5 +195,5 @@ def test_pages_name_files_that_are_there() -> None:
             assert (ROOT / path).exists() or path in MADE, f"{name}: {path}"
 
 
-SECTIONS = "Add a system", "Add a metric", "Add a dataset"
+SECTIONS = *PARTS, "Add a metric", "Add a dataset"
 MADE = {str(step.where) for title in SECTIONS for step in steps(title) if step.where} | {"conf/dataset/NAME.yaml"}

@@ -77,7 +77,7 @@ def measure(name: str, setup: Setup, keep: Keep) -> None:
         experts = shape.moe_layers * shape.experts * shape.expert_bytes
         for label in ("offload", "sp_moe") if setup.tiny else PLANS[name]:
             system = SYSTEMS[label]
-            drafting = 0 if system.drafter["part"] == "none" else shape.draft.bytes
+            drafting = shape.draft.bytes if api.traits(system).drafts else 0
             budget = int(BUDGET * experts) + drafting
             build = partial(api.build_planted, system, traces, budget, costs, model)
             link = api.LinkSpec(shape.expert_bytes / costs.transfer, 0.0, virtual=True)

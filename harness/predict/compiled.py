@@ -37,6 +37,8 @@ MODULES = {
     "runtime": ("rows",),
     "store": ("slot_table", "slots"),
 }
+INTERPRETED = "part", "plain_parts", "composition"
+"""Modules of parts, whose options are read by their types; they compute nothing."""
 CONFIG = """\
 [mypy]
 follow_imports = silent
@@ -68,10 +70,14 @@ def compile_into(target: Path) -> None:
     shutil.copytree(CODE / "systems", target / "systems", ignore=shutil.ignore_patterns("__pycache__"))
     folder = target / "systems"
     modules = [
-        path for package, names in MODULES.items() for name in names for path in folder.glob(f"{package}/{name}.py")
+        path
+        for package, names in MODULES.items()
+        for name in names
+        for path in folder.glob(f"{package}/{name}.py")
+        if path.stem not in INTERPRETED
     ]
     for module in modules:
-        module.write_text(_with_interpreted_options(module.read_text(encoding="utf-8")), encoding="utf-8")
+        module.write_text(_with_interpreted_parts(module.read_text(encoding="utf-8")), encoding="utf-8")
     with chdir(target):
         Path("mypy.ini").write_text(CONFIG, encoding="utf-8")
         extensions = mypycify(
@@ -82,12 +88,14 @@ def compile_into(target: Path) -> None:
         setup(packages=[], ext_modules=extensions, script_args=["--quiet", "build_ext", "--inplace"])
 
 
-def _with_interpreted_options(source: str) -> str:
-    """Hide the options of policies from mypyc, which would lose the types that are read when a system is built."""
+def _with_interpreted_parts(source: str) -> str:
+    """Hide parts that share a file with their policy from mypyc, which would lose the types of their options."""
     lines = source.splitlines()
     for node in reversed(ast.parse(source).body):
-        if isinstance(node, ast.ClassDef) and node.name.endswith("Options"):
+        if isinstance(node, ast.ClassDef) and any(
+            isinstance(b, ast.Name) and b.id.endswith("Part") for b in node.bases
+        ):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
-            text = "\n".join(lines[first : node.end_lineno])
+            text = "\n".join(["from __future__ import annotations", *lines[first : node.end_lineno]])
             lines[first : node.end_lineno] = [f"exec({text!r}, globals())"]
     return "\n".join(lines) + "\n"

@@ -151,6 +151,6 @@ def room(shape: ModelShape, memory: int, reserve: int) -> int:
 
 def with_draft_length(system: SystemConfig, length: int) -> SystemConfig:
     """The same system drafting `length` tokens; one that drafts nothing as it is."""
-    if system.drafter["part"] == "none":
+    if not api.traits(system).drafts:
         return system
     return replace(system, drafter={**system.drafter, "draft_length": length})

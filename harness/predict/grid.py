@@ -95,7 +95,7 @@ def main() -> int:
 def points(config: GridConfig) -> Iterator[Point]:
     """Every cell; systems that do not draft once per budget and link."""
     for label, system in config.systems.items():
-        for length in config.draft_lengths if system.drafter["part"] != "none" else (0,):
+        for length in config.draft_lengths if api.traits(system).drafts else (0,):
             for budget in config.budgets:
                 for ratio in config.ratios:
                     yield Point(label, length, budget, ratio)

@@ -27,6 +27,7 @@ from harness.predict.parallel import ensure_positive, side_by_side
 from harness.records.files import dump, ensure_writable, write_text
 from harness.tables import table
 from harness.tables.columns import UNKNOWN, Section
+from systems import api
 from systems.api import BadInput, ModelShape, SystemConfig
 
 SCHEMA = "spmoe-bench/plan/2"
@@ -83,7 +84,7 @@ def predict(config: PlanConfig) -> list[Choice]:
     candidates = _candidates(config)
     forecasts = side_by_side(_forecaster, config, [system for _, system in candidates], config.workers)
     found = [
-        Choice(label, system.drafter.get("draft_length", 0), _governed(system), forecast)
+        Choice(label, system.drafter.get("draft_length", 0), api.traits(system).governed, forecast)
         for (label, system), forecast in track(
             zip(candidates, forecasts, strict=True), "systems", len(candidates), transient=True
         )
@@ -100,14 +101,11 @@ def _candidates(config: PlanConfig) -> list[tuple[str, SystemConfig]]:
     """Every system, and those that draft once per draft length; a governor gets the longest and chooses itself."""
     found = []
     for label, system in config.systems.items():
-        lengths = [max(config.draft_lengths)] if _governed(system) else list(config.draft_lengths)
-        tried = lengths if system.drafter["part"] != "none" else [0]
+        traits = api.traits(system)
+        lengths = [max(config.draft_lengths)] if traits.governed else list(config.draft_lengths)
+        tried = lengths if traits.drafts else [0]
         found += [(label, with_draft_length(system, length)) for length in tried]
     return found
-
-
-def _governed(system: SystemConfig) -> bool:
-    return bool(system.governor["part"] != "none")
 
 
 def answer(choices: Sequence[Choice]) -> str:

@@ -28,6 +28,7 @@ from harness.predict.parallel import ensure_positive, side_by_side
 from harness.records.files import dump, ensure_writable, write_text
 from harness.tables import table
 from harness.tables.columns import UNKNOWN, Section
+from systems import api
 from systems.api import BadInput, ModelShape, SystemConfig
 
 SCHEMA = "spmoe-bench/who-wins/1"
@@ -108,7 +109,7 @@ def main() -> int:
 def cells(config: WhoWinsConfig) -> list[Cell]:
     """Every point of every panel, panel by panel; a governor gets the longest draft and chooses itself."""
     longest = max(config.draft_lengths)
-    governed = {name for name, system in config.systems.items() if system.governor["part"] != "none"}
+    governed = {name for name, system in config.systems.items() if api.traits(system).governed}
     every = grid.points(config.grid(""))
     points = [one for one in every if one.draft_length in (0, longest) or one.system not in governed]
     return [Cell(name, point) for name in config.chosen for point in points]

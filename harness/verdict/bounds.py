@@ -20,7 +20,7 @@ from harness.metrics.base import Value
 from harness.metrics.oracle_gap import GAP
 from harness.records.cells import Row
 from harness.verdict.status import is_resident
-from systems.api import SystemConfig
+from systems.api import SystemConfig, traits
 
 Systems = Mapping[str, SystemConfig]
 TIME_TOLERANCE = 0.03
@@ -34,12 +34,12 @@ JUDGED = ("ok", "noisy")
 
 def is_oracle(system: SystemConfig) -> bool:
     """Whether it knows the routing beforehand (Belady residency)."""
-    return bool(system.residency["part"] == "belady")
+    return traits(system).knows_future
 
 
 def keeps_nothing(system: SystemConfig) -> bool:
     """Whether it fetches every needed expert again in every forward."""
-    return bool(system.residency["part"] == "none")
+    return traits(system).keeps_nothing
 
 
 def drafting(system: SystemConfig) -> dict[str, Any]:
@@ -51,14 +51,12 @@ def drafting(system: SystemConfig) -> dict[str, Any]:
 
 def computes_elsewhere(system: SystemConfig) -> bool:
     """Whether it may compute missing experts where they lie."""
-    return bool(system.placement["part"] != "none")
+    return traits(system).computes_in_place
 
 
 def is_bounded(system: SystemConfig, row: Row) -> bool:
     """Whether the bounds hold for a system with this config and this row."""
-    return (
-        row["status"] in JUDGED and system.lossless and system.engine["part"] == "composed" and not is_resident(system)
-    )
+    return row["status"] in JUDGED and system.lossless and traits(system).composed and not is_resident(system)
 
 
 def same_draft(label: str, among: Sequence[str], systems: Systems) -> str | None:

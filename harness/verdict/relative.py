@@ -16,6 +16,7 @@ from harness.records.lines import generations, read_requests
 from harness.verdict import bounds
 from harness.verdict.bounds import Systems
 from harness.verdict.status import UNMEASURED
+from systems.api import traits
 
 UNSOUND = (*UNMEASURED, "diverged")
 AllSides = dict[str, Sides]
@@ -81,7 +82,7 @@ def judged(rows: Sequence[Row], sides: AllSides, systems: Systems, repeats: int)
         if (oracle := bounds.oracle_of(label, [name for name in oracles if name in known], systems)) is not None:
             least = None if bounds.computes_elsewhere(system) else _fewest(known[oracle], sides[oracle])
             yield from bounds.below_oracle(row, oracle, least, _head_start(row, sides[label], repeats))
-        if system.prefetch["part"] == "none" and (ceiling := bounds.same_draft(label, ceilings, systems)):
+        if not traits(system).prefetches and (ceiling := bounds.same_draft(label, ceilings, systems)):
             slowdown = ratio(speedup.SPEEDUP, sides[label], sides[ceiling], ceiling)
             yield from bounds.above_nothing_kept(row, known[ceiling], slowdown)
 

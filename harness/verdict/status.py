@@ -8,7 +8,7 @@ from typing import Literal
 from harness.config.bench import MeasureConfig
 from harness.metrics.base import Cell, Value
 from harness.records.generation import needs
-from systems.api import SystemConfig
+from systems.api import SystemConfig, traits
 
 Status = Literal[
     "ok", "did_not_fit", "unsupported", "draft_inactive", "nothing_offloaded", "diverged", "noisy", "beyond_bound",
@@ -22,7 +22,7 @@ FAILING = ("failed", "diverged", "beyond_bound")
 
 def is_resident(system: SystemConfig) -> bool:
     """Whether a system keeps all experts in fast memory by design, outside any budget."""
-    return bool(system.residency["part"] == "all")
+    return traits(system).keeps_all
 
 
 def judge(
@@ -34,10 +34,11 @@ def judge(
         position = metrics["first_divergence"].value
         reason = f"{1 - match:.1%} of outputs leave plain greedy decoding, first at position {position:.0f}"
         return "diverged", reason
-    governed = system.governor["part"] != "none"  # and may find that no draft pays
-    if system.drafter["part"] != "none" and not governed and not _drafted(cell):
+    parts = traits(system)
+    # A governor may find that no draft pays.
+    if parts.drafts and not parts.governed and not _drafted(cell):
         return "draft_inactive", "a draft is configured, but nothing was drafted"
-    if not is_resident(system) and system.residency["part"] != "int4" and _offloaded_nothing(cell):
+    if not parts.moves_nothing and _offloaded_nothing(cell):
         return "nothing_offloaded", "every expert needed while decoding was in fast memory; lower `budget`"
     tpot = metrics["tpot"]
     if tpot.value and tpot.low is not None and tpot.high is not None:

@@ -10,7 +10,7 @@ from systems.cache.in_place import Elsewhere
 from systems.cache.ledger import Ledger
 from systems.cache.link import InLineLink, Link, PolledLink, ThreadedLink
 from systems.cache.occupancy import Occupancy
-from systems.cache.options import InLineOptions
+from systems.cache.part import InLinePart
 from systems.cache.transfers import TransferDesk
 from systems.cache.transport import Arrival, Transport
 from systems.contract.meter import Meter, NullMeter, NullSpan
@@ -41,7 +41,7 @@ class ExpertCache(LinkedCache):
         batch_io: int = 1,
         worker: bool = True,
         elsewhere: Elsewhere | None = None,
-        in_line: InLineOptions | None = None,
+        in_line: InLinePart | None = None,
         transfer: float = 0.0,
     ) -> None:
         self.slots, self.experts, self.clock = occupancy.slots, experts, transport.clock

@@ -2,78 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
-from systems.compose.budget import divided
-from systems.compose.combination import check_combination, check_pinned
 from systems.compose.live import LiveAssembly
-from systems.compose.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
-from systems.compose.options.residency import AllResidentOptions, Int4Options
-from systems.compose.parts import Options, part
 from systems.compose.running import RunningSystem
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
-from systems.contract.errors import BadInput, DidNotFit
-from systems.contract.options import NoPart
 from systems.contract.pair import ModelPair
-from systems.contract.shape import int4_bytes
 from systems.contract.system import System
-from systems.methods.moe_speq.quantised import check
+from systems.policies.composition import Composition, part
+from systems.policies.memory import Memory
 from systems.policies.orders import Shape
+from systems.policies.part import EnginePart
 from systems.runtime.pair import Pair
 
 
 def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
     """Make a peer, or compose a system from its parts; see `systems.doors.live.build_system`."""
-    engine = part("engine", config.engine)
-    if not isinstance(engine, NoPart):
-        from systems.compose.peers import build_peer
+    engine: EnginePart = part("engine", config.engine)
+    composition, loaded = Composition.of(config), cast("Pair", pair)
+    if not engine.does_nothing:
+        engine.check(composition)
+        peer: System = engine.build(loaded, budget_bytes, link)
+        return peer
+    composition.check()
+    return _compose(composition, loaded, budget_bytes, link, costs)
 
-        return build_peer(engine, config, cast("Pair", pair), budget_bytes, link)
-    options = Options.of(config)
-    check_combination(config, options)
-    return _compose(options, cast("Pair", pair), budget_bytes, link, costs)
 
-
-def _compose(options: Options, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
-    drafting = _draft_bytes(options.drafter, pair) + _copies_bytes(options.residency, pair)
-    everything = isinstance(options.residency, AllResidentOptions)
-    count = beside = pair.store.shape.count
-    if isinstance(options.residency, Int4Options):
-        count = beside = 0
-        if drafting > budget_bytes:
-            raise DidNotFit(f"budget {budget_bytes:,} B is below {drafting:,} B: all experts in INT4, and a draft")
-    elif not everything:
-        check_pinned(options, pair.top_k, pair.num_experts)
-        layers, record = pair.num_layers, pair.record_bytes
-        count, beside = divided(options, layers, count, pair.top_k, record, budget_bytes, drafting)
+def _compose(composition: Composition, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
+    drafter, residency, record = composition.drafter, composition.residency, pair.record_bytes
+    residency.check_model(composition, pair.top_k, pair.num_experts)
+    drafting = drafter.fast_bytes(pair) + residency.copies_bytes(pair)
+    memory = Memory(pair.num_layers, pair.store.shape.count, pair.top_k, record, budget_bytes, drafting)
+    count, beside = residency.afford(memory, drafter.optional)
     shape = Shape(pair.num_layers, pair.num_experts, count)
     virtual = link is not None and link.virtual
-    parts = LiveAssembly(options, pair, shape, link, costs, virtual).parts(beside)
-    position = pair.position_bytes
-    if isinstance(options.drafter, ModelDrafterOptions):
-        position += pair.draft_position_bytes
-    held = max(count * pair.record_bytes, beside * pair.record_bytes + drafting)
-    return RunningSystem(pair, parts, costs, held, position)
-
-
-def _copies_bytes(options: Any, pair: Pair) -> int:
-    """Fast memory of the copies that stand for all experts (bytes)."""
-    return _int4_bytes(options.group, pair) if isinstance(options, Int4Options) else 0
-
-
-def _int4_bytes(group: int, pair: Pair) -> int:
-    shape = pair.store.shape
-    check(shape.hidden, shape.intermediate, group, pair.target.device)
-    return shape.count * int4_bytes(shape.hidden, shape.intermediate, group)
-
-
-def _draft_bytes(options: Any, pair: Pair) -> int:
-    """Fast memory of the draft (bytes)."""
-    if isinstance(options, QuantisedSelfOptions):
-        return _int4_bytes(options.group, pair)
-    if not isinstance(options, ModelDrafterOptions):
-        return 0
-    if pair.draft is None:
-        raise BadInput(f"drafter.part=model needs a draft, and model {pair.name} has none; set `model.draft`")
-    return pair.draft_bytes
+    parts = LiveAssembly(composition, pair, shape, link, costs, virtual).parts(beside)
+    position = pair.position_bytes + (pair.draft_position_bytes if drafter.needs_draft else 0)
+    return RunningSystem(pair, parts, costs, memory.held(count, beside), position)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from systems.cache.expert_cache import ExpertCache
 from systems.contract.costs import Costs
@@ -13,12 +13,11 @@ from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
 from systems.methods.arbiter.retention import Retention, Stopwatch
 from systems.methods.moe_speq.lookahead import LookaheadScheduler
-from systems.methods.oracle.foresight import Foresight
 from systems.methods.sp_moe.chosen_by_replay import CutoffSearch
-from systems.methods.spec_moe.pregated import NextNeeds
+from systems.policies.depth import Depth
 from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.hinting import Hinting
-from systems.policies.listening import Listener
+from systems.policies.listening import Listener, Rehearsing
 from systems.policies.residency import Residency
 from systems.runtime.ahead import DraftAhead
 
@@ -27,18 +26,6 @@ if TYPE_CHECKING:  # a replay needs no tensors, and none of what computes with t
     from systems.modeling.decoder import MakeDecoder
     from systems.modeling.experts import Mixer
     from systems.runtime.drafting import Drafter
-
-
-class Depth:
-    """How many leading MoE layers are prefetched; with `auto`, all of them until warm-up has been seen."""
-
-    def __init__(self, cutoff: int | Literal["auto"], layers: int) -> None:
-        self.auto = cutoff == "auto"
-        self.layers = layers if cutoff == "auto" else min(cutoff, layers)
-
-    def __call__(self) -> int:
-        """Return the depth in force."""
-        return self.layers
 
 
 @dataclass
@@ -54,7 +41,7 @@ class Parts:
     drafter: Drafter = field(init=False)
     decoder: MakeDecoder = field(init=False)
     gating: AdaptiveGating | None = None
-    foresight: Foresight | NextNeeds | None = None
+    foresight: Rehearsing | None = None
     depth: Depth | None = None
     scheduler: LookaheadScheduler | None = None
     governor: DraftGovernor | None = None

@@ -9,16 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from systems.compose.options.drafters import ModelDrafterOptions, QuantisedSelfOptions
-from systems.compose.options.prefetching import ActivationMatrixOptions, DraftAttentionOptions
-from systems.compose.options.residency import Int4Options
-from systems.compose.parts import Options, part
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.contract.folder_report import FolderReport
@@ -26,7 +21,7 @@ from systems.files.model_files import check_config, read_config
 from systems.files.quantisation import method
 from systems.files.vocabulary import check_tokenizers
 from systems.files.weight_files import checkpoint_files, read_header
-from systems.peers.options import AccelerateOffloadOptions, TransformersAssistedOptions
+from systems.policies.composition import Composition, part
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
 TOP_K = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k")
@@ -89,34 +84,30 @@ def unsuited(
     """Return why a system cannot use the models; see `systems.doors.folders.unsuited`."""
     if target.refusals:
         return "the target cannot be run"
-    options = Options.of(config)
-    engine = part("engine", config.engine)
-    if isinstance(engine, AccelerateOffloadOptions) and find_spec("accelerate") is None:
-        return "needs accelerate: pip install 'spmoe-bench[peers]'"
-    if isinstance(options.drafter, ModelDrafterOptions) or isinstance(engine, TransformersAssistedOptions):
+    composition, engine = Composition.of(config), part("engine", config.engine)
+    if missing := engine.missing:
+        return f"needs {' and '.join(missing)}: pip install 'spmoe-bench[{engine.extra}]'"
+    if composition.drafter.needs_draft or engine.needs_draft:
         if draft is None:
             return "needs a draft of the same vocabulary: model.draft=FOLDER"
         if draft.problems:
             return f"the draft cannot be used: {draft.problems[0]}"
-        if isinstance(options.predictor, DraftAttentionOptions):
+        if composition.predictor.aligned_draft:
             ours, theirs = (target.layers, target.hidden), (draft.layers, draft.hidden)
             if ours != theirs:
                 wanted = f"needs a draft of {ours[0]} layers and {ours[1]} hidden units"
                 return f"{wanted}; this one has {theirs[0]} and {theirs[1]}"
-    predictor = options.predictor
-    if isinstance(predictor, ActivationMatrixOptions) and predictor.traces == "model" and not activations:
+    if composition.predictor.wants_activations and not activations:
         return "needs activation matrices of this model: python -m harness activations collects them"
-    return _indivisible(options, target)
+    return _indivisible(composition, target)
 
 
-def _indivisible(options: Options, target: FolderReport) -> str | None:
-    copies = next(
-        (o for o in (options.drafter, options.residency) if isinstance(o, QuantisedSelfOptions | Int4Options)), None
-    )
-    if copies is None or not (target.hidden % copies.group or target.intermediate % copies.group):
+def _indivisible(composition: Composition, target: FolderReport) -> str | None:
+    group = composition.drafter.int4_group or composition.residency.int4_group
+    if group is None or not (target.hidden % group or target.intermediate % group):
         return None
     widths = f"{target.hidden} and {target.intermediate}"
-    return f"makes INT4 copies in groups of {copies.group} weights, which widths of {widths} do not divide into"
+    return f"makes INT4 copies in groups of {group} weights, which widths of {widths} do not divide into"
 
 
 @dataclass

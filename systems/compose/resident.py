@@ -9,10 +9,10 @@ import torch
 
 from systems.compose.composed import Parts
 from systems.compose.live import LiveAssembly
-from systems.compose.parts import Options
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.modeling.experts import CachedExperts, Mixer
+from systems.policies.composition import Composition
 from systems.policies.orders import Shape
 from systems.runtime.pair import Pair
 from systems.store.slots import LayerSlots, Places
@@ -31,10 +31,10 @@ def resident_experts(pair: Pair) -> Iterator[Mixer]:
     """
     # Read where all systems of an emulated link read them.
     link = LinkSpec(float("inf"), 0.0) if pair.device == "cpu" else None
-    options = Options.of(SystemConfig("resident", "", residency={"part": "all"}))
+    composition = Composition.of(SystemConfig("resident", "", residency={"part": "all"}))
     shape = Shape(pair.num_layers, pair.num_experts, pair.store.shape.count)
     assembly = _OneLayer if not holds(pair, pair.expert_bytes) else LiveAssembly
-    cache = assembly(options, pair, shape, link, NOTHING).parts().cache
+    cache = assembly(composition, pair, shape, link, NOTHING).parts().cache
     try:
         yield CachedExperts(cache)
     finally:
@@ -48,7 +48,7 @@ def recorded_parts(pair: Pair, config: SystemConfig) -> Iterator[Parts]:
     while slots > pair.num_experts and not holds(pair, int(slots * pair.record_bytes / _ROOM)):
         slots = max(pair.num_experts, slots * 3 // 4)
     shape = Shape(pair.num_layers, pair.num_experts, slots)
-    parts = LiveAssembly(Options.of(config), pair, shape, None, NOTHING, virtual=True).parts()
+    parts = LiveAssembly(Composition.of(config), pair, shape, None, NOTHING, virtual=True).parts()
     try:
         yield parts
     finally:
@@ -69,5 +69,5 @@ class _OneLayer(LiveAssembly):
 
     def slots(self) -> Places:
         """See `LayerSlots`."""
-        store = self._pair.store
-        return LayerSlots(store.shape, store.dtype, self._device)
+        store = self.pair.store
+        return LayerSlots(store.shape, store.dtype, self.device)

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from systems.contract.errors import BadInput
 
 INT4_GROUPS = (32, 64, 128, 256)
 """Weights to a scale that the INT4 kernel knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoPart:
-    """The part `none`."""
 
 
 def require(valid: bool, key: str, value: object, expected: str) -> None:
@@ -25,13 +18,6 @@ def require(valid: bool, key: str, value: object, expected: str) -> None:
         raise BadInput(f"{key}={value} must be {expected}")
 
 
-@dataclass(frozen=True, slots=True)
-class PrefetchOptions:
-    """How prefetches travel: `worker` lets transfers run beside the computation; without it prefetching waits for
-    them. `batch_io` is the most records in one I/O call."""
-
-    worker: bool = True
-    batch_io: int = 4
-
-    def __post_init__(self) -> None:
-        require(self.batch_io >= 1, "prefetch.batch_io", self.batch_io, "at least 1")
+def require_length(kind: str, length: int, plain: str = "none") -> None:
+    """Refuse drafts of no token; the part `plain` drafts nothing."""
+    require(length >= 1, f"{kind}.draft_length", length, f"at least 1; {kind}.part={plain} drafts nothing")

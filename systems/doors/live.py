@@ -131,18 +131,6 @@ def build_system(
     return build(config, pair, budget_bytes, link, costs)
 
 
-def required_packages(config: SystemConfig) -> tuple[str, ...]:
-    """Return the packages that a system runs on beyond the project's own dependencies.
-
-    Raises:
-        BadInput: as `build_system`, of its engine.
-    """
-    from systems.compose.parts import part
-
-    packages: tuple[str, ...] = getattr(part("engine", config.engine), "packages", ())
-    return packages
-
-
 def log_likelihood(system: System, tokens: Sequence[int]) -> list[float]:
     """Return how likely a built system finds each token but the first, given those before (log-probability, nats).
 

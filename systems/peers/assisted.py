@@ -13,7 +13,7 @@ from systems.contract.meter import Meter, NullMeter
 from systems.files.vocabulary import end_logits
 from systems.modeling.loading import load_model
 from systems.peers.generate import TransformersGenerate, Watcher
-from systems.peers.options import TransformersAssistedOptions
+from systems.peers.part import TransformersAssistedPart
 from systems.runtime.pair import Pair
 
 _GENERATION_LOG = logging.getLogger("transformers.generation.utils")
@@ -38,7 +38,7 @@ class TransformersAssisted(TransformersGenerate):
 
     most_rows = 1
 
-    def __init__(self, pair: Pair, options: TransformersAssistedOptions) -> None:
+    def __init__(self, pair: Pair, options: TransformersAssistedPart) -> None:
         if pair.config.draft is None:
             raise BadInput(
                 f"engine.part=transformers_assisted needs a draft, and model {pair.name} has none; set `model.draft`"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from systems.policies.orders import Hint, Shape
+
+Predict = Callable[[int, Any], list[int]]
+"""Distinct experts that the router of a later layer (ordinal) would choose for what an earlier layer's router read."""
 
 
 class Prefetcher:

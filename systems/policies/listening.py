@@ -79,3 +79,15 @@ class PhaseListener(Listener):
     def decoding(self) -> None:
         """No prompts any more."""
         self._prefill = False
+
+
+class Rehearsing(PhaseListener):
+    """Knows a generation that it has heard before."""
+
+    def rehearse(self) -> None:
+        """Record the next generation."""
+        raise NotImplementedError
+
+    def perform(self, starts: Sequence[Sequence[int]]) -> Sequence[int]:
+        """Follow what was recorded in the next generation; return with which of these residents it is to start."""
+        raise NotImplementedError

@@ -9,27 +9,6 @@ from typing import Final, NamedTuple
 from systems.contract.costs import HostCosts
 
 
-@dataclass(frozen=True, slots=True)
-class CpuOptions:
-    """`placement.part: cpu`: missing experts may be computed where they lie.
-
-    Attributes:
-        token_share: let the host take so much of an expert's transfer for each of its rows, in place of what the
-            hardware profile says (Fiddler's released placement reckons 7 : 70); null: what the profile says.
-        balance: let the host compute experts that are in fast memory, too, where a layer is done sooner so: slow memory
-            holds all of them, and the device takes one after the other.
-    """
-
-    token_share: float | None = None
-    balance: bool = False
-
-    def costs(self, host: HostCosts, transfer: float) -> HostCosts:
-        """What the host takes, where a transfer takes `transfer` seconds."""
-        if self.token_share is None:
-            return host
-        return HostCosts(0.0, self.token_share * transfer)
-
-
 class Lane(NamedTuple):
     """Experts of a layer that are in fast memory, to rows, and the seconds that the device takes for each."""
 

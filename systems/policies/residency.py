@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 from systems.policies.orders import DEMAND, Order, Shape
 
@@ -196,25 +194,3 @@ class StaticHot(Lru):
 
     def _shelf(self, expert: int) -> OrderedDict[int, None]:
         return self._shelves[0 if self._learning else self._counts.get(expert, 0)]
-
-
-@dataclass(frozen=True, slots=True)
-class LruOptions:
-    """`residency.part: lru`. `scope` `layer` divides the slots evenly among layers (as published), `global` keeps one
-    order over all of them. `slots` caps the number of slots below what the budget affords."""
-
-    scope: Literal["layer", "global"] = "layer"
-    slots: int | None = None
-
-    def build(self, shape: Shape) -> Residency:
-        """Make the policy."""
-        return LayeredLru(shape) if self.scope == "layer" else Lru()
-
-
-@dataclass(frozen=True, slots=True)
-class StaticHotOptions:
-    """`residency.part: static_hot`: the experts that were most popular in the warm-up."""
-
-    def build(self, shape: Shape) -> Residency:
-        """Make the policy."""
-        return StaticHot(shape)

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from systems.cache.expert_cache import ExpertCache
 from systems.cache.transport import EmulatedLink, Transport
 from systems.compose.assembly import Assembly
 from systems.compose.composed import Parts
-from systems.compose.options.drafters import QuantisedSelfOptions
-from systems.compose.parts import Options
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
-from systems.contract.options import NoPart
-from systems.methods.moe_infinity.matching import Predict
+from systems.policies.composition import Composition
+from systems.policies.hinting import Predict
 from systems.policies.listening import Listener
 from systems.policies.orders import Shape
 from systems.replay.trace import Header
@@ -46,10 +43,16 @@ class ReplayAssembly(Assembly):
     """A system over a trace; see `Assembly`."""
 
     def __init__(
-        self, options: Options, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None = None
+        self,
+        composition: Composition,
+        header: Header,
+        slots: int,
+        link: LinkSpec,
+        costs: Costs,
+        stored: Stored | None = None,
     ) -> None:
         shape = Shape(header.layers, header.experts, slots)
-        super().__init__(options, Source(header), shape, link, costs, virtual=True, stored=stored)
+        super().__init__(composition, Source(header), shape, link, costs, virtual=True, stored=stored)
         self._header = header
         self._link_spec = link
 
@@ -73,7 +76,7 @@ class ReplayAssembly(Assembly):
         """What was recorded."""
         return lambda ahead, hidden: hidden.at(ahead)
 
-    def mixer(self, cache: ExpertCache, listener: Listener | None) -> Any:
+    def make_mixer(self, listener: Listener | None) -> Any:
         """Nothing is computed."""
         return _no_tensors
 
@@ -87,15 +90,12 @@ class ReplayAssembly(Assembly):
         Raises:
             BadInput: drafts whose length follows the batch.
         """
-        options = self.options.drafter
-        if getattr(options, "by_positions", None) is not None:
+        part = self.composition.drafter
+        if part.follows_positions:
             raise BadInput("a replay drafts as many tokens in every step; set drafter.by_positions=null")
-        drafts = not isinstance(options, NoPart)
-        drafter = ReplayedDrafter(getattr(options, "draft_length", 0), self._header.draft_bytes if drafts else 0)
-        if isinstance(options, QuantisedSelfOptions):
-            drafter.self_layer = self.costs.at(self.costs.target_layer, 1)
-            self.schedule(parts, self.token_time())
-        self.govern(parts, drafter.draft_length, self.token_time())
+        drafter = ReplayedDrafter(part.draft_length, 0 if part.does_nothing else self._header.draft_bytes)
+        drafter.self_layer = self.costs.at(self.costs.target_layer, 1)
+        self.govern(drafter.draft_length, part.token_time(self))
         parts.drafter = drafter  # type: ignore[assignment]  # the replay's loop asks less of it than the live one
 
 

@@ -16,11 +16,11 @@ from torch.nn import functional
 from systems.cache.clock import Clock, Pace, WallClock
 from systems.cache.transport import HostTransport, Transport
 from systems.compose.composed import Parts
-from systems.compose.parts import Options
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.meter import Meter
 from systems.contract.shape import ModelShape
+from systems.policies.composition import Composition
 from systems.policies.listening import distinct
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
@@ -144,10 +144,16 @@ class PlantedAssembly(ReplayAssembly):
     """A replayed system whose slots and transfers are real."""
 
     def __init__(
-        self, options: Options, header: Header, slots: int, costs: Costs, stored: Stored | None, model: PlantedModel
+        self,
+        composition: Composition,
+        header: Header,
+        slots: int,
+        costs: Costs,
+        stored: Stored | None,
+        model: PlantedModel,
     ) -> None:
         self.planted = model
-        super().__init__(options, header, slots, LinkSpec(header.record_bytes / costs.transfer, 0.0), costs, stored)
+        super().__init__(composition, header, slots, LinkSpec(header.record_bytes / costs.transfer, 0.0), costs, stored)
 
     def _make_clock(self, virtual: bool) -> Clock:
         return WallClock()
@@ -214,9 +220,9 @@ class PlantedSystem(ReplayedSystem):
         super().__init__(config, trace, budget_bytes, link, costs, lambda: stored)
 
     def _assemble(
-        self, options: Options, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None
+        self, composition: Composition, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None
     ) -> ReplayAssembly:
-        return PlantedAssembly(options, header, slots, costs, stored, self._model)
+        return PlantedAssembly(composition, header, slots, costs, stored, self._model)
 
     def _replay(self, records: Sequence[Record], meter: Meter, seats: int) -> Replay:
         pace, header = self._assembly.pace, self._trace.header

@@ -19,8 +19,9 @@ from systems.drafters.model import ModelDrafter
 from systems.files.model_files import TOP_K
 from systems.methods.moe_speq.drafter import QuantisedSelf
 from systems.modeling.experts import CachedExperts
+from systems.policies.composition import part
 from systems.policies.listening import Chosen, PhaseListener
-from systems.replay.trace import NOTHING, UNKNOWN_DRAFTS, Header, Record, Trace
+from systems.replay.trace import NOTHING, Header, Record, Trace
 from systems.runtime.drafting import Drafter
 from systems.runtime.loop import generate
 from systems.runtime.pair import Pair
@@ -39,8 +40,8 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
     Raises:
         BadInput: a request that is not greedy.
     """
-    if drafter["part"] in UNKNOWN_DRAFTS:
-        raise BadInput(f"{UNKNOWN_DRAFTS[drafter['part']]}; leave such systems out of `systems`")
+    if (reason := part("drafter", drafter).untold()) is not None:
+        raise BadInput(f"{reason}; leave such systems out of `systems`")
     if any(request.sampling.temperature for request in requests):
         raise BadInput("a trace follows greedy decoding; set measure.sampling.temperature=0")
     config = SystemConfig("recorder", "", drafter=drafter, residency={"part": "all"})
@@ -55,12 +56,12 @@ def decoded_routing(pair: Pair, requests: Sequence[Request]) -> NDArray[np.int64
     return np.concatenate([record.routed[:, 0] for record in trace.records.values()]).astype(np.int64)
 
 
-def _header(pair: Pair, part: str, drafter: Drafter) -> Header:
+def _header(pair: Pair, name: str, drafter: Drafter) -> Header:
     ordinals = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
-    drafting: Any = pair.draft if part == "model" else pair.target
+    drafting: Any = pair.draft if name == "model" else pair.target
     layers: int = drafting.config.get_text_config().num_hidden_layers
     return Header(
-        drafter=part,
+        drafter=name,
         draft_length=drafter.draft_length,
         layers=pair.num_layers,
         experts=pair.num_experts,

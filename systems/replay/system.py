@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from systems.compose.assembly import wants_stored
-from systems.compose.budget import divided
-from systems.compose.combination import check_combination
 from systems.compose.composed import ComposedSystem
-from systems.compose.options.residency import AllResidentOptions, Int4Options
-from systems.compose.parts import Options
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
-from systems.contract.options import NoPart
 from systems.contract.requests import Request
+from systems.policies.composition import Composition, part
+from systems.policies.memory import Memory
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
-from systems.replay.trace import UNKNOWN_DRAFTS, Header, Record, Trace
+from systems.replay.trace import Header, Record, Trace
 from systems.runtime.activation_file import Stored
 
 NO_LINK = LinkSpec(bandwidth=float("inf"), latency=0.0, virtual=True)
@@ -44,24 +40,18 @@ class ReplayedSystem(ComposedSystem):
         costs: Costs,
         activations: Callable[[], Stored | None] = lambda: None,
     ) -> None:
-        options = Options.of(config)
-        _check(config, options, trace.header)
-        check_combination(config, options)
-        header = trace.header
-        drafting = 0 if isinstance(options.drafter, NoPart) else header.draft_bytes
-        everything = isinstance(options.residency, AllResidentOptions)
-        count = header.layers * header.experts
-        beside = count
-        if not everything:
-            count, beside = divided(
-                options, header.layers, count, header.top_k, header.record_bytes, budget_bytes, drafting
-            )
-        link = NO_LINK if everything else link
-        stored = activations() if wants_stored(options) else None
-        self._assembly = self._assemble(options, header, count, link, costs, stored)
+        composition, header = Composition.of(config), trace.header
+        _check(config, composition, header)
+        composition.check()
+        drafting = 0 if composition.drafter.does_nothing else header.draft_bytes
+        experts, record = header.layers * header.experts, header.record_bytes
+        memory = Memory(header.layers, experts, header.top_k, record, budget_bytes, drafting)
+        count, beside = composition.residency.afford(memory, composition.drafter.optional)
+        link = NO_LINK if composition.residency.keeps_all else link
+        stored = activations() if composition.predictor.wants_activations else None
+        self._assembly = self._assemble(composition, header, count, link, costs, stored)
         parts = self._assembly.parts(beside)
-        held = max(count * header.record_bytes, beside * header.record_bytes + drafting)
-        super().__init__(parts, costs, held, header.layers, frozenset(header.stop_tokens))
+        super().__init__(parts, costs, memory.held(count, beside), header.layers, frozenset(header.stop_tokens))
         self._trace = trace
 
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
@@ -75,9 +65,9 @@ class ReplayedSystem(ComposedSystem):
         self._replay(records, meter, seats).run()
 
     def _assemble(
-        self, options: Options, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None
+        self, composition: Composition, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None
     ) -> ReplayAssembly:
-        return ReplayAssembly(options, header, slots, link, costs, stored)
+        return ReplayAssembly(composition, header, slots, link, costs, stored)
 
     def _replay(self, records: Sequence[Record], meter: Meter, seats: int) -> Replay:
         return Replay(self._parts, self._assembly.pace, self._trace.header, records, meter, seats)
@@ -87,17 +77,15 @@ class ReplayedSystem(ComposedSystem):
         return 0
 
 
-def _check(config: SystemConfig, options: Options, header: Header) -> None:
-    if config.engine.get("part", "composed") != "composed":
-        raise BadInput(f"engine.part={config.engine['part']} cannot be replayed; leave {config.name} out of `systems`")
-    if not isinstance(options.gating, NoPart):
-        raise BadInput("gating changes what is generated, which a trace cannot tell; set gating.part=none")
-    if isinstance(options.residency, Int4Options):
-        raise BadInput("residency.part=int4 changes what is generated, which a trace cannot tell; leave it out")
-    part, length = config.drafter.get("part", "none"), getattr(options.drafter, "draft_length", 0)
-    if part in UNKNOWN_DRAFTS:
-        raise BadInput(f"{UNKNOWN_DRAFTS[part]}; leave {config.name} out of `systems`")
-    if part not in ("none", header.drafter):
-        raise BadInput(f"the trace was recorded with drafter.part={header.drafter} and the system has {part}")
-    if length > header.draft_length:
-        raise BadInput(f"drafter.draft_length={length} is beyond the {header.draft_length} of the trace; record longer")
+def _check(config: SystemConfig, composition: Composition, header: Header) -> None:
+    drafter = composition.drafter
+    for reason in (one.untold() for one in (part("engine", config.engine), *composition.parts)):
+        if reason is not None:
+            raise BadInput(f"{reason}; leave {config.name} out of `systems`")
+    if drafter.part != header.drafter and not drafter.does_nothing:
+        raise BadInput(f"the trace was recorded with drafter.part={header.drafter} and the system has {drafter.part}")
+    if drafter.draft_length > header.draft_length:
+        raise BadInput(
+            f"drafter.draft_length={drafter.draft_length} is beyond the {header.draft_length} of the trace; record "
+            "longer"
+        )

@@ -22,11 +22,6 @@ from systems.replay.routing import Forward, Verifications, forward
 Ids = NDArray[np.int16]
 NOTHING = -1
 """Fills what a shorter draft leaves empty."""
-UNKNOWN_DRAFTS = {
-    part: f"drafter.part={part} drafts with what happens to be in fast memory, which a trace cannot tell"
-    for part in ("resident_self", "cached_self")
-}
-"""Drafter parts that cannot be recorded, and why."""
 VERSION = 2
 
 

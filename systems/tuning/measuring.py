@@ -12,11 +12,11 @@ from torch import Tensor
 
 from systems.compose.resident import resident_experts
 from systems.contract.iterations import padded
-from systems.methods.spec_moe_off.split_decoder import SplitDecoder
 from systems.modeling.decoder import Decoder
 from systems.modeling.experts import Mixer
 from systems.runtime.continuation import continued
 from systems.runtime.pair import Pair
+from systems.runtime.split_decoder import SplitDecoder
 from systems.tuning.iteration import Operators
 from systems.tuning.lines import fit
 from systems.tuning.texts import READ, Text, cut

@@ -12,9 +12,9 @@ from harness import datasets
 from harness.config.bench import DatasetConfig
 from systems import api
 from systems.api import BadInput, LinkSpec, SystemConfig
-from systems.compose.parts import Options
 from systems.methods.moe_infinity.activation import ActivationAware
 from systems.methods.moe_infinity.matching import ActivationMatching
+from systems.policies.composition import Composition
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.record import record
 from systems.replay.store import TraceFolder
@@ -86,7 +86,7 @@ def test_a_system_knows_how_long_its_transfers_and_its_draft_take(name: str, bet
         depth=2, record_bytes=1000, draft_bytes=2000, stop_tokens=[],
     )  # fmt: skip
     costs = api.Costs({1: 1e-3, 4: 2e-3}, {1: 5e-4}, 2e-3, 0.0)
-    parts = ReplayAssembly(Options.of(SYSTEMS[name]), header, 12, LINK, costs).parts()
+    parts = ReplayAssembly(Composition.of(SYSTEMS[name]), header, 12, LINK, costs).parts()
     listener, residency = parts.listener, parts.residency
     assert isinstance(listener, ActivationMatching)
     assert isinstance(residency, ActivationAware)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
-from systems.contract.errors import BadInput
 from systems.methods.adapmoe.allocation import evenly
 from systems.policies.orders import PREFETCH, Order, Shape
 from systems.policies.residency import Evictable, LayeredLru, spare_hinted
@@ -95,23 +93,3 @@ class AdaptiveLayers(LayeredLru):
             if (expert not in held or expert // self._experts <= self._served) and expert in evictable:
                 return expert
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptiveLayersOptions:
-    """`residency.part: adaptive_layers`: LRU per layer, slots divided by AdapMoE's dynamic programme, and at most
-    `buffer` slots for prefetches, paid from the budget like all. The released code has 6 beside 64 to 128 others."""
-
-    buffer: int = 6
-
-    def __post_init__(self) -> None:
-        if self.buffer < 1:
-            raise BadInput(f"residency.buffer={self.buffer} must be at least 1: prefetches land in it")
-
-    def room(self, shape: Shape, top_k: int) -> int:
-        """Slots for the buffer: no more than are left when every layer has as many as a token uses, but one."""
-        return max(1, min(self.buffer, shape.slots - shape.layers * top_k))
-
-    def build(self, shape: Shape, top_k: int) -> AdaptiveLayers:
-        """Make the policy, with an even division until the warm-up has been profiled."""
-        return AdaptiveLayers(shape, self.room(shape, top_k))

@@ -9,8 +9,7 @@ from typing import Any
 
 from systems.methods.adapmoe.adaptive_layers import AdaptiveLayers
 from systems.methods.adapmoe.allocation import Missed, allocate, expected_loads, missed
-from systems.methods.moe_infinity.matching import Predict
-from systems.policies.hinting import Hinting
+from systems.policies.hinting import Hinting, Predict
 from systems.policies.listening import Chosen, PhaseListener, distinct
 from systems.policies.orders import Shape
 

@@ -8,10 +8,8 @@ if that is likelier to be used than who gives way, and never while a demand wait
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from systems.contract.options import PrefetchOptions
 from systems.methods.arbiter.value import Value
 from systems.policies.hinting import LinkedCache, Prefetcher
 from systems.policies.listening import Chosen, PhaseListener, distinct
@@ -21,17 +19,6 @@ SMOOTHING = 0.1
 """Weight of a new observation in the moving averages of times."""
 SLOW = 0.01
 """That of an expert that was named or not: there are many."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArbitratedOptions(PrefetchOptions):
-    """`prefetch.part: arbitrated`: a hint is followed where it pays; see `Arbiter`.
-
-    `hints` says whether any is, `promotions` whether an idle link fetches the absent expert of most value.
-    """
-
-    hints: bool = True
-    promotions: bool = True
 
 
 class Timetable:
@@ -88,14 +75,22 @@ class Arbiter(Prefetcher, PhaseListener):
         cache: takes what is admitted.
         residency: knows what experts are worth.
         transfer: seconds per expert over the link.
+        hints: whether any hint is followed.
+        promotions: whether an idle link fetches the absent expert of most value.
     """
 
     def __init__(
-        self, options: ArbitratedOptions, cache: LinkedCache, residency: Value, shape: Shape, transfer: float
+        self,
+        cache: LinkedCache,
+        residency: Value,
+        shape: Shape,
+        transfer: float,
+        hints: bool = True,
+        promotions: bool = True,
     ) -> None:
         super().__init__()
-        self._options, self._cache, self._residency, self._shape = options, cache, residency, shape
-        self._transfer = transfer
+        self._cache, self._residency, self._shape = cache, residency, shape
+        self._transfer, self._hints, self._promotions = transfer, hints, promotions
         self.timetable = Timetable(shape.layers, cache.now)
         self.look: Callable[[int, Any], None] = lambda layer, hidden: None
         """Hears what a layer's router read, and hints for the next layers."""
@@ -112,7 +107,7 @@ class Arbiter(Prefetcher, PhaseListener):
             far = 0 if self._layer < 0 else min(layer - self._layer, len(self._right) - 1)
             for expert in experts:
                 self._named[layer].setdefault(expert, far)
-            return self._cache.prefetch(layer, self._admitted(layer, experts, far)) if self._options.hints else 0
+            return self._cache.prefetch(layer, self._admitted(layer, experts, far)) if self._hints else 0
 
     def _admitted(self, layer: int, experts: Sequence[int], far: int) -> list[int]:
         """Those of a hint's experts that are there, or that are worth a transfer and come in time."""
@@ -131,7 +126,7 @@ class Arbiter(Prefetcher, PhaseListener):
     def reaches(self, layer: int) -> bool:
         """Whether what is ordered now for a layer arrives before that asks."""
         left = self.timetable.due(layer) - self._cache.now()
-        return self._options.hints and self._cache.backlog() + self._transfer <= left
+        return self._hints and self._cache.backlog() + self._transfer <= left
 
     def absent(self, experts: Iterable[int]) -> list[int]:
         """Those of the expert ids that have no slot."""
@@ -150,7 +145,7 @@ class Arbiter(Prefetcher, PhaseListener):
             named.clear()
         self.look(layer, hidden)
         with self._cache.aside():
-            if self._options.promotions:
+            if self._promotions:
                 self._promote()
 
     def end_step(self) -> None:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from systems.contract.options import require
 from systems.policies.orders import DEMAND, Order, Shape
 from systems.policies.residency import Evictable, Residency
 
@@ -19,27 +16,6 @@ LARGE = 1e100
 """Above that weight all scores are scaled down."""
 DECAYS = (0.9, 0.95, 0.99, 0.995)
 """Those that `auto` chooses from."""
-
-
-@dataclass(frozen=True, slots=True)
-class ValueOptions:
-    """`residency.part: value`: who is expected to be used least goes.
-
-    A use weighs `decay` times as much after each forward; `auto` takes the decay with which the warm-up's uses were
-    foretold best. With `prior` the warm-up's popularity is where the counts of a generation start from, without they
-    start from nothing.
-    """
-
-    decay: float | Literal["auto"] = "auto"
-    prior: bool = True
-
-    def __post_init__(self) -> None:
-        valid = self.decay == "auto" or (isinstance(self.decay, float) and 0 < self.decay < 1)
-        require(valid, "residency.decay", self.decay, "auto, or between 0 and 1")
-
-    def build(self, shape: Shape) -> Residency:
-        """Make the policy."""
-        return Value(shape, DECAYS if self.decay == "auto" else (float(self.decay),), self.prior)
 
 
 class Counts:

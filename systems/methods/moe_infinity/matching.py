@@ -10,9 +10,6 @@ from systems.methods.moe_infinity.traces import Matrix
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Chosen, Listener, distinct
 
-Predict = Callable[[int, Any], list[int]]
-"""Distinct experts that the router of a later layer (ordinal) would choose for what an earlier layer's router read."""
-
 
 class ActivationMatching(Listener):
     """MoE-Infinity's predictor: counts where decoded tokens are routed, and after each layer plans for all later ones.

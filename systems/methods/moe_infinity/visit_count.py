@@ -4,15 +4,9 @@ EfficientMoE/MoE-Infinity: `GPUFetchFunc`, `FindExpertEvict`)."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from systems.policies.orders import Order, Shape
 from systems.policies.residency import Evictable, Residency
-
-
-@dataclass(frozen=True, slots=True)
-class VisitCountOptions:
-    """`residency.part: visit_count`: MoE-Infinity's released cache; `activation_aware` is its paper's."""
 
 
 class VisitCount(Residency):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from itertools import chain
 
 from systems.policies.hinting import Hinting
@@ -87,12 +86,3 @@ class CountedPrefetch(Listener):
         experts, counters = self._shape.experts, self._counted.counters
         worthy = [expert for expert, counter in enumerate(counters) if counter >= self._threshold]
         self._hinting.plan([Hint(HIGHEST - counters[expert], *divmod(expert, experts)) for expert in worthy])
-
-
-@dataclass(frozen=True, slots=True)
-class RowCountersOptions:
-    """`residency.part: row_counters`: see `RowCounters`."""
-
-    def build(self, shape: Shape) -> Residency:
-        """Make the policy."""
-        return RowCounters(shape)

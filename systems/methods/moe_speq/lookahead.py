@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from systems.policies.hinting import Hinting
-from systems.policies.orders import DEMAND, Hint, Order, Shape
-from systems.policies.residency import Evictable, Lru, Residency
+from systems.policies.orders import DEMAND, Hint, Order
+from systems.policies.residency import Evictable, Lru
 
 Schedule = Literal["three_phase", "sooner", "later"]
 
@@ -157,12 +157,3 @@ class Lookahead(Lru):
         if named is None or order.kind == DEMAND:
             return named
         return named if named // self._experts > order.layer else None
-
-
-@dataclass(frozen=True, slots=True)
-class LookaheadOptions:
-    """`residency.part: lookahead`: MoE-SpeQ's."""
-
-    def build(self, shape: Shape) -> Residency:
-        """Make the policy."""
-        return Lookahead(shape.experts)

@@ -13,7 +13,7 @@ from systems.methods.oracle.belady import Future
 from systems.methods.oracle.course import Course, Need
 from systems.methods.oracle.schedules import NO_FETCHES, Schedule
 from systems.policies.hinting import Hinting
-from systems.policies.listening import Chosen, PhaseListener
+from systems.policies.listening import Chosen, Rehearsing
 
 
 class Time(Protocol):
@@ -53,7 +53,7 @@ class Director(Protocol):
         """Return the best schedule for a course that starts with these residents."""
 
 
-class Foresight(PhaseListener):
+class Foresight(Rehearsing):
     """Knows the course of a generation that was rehearsed. Planning takes none of the clock's time.
 
     Args:

@@ -3,29 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from systems.cache.clock import Pace
-from systems.cache.expert_cache import ExpertCache
 from systems.methods.sp_moe.cutoff import shortest, times_by_depth
 from systems.methods.sp_moe.warm_up import Batch, Routed, Step, WarmUp
-from systems.policies.listening import Listener
-from systems.policies.residency import Residency
-
-
-@dataclass
-class Twin:
-    """What a system decides with, made once more, on a virtual clock and over slots without memory.
-
-    Attributes:
-        draft_ordinals: per layer of the draft, the ordinal of the target's MoE layer beside it, negative for none.
-    """
-
-    cache: ExpertCache
-    residency: Residency
-    listener: Listener
-    pace: Pace
-    draft_ordinals: Sequence[int]
+from systems.runtime.site import Twin
 
 
 class CutoffSearch:

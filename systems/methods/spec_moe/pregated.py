@@ -12,10 +12,10 @@ from typing import Any
 
 from systems.methods.oracle.belady import Mismatch
 from systems.policies.hinting import Hinting
-from systems.policies.listening import Chosen, PhaseListener, distinct
+from systems.policies.listening import Chosen, Rehearsing, distinct
 
 
-class NextNeeds(PhaseListener):
+class NextNeeds(Rehearsing):
     """Names what the next layer needs, in the last layer what the first one of the next forward does."""
 
     def __init__(self, hinting: Hinting) -> None:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from systems.contract.errors import BadInput
 from systems.policies.orders import Order, Shape
-from systems.policies.residency import Evictable, Residency, Roster, spare_hinted
+from systems.policies.residency import Evictable, Roster, spare_hinted
 
 Choice = Literal["hot_temporal", "hot_global", "random"]
 
@@ -84,24 +82,3 @@ class PinnedExperts(Roster):
     def _place(self, experts: Mapping[int, int]) -> tuple[int, int]:
         layer = next(iter(experts)) // self._shape.experts
         return layer, layer * self._shape.experts
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedOptions:
-    """`residency.part: pinned`: see `PinnedExperts`.
-
-    With `keep_others` all slots that the budget affords are used; without, only those of the pinned experts and of one
-    token's others, which stream past.
-    """
-
-    per_layer: int = 4
-    choice: Choice = "hot_temporal"
-    keep_others: bool = True
-
-    def __post_init__(self) -> None:
-        if self.per_layer < 1:
-            raise BadInput(f"residency.per_layer={self.per_layer} must be at least 1")
-
-    def build(self, shape: Shape) -> Residency:
-        """Make the policy."""
-        return PinnedExperts(shape, self.per_layer, self.choice)

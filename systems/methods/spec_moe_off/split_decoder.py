@@ -1,4 +1,4 @@
-"""Forwards of a batch in parts, each in a thread of its own: SpecMoEOff's two micro-batches, and its split draft.
+"""SpecMoEOff's two micro-batches: forwards of a batch in parts that take turns at each processor.
 
 Threads pay where operators are long enough to release the interpreter lock for most of the time, and where there are
 processors for them.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,37 +18,13 @@ from torch import Tensor
 from systems.cache.clock import Clock
 from systems.contract.errors import BadInput
 from systems.methods.spec_moe_off.chunked_attention import chunked_attention
-from systems.modeling.decoder import Decoder, at_once
+from systems.modeling.decoder import at_once
 from systems.modeling.masks import Masks
+from systems.runtime.split_decoder import SplitDecoder
 
 ATTENTION = "spmoe_chunked"
 """The kernel's name in transformers' registry."""
 _current = threading.local()
-
-
-class SplitDecoder(Decoder):
-    """Computes the rows in `parts` neighbouring groups at the same time; prompts are read as ever.
-
-    The rows of all parts lie in one cache, so they may leave, join and be divided anew at every forward.
-    """
-
-    _masked = True
-
-    def __init__(self, model: Any, rows: int, capacity: int, parts: int) -> None:
-        super().__init__(model, rows, capacity)
-        self._parts = parts
-        self._pool = ThreadPoolExecutor(max_workers=parts, thread_name_prefix="part")
-
-    def forward(self, tokens: Tensor, starts: Sequence[int]) -> Tensor:
-        """Read `tokens` `(B, T)`, row b at positions `starts[b]...`; return the logits `(B, T, V)`."""
-        parts = divide(len(starts), self._parts)
-        running = [self._pool.submit(self._run, tokens[part], list(starts[part]), part.start) for part in parts]
-        return torch.cat([part.result() for part in running])
-
-    @torch.inference_mode()  # which holds for one thread
-    def _run(self, tokens: Tensor, starts: list[int], first: int) -> Tensor:
-        """Compute the rows from `first` on."""
-        return self._forward(self._cache.beside(), tokens, starts, first, masked=self._masked)
 
 
 class Lane:
@@ -128,12 +102,6 @@ def check_reach(model: Any) -> None:
             "attention.part=chunked reads all positions in every layer, and this target has a sliding window, other "
             "kinds of layers, or attention of its own"
         )
-
-
-def divide(rows: int, parts: int) -> list[slice]:
-    """Return up to `parts` slices of neighbouring rows, none empty, of sizes that differ by one at most."""
-    bounds = [rows * part // parts for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in pairwise(bounds) if stop > start]
 
 
 @contextmanager

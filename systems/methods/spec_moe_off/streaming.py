@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from systems.policies.hinting import Hinting
 from systems.policies.listening import Chosen, Listener
 from systems.policies.orders import PREFETCH, Order, Shape
-from systems.policies.residency import Evictable, Residency, Roster, spare_hinted
+from systems.policies.residency import Evictable, Roster, spare_hinted
 
 Absent = Callable[[Iterable[int]], list[int]]
 """Those of the expert ids that have no slot."""
@@ -140,12 +139,3 @@ class Streaming(Roster):
         """Layers until an expert's layer is read; 0 while it is."""
         ahead = (expert // self._experts - self._layer) % self._layers
         return ahead if ahead or self._seen < self._visits else self._layers
-
-
-@dataclass(frozen=True, slots=True)
-class StreamingOptions:
-    """`residency.part: streaming`: what has just been read goes first; for systems that need all experts in turn."""
-
-    def build(self, shape: Shape, visits: int) -> Residency:
-        """Make the policy; see `Streaming`."""
-        return Streaming(shape, visits)

@@ -13,7 +13,7 @@ from harness.config.bench import BenchConfig, DatasetConfig, HardwareConfig, Mea
 from harness.studies.tune import command as tune
 from harness.studies.tune.iterations import read_iterations
 from systems.api import BadInput, ModelConfig, SystemConfig
-from systems.compose.parts import Options
+from systems.policies.composition import Composition
 from tests.harness.config.test_config import CONF, compose
 
 
@@ -115,7 +115,7 @@ def test_what_the_tuner_says_is_what_a_command_line_takes(
     (system,) = compose(*line).systems.values()
     assert system.name == name
     assert all(system.drafter[option] == value for option, value in drafter.items())
-    Options.of(system)  # raises what a run would
+    Composition.of(system)  # raises what a run would
 
 
 def test_the_preset_drafts_as_the_published_tuner_says() -> None:

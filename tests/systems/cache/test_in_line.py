@@ -14,10 +14,9 @@ from systems.cache.expert_cache import ExpertCache
 from systems.cache.ledger import Ledger
 from systems.cache.link import Stuck
 from systems.cache.occupancy import Occupancy
-from systems.cache.options import InLineOptions
+from systems.cache.part import InLinePart
 from systems.cache.transport import EmulatedLink, HostTransport
-from systems.compose.combination import check_combination
-from systems.compose.parts import Options
+from systems.policies.composition import Composition
 from systems.policies.residency import Lru
 from systems.store.checkpoint import ExpertShape
 from systems.store.slot_table import SlotTable
@@ -30,7 +29,7 @@ RECORD, LATENCY, TRANSFER, COMPUTE = 1000, 1.0, 10.0, 3.0
 class Timed:
     """Two layers of four experts on a virtual clock."""
 
-    def __init__(self, slots: int, in_line: InLineOptions | None) -> None:
+    def __init__(self, slots: int, in_line: InLinePart | None) -> None:
         self.clock = VirtualClock()
         link = EmulatedLink(LinkSpec(RECORD / TRANSFER, LATENCY), RECORD, self.clock)
         ledger = Ledger(2, RECORD)
@@ -53,19 +52,19 @@ class Timed:
 def test_nothing_of_a_transfer_hides_under_computation() -> None:
     """Expert 0 is there; 1 and 2 are fetched, each in 11 s; beside the computation 3 s of each are hidden."""
     took = {}
-    for in_line in (None, InLineOptions()):
+    for in_line in (None, InLinePart()):
         rig = Timed(6, in_line)
         rig.layer(0, [0])
         order, took[in_line] = rig.layer(0, [0, 1, 2])
         assert order == [0, 1, 2], "residents first"
     assert took[None] == pytest.approx(2 * (LATENCY + TRANSFER) + COMPUTE)
-    assert took[InLineOptions()] == pytest.approx(2 * (LATENCY + TRANSFER) + 3 * COMPUTE)
+    assert took[InLinePart()] == pytest.approx(2 * (LATENCY + TRANSFER) + 3 * COMPUTE)
 
 
 @pytest.mark.parametrize("write_back", [False, True])
 def test_an_evicted_expert_goes_back_before_its_slot_is_filled(write_back: bool) -> None:
     """Two slots: 2 takes an empty one, 3 and 1 evict, and those two misses are two transfers each."""
-    rig = Timed(2, InLineOptions(write_back))
+    rig = Timed(2, InLinePart(write_back))
     rig.layer(0, [0])
     order, took = rig.layer(0, [0, 2, 3, 1])
     assert order == [0, 2, 3, 1]
@@ -78,14 +77,14 @@ def test_an_evicted_expert_goes_back_before_its_slot_is_filled(write_back: bool)
 
 
 def test_more_experts_than_slots_are_served_one_by_one() -> None:
-    rig = Timed(1, InLineOptions(write_back=True))
+    rig = Timed(1, InLinePart(write_back=True))
     order, _ = rig.layer(1, [3, 0, 2])
     assert order == [3, 0, 2]
     assert rig.traffic().written_back_bytes == 2 * RECORD
 
 
 def test_what_cannot_move_says_so() -> None:
-    rig = Timed(1, InLineOptions())
+    rig = Timed(1, InLinePart())
     rig.cache.visit(0, {0: 1}).take()
     with pytest.raises(Stuck, match="nothing can move: queued: demand of 1"):
         rig.cache.visit(0, {1: 1}).take()  # the first visit still reads its expert
@@ -110,7 +109,7 @@ def test_slots_are_really_copied_back_and_hold_what_they_claim() -> None:
 
     slots, ledger = Slots(shape, torch.float32, 2, torch.device("cpu")), Ledger(2, record)
     transport = HostTransport(Numbered(), slots, WallClock())
-    in_line = InLineOptions(write_back=True)
+    in_line = InLinePart(write_back=True)
     cache = ExpertCache(Occupancy(slots, Lru(), ledger), transport, ledger, 4, in_line=in_line)
     returned = []
     for expert in (0, 1, 2, 3):
@@ -135,4 +134,4 @@ def test_slots_are_really_copied_back_and_hold_what_they_claim() -> None:
 def test_parts_that_would_do_nothing_are_refused(parts: dict[str, Any], said: str) -> None:
     config = SystemConfig("made", "by hand", transfer={"part": "in_line"}, **parts)
     with pytest.raises(BadInput, match=said):
-        check_combination(config, Options.of(config))
+        Composition.of(config).check()

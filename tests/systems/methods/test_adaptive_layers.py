@@ -5,7 +5,8 @@ import pytest
 from systems.api import BadInput
 from systems.cache.ledger import Ledger
 from systems.cache.occupancy import Occupancy
-from systems.methods.adapmoe.adaptive_layers import AdaptiveLayers, AdaptiveLayersOptions
+from systems.methods.adapmoe.adaptive_layers import AdaptiveLayers
+from systems.methods.adapmoe.part import AdaptiveLayersPart
 from systems.policies.orders import DEMAND, PREFETCH, Order, Shape
 from systems.store.slot_table import SlotTable
 
@@ -146,10 +147,11 @@ def test_a_division_without_a_buffer_gives_its_slots_back() -> None:
 
 
 def test_the_buffer_leaves_each_layer_what_a_token_uses() -> None:
-    options = AdaptiveLayersOptions(buffer=6)
+    options = AdaptiveLayersPart(buffer=6)
     assert options.room(Shape(8, 16, 42), top_k=2) == 6
     assert options.room(Shape(8, 16, 19), top_k=2) == 3
     assert options.room(Shape(8, 16, 9), top_k=2) == 1
-    assert options.build(Shape(8, 16, 19), 2).quotas == [2] * 8
+    shape = Shape(8, 16, 19)
+    assert AdaptiveLayers(shape, options.room(shape, 2)).quotas == [2] * 8
     with pytest.raises(BadInput, match=r"residency\.buffer=0 must be at least 1"):
-        AdaptiveLayersOptions(buffer=0)
+        AdaptiveLayersPart(buffer=0)

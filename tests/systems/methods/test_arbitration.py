@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from systems.methods.arbiter.arbitration import Arbiter, ArbitratedOptions
+from systems.methods.arbiter.arbitration import Arbiter
 from systems.methods.arbiter.value import Value
 from systems.policies.hinting import LinkedCache
 from systems.policies.orders import Shape
@@ -47,7 +47,7 @@ class Bench:
     def __init__(self, *forwards: Sequence[int], residents: Sequence[int] = (), **options: bool) -> None:
         self.value = Value(SHAPE, (0.5,), True)
         self.cache = Handmade(self.value, residents)
-        self.arbiter = Arbiter(ArbitratedOptions(**options), self.cache, self.value, SHAPE, TRANSFER)
+        self.arbiter = Arbiter(self.cache, self.value, SHAPE, TRANSFER, **options)
         self.arbiter.decoding()
         for experts in forwards:
             for layer, expert in enumerate(experts):

@@ -12,7 +12,7 @@ from systems.cache.expert_cache import ExpertCache
 from systems.cache.ledger import Ledger
 from systems.cache.occupancy import Occupancy
 from systems.cache.transport import EmulatedLink
-from systems.methods.sp_moe.chosen_by_replay import CutoffSearch, Rerun, Twin
+from systems.methods.sp_moe.chosen_by_replay import CutoffSearch, Rerun
 from systems.methods.sp_moe.warm_up import MOST_VISITS, Batch, Routed, Step, WarmUp
 from systems.policies.listening import Listener
 from systems.policies.orders import Shape
@@ -21,6 +21,7 @@ from systems.replay.statistics import Statistics
 from systems.replay.synthetic import synthesise
 from systems.replay.system import ReplayedSystem
 from systems.replay.trace import Header, Trace
+from systems.runtime.site import Twin
 from systems.store.slot_table import SlotTable
 from tests.systems.tiny import SYSTEMS, requests
 

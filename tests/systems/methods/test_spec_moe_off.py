@@ -14,9 +14,10 @@ import torch
 from systems.api import BadInput, build_system
 from systems.cache.clock import WallClock
 from systems.methods.spec_moe_off import split_decoder
-from systems.methods.spec_moe_off.split_decoder import Lane, MicroBatches, SplitDecoder, divide
+from systems.methods.spec_moe_off.split_decoder import Lane, MicroBatches
 from systems.modeling.decoder import Decoder
 from systems.runtime.pair import Pair
+from systems.runtime.split_decoder import SplitDecoder, divide
 from tests.systems.test_batch import LIMITS, run
 from tests.systems.test_exactness import LINK, Checked, plain, reference  # noqa: F401
 from tests.systems.tiny import COSTS, SYSTEMS, requests

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from systems.api import Costs, HostCosts, LinkSpec
-from systems.compose.parts import Options
+from systems.methods.oracle import part
 from systems.methods.oracle.course import Course, Need
 from systems.methods.oracle.schedules import Schedule, candidates, conservative
 from systems.methods.oracle.stage import Stage
+from systems.policies.composition import Composition
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.trace import Header
 from tests.systems.optimum import floor, least_time
@@ -30,8 +31,8 @@ def stage(layers: int, experts: int, slots: int, transfer: float, host: float = 
     )  # fmt: skip
     link = LinkSpec(bandwidth=1 / transfer, latency=0.0, virtual=True)
     costs = replace(COSTS, transfer=transfer, host=HostCosts(0.0, host) if host else None)
-    options = Options.of(SYSTEMS["oracle_cpu" if host else "oracle"])
-    return ReplayAssembly(options, header, slots, link, costs).stage()
+    options = Composition.of(SYSTEMS["oracle_cpu" if host else "oracle"])
+    return part.stage(ReplayAssembly(options, header, slots, link, costs))
 
 
 def course_of(references: Sequence[int], experts: int) -> Course:

@@ -1,7 +1,8 @@
 import pytest
 
 from systems.contract.errors import BadInput
-from systems.methods.arbiter.value import Counts, Value, ValueOptions
+from systems.methods.arbiter.part import ValuePart
+from systems.methods.arbiter.value import Counts, Value
 from systems.policies.orders import DEMAND, PREFETCH, Order, Shape
 
 ALL = range(100)
@@ -90,7 +91,7 @@ def test_scores_stay_finite() -> None:
 def test_a_decay_is_a_share() -> None:
     for decay in (0.0, 1.0, "often"):
         with pytest.raises(BadInput, match=r"residency\.decay"):
-            ValueOptions(decay)  # type: ignore[arg-type]
+            ValuePart(decay)  # type: ignore[arg-type]
 
 
 def test_the_decay_is_the_one_that_foretells_the_warm_up_best() -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 from systems.contract.costs import HostCosts
-from systems.policies.placement import CpuOptions, Lane, Placement
+from systems.policies.placement import Lane, Placement
+from systems.policies.plain_parts import CpuPart
 
 FLAT = HostCosts(1.0)
 """A second per expert, however many rows."""
@@ -64,8 +65,8 @@ def test_costs_of_an_expert_follow_from_reading_and_products() -> None:
 
 
 def test_the_published_share_takes_the_place_of_the_named_host() -> None:
-    assert CpuOptions().costs(FLAT, 4.0) is FLAT
-    assert CpuOptions(token_share=0.1).costs(FLAT, 4.0).at(3) == pytest.approx(1.2)
+    assert CpuPart().costs(FLAT, 4.0) is FLAT
+    assert CpuPart(token_share=0.1).costs(FLAT, 4.0).at(3) == pytest.approx(1.2)
 
 
 def test_both_processors_are_done_at_once_where_the_host_may_take_what_is_in_fast_memory() -> None:

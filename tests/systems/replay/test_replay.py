@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from systems.api import BadInput, Costs, HostCosts, LinkSpec, Request, SystemConfig, build_system, log_likelihood
+from systems.policies.composition import part
 from systems.replay import trace_file
 from systems.replay.pair import RecordedPair
 from systems.replay.record import record
 from systems.replay.system import ReplayedSystem
-from systems.replay.trace import UNKNOWN_DRAFTS, Trace
+from systems.replay.trace import Trace
 from systems.runtime.pair import Pair
 from tests.systems.test_exactness import Checked, copies
 from tests.systems.tiny import COSTS as PLAIN_COSTS
@@ -77,7 +78,7 @@ def both(
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_live_and_replay_are_equal(name: str, count: int, pair: Pair, traces: Traces) -> None:
     config = SYSTEMS[name]
-    if config.drafter["part"] in UNKNOWN_DRAFTS:
+    if part("drafter", config.drafter).untold():
         pytest.skip("its drafts depend on what is in fast memory")
     if count > 1 and config.drafter["part"] == "prompt_lookup":
         pytest.skip("rows of different draft lengths are padded with tokens that no trace holds")
