@@ -135,9 +135,10 @@ def _modules() -> dict[str, list[str]]:
 
 
 def _parts(module: str, kind: str) -> Iterator[type[Part]]:
-    """Parts of a kind that a module defines."""
+    """Parts of a kind that a module defines, by name; what has none is an ancestor of some."""
     for made in vars(import_module(module)).values():
-        if isinstance(made, type) and issubclass(made, Part) and made.kind == kind and made.__module__ == module:
+        ours = isinstance(made, type) and issubclass(made, Part) and made.__module__ == module
+        if ours and made.kind == kind and made.part:
             yield made
 
 

@@ -68,7 +68,7 @@ class Timetable:
         self._at, self._hinted = -1, -1.0
 
 
-class Arbiter(Prefetcher, PhaseListener):
+class Arbiter(PhaseListener):
     """Between whoever gives hints and the cache.
 
     Args:
@@ -177,3 +177,18 @@ class Arbiter(Prefetcher, PhaseListener):
         turn = self.timetable.turn
         lasts = self._residency.slots * self._transfer / turn if turn else 0.0
         return chance - lost + lasts * (kept - lost) > 0
+
+
+class Arbitrated(Prefetcher):
+    """A cache behind an arbiter, as whoever gives hints sees it."""
+
+    def __init__(self, arbiter: Arbiter) -> None:
+        self.arbiter = arbiter
+
+    def prefetch(self, layer: int, experts: Sequence[int]) -> int:
+        """Order what pays; see `Arbiter`."""
+        return self.arbiter.prefetch(layer, experts)
+
+    def absent(self, experts: Iterable[int]) -> list[int]:
+        """Those of the expert ids that have no slot."""
+        return self.arbiter.absent(experts)

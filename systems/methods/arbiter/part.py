@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from systems.contract.errors import BadInput
 from systems.contract.options import require
 from systems.methods.arbiter.admission import Admission
-from systems.methods.arbiter.arbitration import Arbiter
+from systems.methods.arbiter.arbitration import Arbiter, Arbitrated
 from systems.methods.arbiter.value import DECAYS, Value
 from systems.policies.depth import Depth
 from systems.policies.hinting import Prefetcher
@@ -73,7 +73,8 @@ class ArbitratedPart(FetchingPart):
         """Make the arbiter."""
         assert isinstance(site.residency, Value)
         transfer = site.costs.transfer
-        return Arbiter(site.cache, site.residency, site.shape, transfer, self.hints, self.promotions)
+        arbiter = Arbiter(site.cache, site.residency, site.shape, transfer, self.hints, self.promotions)
+        return Arbitrated(arbiter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,9 @@ class DraftAndGatesPart(HintingPart):
 
     def build(self, site: Site) -> Listener:
         """Let the arbiter ask the gates of the layers ahead."""
-        arbiter, hinting, predict, last = site.prefetcher, site.hinting, site.predict(), site.shape.layers - 1
-        assert isinstance(arbiter, Arbiter)
+        assert isinstance(site.prefetcher, Arbitrated)
+        arbiter, hinting, predict = site.prefetcher.arbiter, site.hinting, site.predict()
+        last = site.shape.layers - 1
 
         def look(layer: int, hidden: Any) -> None:
             for later in range(layer + 1, min(layer + self.ahead, last) + 1):

@@ -73,7 +73,7 @@ def test_the_gap_is_to_the_oracle_of_the_same_draft(field: Field) -> None:
     field.add("shuffled", [15, 30], 100, **ORACLE)
     field.add("offload", [20, 40])
     field.add("sp_moe", [20, 40], **DRAFT)
-    field.add("prompt_lookup", [20, 40], drafter={"part": "ngram", "draft_length": 2})
+    field.add("prompt_lookup", [20, 40], drafter={"part": "prompt_lookup", "draft_length": 2})
     found = gaps(field)
     assert found["offload"] == (2.0, "oracle"), "the faster of two"
     assert found["sp_moe"] == (4.0, "sd_oracle")
@@ -86,7 +86,7 @@ def test_the_gap_to_any_draft_is_to_the_fastest_oracle(field: Field) -> None:
     field.add("sd_oracle", [20, 40], 100, **ORACLE, **DRAFT)
     field.add("oracle", [10, 20], 100, **ORACLE)
     field.add("sp_moe", [30, 60], **DRAFT)
-    field.add("prompt_lookup", [20, 40], drafter={"part": "ngram", "draft_length": 2})
+    field.add("prompt_lookup", [20, 40], drafter={"part": "prompt_lookup", "draft_length": 2})
     assert gaps(field)["sp_moe"] == (1.5, "sd_oracle")
     found = gaps(field, "oracle_gap_any")
     assert found["sp_moe"] == (3.0, "oracle")
