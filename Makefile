@@ -49,8 +49,9 @@ fidelity: $(READY) ## How well a replay predicts this machine, nothing fitted (r
 compiled: $(READY) ## A compiled copy of `systems`, for long replays: five times as fast (build/compiled)
 	$(BIN)/python -m harness compiled
 
-figures: $(READY) ## Draw every figure from stored records, offline (results/figures)
+figures: $(READY) ## Draw every figure from stored records, offline (results/figures), and fill the tables of README and docs
 	$(BIN)/python -m harness figures $(ARGS)
+	$(BIN)/python -m harness pages
 
 report: $(READY) ## A page per published result set, with Markdown and CSV (reports/)
 	$(BIN)/python -m harness report $(ARGS)
