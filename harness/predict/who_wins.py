@@ -182,8 +182,7 @@ def ranked(found: Mapping[Cell, float | None], bounds: Sequence[str] = ()) -> It
     for (panel, budget, ratio), systems in best.items():
         order = sorted(systems.items(), key=lambda item: item[1])
         lines = [
-            {"system": name, "draft_length": length, "tpot_ms": round(tpot * 1e3, 4)}
-            for name, (tpot, length) in order
+            {"system": name, "draft_length": length, "tpot_ms": round(tpot * 1e3, 4)} for name, (tpot, length) in order
         ]
         yield {
             "panel": panel,

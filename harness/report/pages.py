@@ -30,7 +30,11 @@ from systems.api import BadInput
 
 _BLOCK = re.compile(r"(<!-- (\w+) (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _REMEDY = "the command of docs/regenerate.md"
-_SHOWN = {"tpot": ("TPOT ms", 1e3, ".2f"), "oracle_gap": ("gap", 1.0, ".2f"), "bytes_per_token": ("MiB/token", 2**-20, ".1f")}
+_SHOWN = {
+    "tpot": ("TPOT ms", 1e3, ".2f"),
+    "oracle_gap": ("gap", 1.0, ".2f"),
+    "bytes_per_token": ("MiB/token", 2**-20, ".1f"),
+}
 """Metric, to heading, factor and format, of a system's line per profile."""
 
 

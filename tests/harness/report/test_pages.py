@@ -34,7 +34,11 @@ def test_profiles_stand_side_by_side(tmp_path: Path) -> None:
     (folder / "summary.json").write_text(json.dumps({"schema": SCHEMA, "key": "k", "rows": rows}))
     (folder / "provenance.json").write_text(json.dumps({"key": "k"}))
     page = "before\n<!-- profiles results/two -->\nold\n<!-- end -->\nafter\n"
-    head, first, second = "x: TPOT ms | x: gap | x: MiB/token | y: TPOT ms", "`a` | 10.00 | - | 1.5 | - | - | 1.5", "`b` (lossy)"
+    head, first, second = (
+        "x: TPOT ms | x: gap | x: MiB/token | y: TPOT ms",
+        "`a` | 10.00 | - | 1.5 | - | - | 1.5",
+        "`b` (lossy)",
+    )
     text = pages.filled(page, tmp_path)
     assert text.startswith("before\n<!-- profiles results/two -->\n\n| system | " + head)
     assert f"| {first} |" in text
