@@ -175,7 +175,7 @@ def _has(values: Any, path: Sequence[str]) -> bool:
 
 
 def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
-    """Return the values with the changes, key by key; another `part` brings its own options and none of the old ones."""
+    """Return the values with the changes, key by key; another `part` keeps none of the options of the old one."""
     merged = dict(values)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
