@@ -25,9 +25,9 @@ def made(replay: Path | None = None, **changes: Any) -> WhoWinsConfig:
         panels["recorded"] = {"replay": str(replay)}
     values = {
         "panels": panels, "only": None, "systems": ["offload", "cpu_compute", "sd_offload"], "bounds": [],
-        "budgets": [0.5, 0.9], "ratios": [1.0, 8.0], "draft_lengths": [1, 2], "prompts": 1, "warmup": 1, "host_share": 0.1,
-        "text": {"prompts": 1, "prompt_tokens": 4, "new_tokens": 12, "seed": 0}, "host_free_rows": 5, "workers": 1,
-        "output": "out",
+        "budgets": [0.5, 0.9], "ratios": [1.0, 8.0], "draft_lengths": [1, 2], "prompts": 1, "warmup": 1,
+        "host_share": 0.1, "host_free_rows": 5, "workers": 1, "output": "out",
+        "text": {"prompts": 1, "prompt_tokens": 4, "new_tokens": 12, "seed": 0},
     }  # fmt: skip
     return compose.reading(WhoWinsConfig)(values | changes, [CONF], [])
 
