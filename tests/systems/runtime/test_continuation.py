@@ -3,6 +3,7 @@
 import torch
 
 from systems.api import Costs, SystemConfig
+from systems.compose.build import build_system
 from systems.modeling.decoder import Decoder
 from systems.modeling.experts import CachedExperts
 from systems.runtime.continuation import continued
