@@ -53,7 +53,7 @@ def test_heads_of_keys_and_of_values_may_differ_in_size() -> None:
 def test_all_kernels_of_the_benchmark_compute_the_same(kernel: str) -> None:
     work = attention_work(3, 4, 2, 16, prefix=40, drafted=5, seed=0)
     assert KERNELS[kernel](work).shape == (3, 5, 4, 16)
-    assert attention_error(work, kernel) < 1e-6
+    assert attention_error(work, KERNELS[kernel]) < 1e-6
 
 
 def test_the_error_of_a_wrong_kernel_shows() -> None:
@@ -68,7 +68,7 @@ def test_the_error_of_a_wrong_kernel_shows() -> None:
 def test_bfloat16_stays_bfloat16() -> None:
     work = attention_work(1, 4, 2, 16, prefix=40, drafted=5, seed=0, dtype="bfloat16")
     assert KERNELS["chunked"](work).dtype == torch.bfloat16
-    assert attention_error(work, "chunked") < 3e-2
+    assert attention_error(work, KERNELS["chunked"]) < 3e-2
 
 
 def test_only_the_drafted_part_of_the_mask_is_made() -> None:
