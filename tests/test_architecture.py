@@ -143,7 +143,7 @@ FLOORS = {
     ),
     "systems": (
         ("contract",),
-        ("files", "policies"),
+        ("files", "operators", "policies"),
         ("store",),
         ("cache",),
         ("modeling",),
