@@ -1,21 +1,22 @@
 """Attention that copies nothing: no mask where nothing is hidden, and no key or value for each query that shares it.
 
-It takes the place of transformers' `sdpa` in transformers' own registry, under a name of its own, and leaves to that
-whatever it is not made for.
+It takes the place of transformers' kernel `sdpa` for the modules of one model, and leaves to that whatever it is not
+made for.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
-from systems.operators.replacing import Read, Undo
+from systems.operators.replacing import Read, Undo, meaning, with_other
 
-ATTENTION = "sdpa_without_copies"
-"""The kernel's name in transformers' registry."""
+_REGISTRY = "ALL_ATTENTION_FUNCTIONS"
+"""What attention modules call transformers' registry of kernels."""
 _SEEN = "_reads_everything"
 _OTHERS = frozenset({"softcap", "s_aux", "cache", "position_bias"})
 """What attention may be given besides that changes its result."""
@@ -30,18 +31,29 @@ def everything(value: Tensor, rows: int, keys: int) -> Tensor:
 
 
 def attend_without_copies(model: Any, read: Read) -> list[Undo]:
-    """Let a model that attends by `sdpa` attend by this."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+    """Let a model's modules attend by this where they would by `sdpa`."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    from transformers.masking_utils import sdpa_mask
 
-    config = model.config
-    if config.get_text_config()._attn_implementation != "sdpa":
-        return []
-    AttentionInterface.register(ATTENTION, partial(attend, sdpa_attention_forward))
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-    config._attn_implementation = ATTENTION
-    return [lambda: setattr(config, "_attn_implementation", "sdpa")]
+    ours = partial(attend, sdpa_attention_forward)
+    undos = []
+    for module in model.modules():
+        if (registry := meaning(module, _REGISTRY)) is not None:
+            undos.append(with_other(module, _REGISTRY, _Kernels(registry, sdpa_attention_forward, ours)))
+    return undos
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernels:
+    """transformers' registry of attention kernels, with another in the place of one of them; its name stays, since
+    families ask for it."""
+
+    registry: Any
+    stock: Any
+    ours: Any
+
+    def get_interface(self, name: str, default: Any) -> Any:
+        found = self.registry.get_interface(name, default)
+        return self.ours if found is self.stock else found
 
 
 def attend(

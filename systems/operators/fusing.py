@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from systems.operators.attention import attend_without_copies
+from systems.operators.calls import call_directly
 from systems.operators.layout import lay_out
 from systems.operators.norms import fuse_norms
 from systems.operators.projections import merge_projections
@@ -21,6 +22,7 @@ _KINDS: dict[str, Callable[[Any, Read], list[Undo]]] = {
     "norms": fuse_norms,
     "rotation": rotate_together,
     "attention": attend_without_copies,
+    "calls": call_directly,
 }
 _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """How far apart logits may be, of the largest, by dtype: what roundings add up to over many layers."""

@@ -5,13 +5,12 @@ Attention modules look that function up in their file; those of this model alone
 
 from __future__ import annotations
 
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from systems.operators.replacing import Read, Undo, nearest, own, replace
+from systems.operators.replacing import Read, Undo, meaning, nearest, with_other
 
 _NAME = "apply_rotary_pos_emb"
 """The function's name in transformers."""
@@ -19,27 +18,14 @@ _NAME = "apply_rotary_pos_emb"
 
 def rotate_together(model: Any, read: Read) -> list[Undo]:
     """Let a model's attention modules turn queries and keys together, where their own function does the same."""
-    rotations: dict[Any, Rotation | None] = {}
+    rotations: dict[Any, Rotation] = {}
     undos = []
     for module in model.modules():
-        forward = type(module).forward
-        if not own(module) or _NAME not in getattr(getattr(forward, "__code__", None), "co_names", ()):
-            continue
-        stock = forward.__globals__.get(_NAME)
-        if stock not in rotations:
-            rotation = Rotation(stock)
-            rotations[stock] = rotation if rotation.agrees(model.dtype, model.device) else None
-        if (chosen := rotations[stock]) is not None:
-            undos.append(replace(module, MethodType(_with(forward, chosen), module)))
+        if (stock := meaning(module, _NAME)) is not None:
+            rotation = rotations.setdefault(stock, Rotation(stock))
+            if rotation.agrees(model.dtype, model.device):
+                undos.append(with_other(module, _NAME, rotation))
     return undos
-
-
-def _with(forward: Any, rotation: Rotation) -> Any:
-    """Return a method of a class with another function under the name."""
-    names = forward.__globals__ | {_NAME: rotation}
-    other = FunctionType(forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__)
-    other.__kwdefaults__ = forward.__kwdefaults__
-    return other
 
 
 class Rotation:

@@ -60,7 +60,6 @@ def test_stock_operators_are_the_modules_own(folder: Path) -> None:
     """`test_families` says that they give the same bits."""
     pair = loaded(folder, "mixtral", "stock")
     for model in (pair.target, pair.draft):
-        assert model.config._attn_implementation == "sdpa"
         assert not [module for module in model.modules() if "forward" in vars(module)]
         assert all(weight.is_contiguous() for weight in model.parameters())
     assert not pair.store.shape.by_inputs
