@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from systems.operators.replacing import Read, Undo, meaning, with_other
 
+_STOCK = "sdpa"
+"""What transformers calls its kernel."""
 _REGISTRY = "ALL_ATTENTION_FUNCTIONS"
 """What attention modules call transformers' registry of kernels."""
 _SEEN = "_reads_everything"
@@ -34,11 +36,11 @@ def attend_without_copies(model: Any, read: Read) -> list[Undo]:
     """Let a model's modules attend by this where they would by `sdpa`."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    ours = partial(attend, sdpa_attention_forward)
     undos = []
     for module in model.modules():
-        if (registry := meaning(module, _REGISTRY)) is not None:
-            undos.append(with_other(module, _REGISTRY, _Kernels(registry, sdpa_attention_forward, ours)))
+        registry = meaning(module, _REGISTRY)
+        if registry is not None and registry.get(_STOCK) is sdpa_attention_forward:
+            undos.append(with_other(module, _REGISTRY, _Kernels(registry, partial(attend, sdpa_attention_forward))))
     return undos
 
 
@@ -48,12 +50,11 @@ class _Kernels:
     families ask for it."""
 
     registry: Any
-    stock: Any
     ours: Any
 
     def get_interface(self, name: str, default: Any) -> Any:
-        found = self.registry.get_interface(name, default)
-        return self.ours if found is self.stock else found
+        """Return a kernel; see transformers' `AttentionInterface`."""
+        return self.ours if name == _STOCK else self.registry.get_interface(name, default)
 
 
 def attend(
