@@ -146,7 +146,7 @@ FLOORS = {
     ),
     "systems": (
         ("contract",),
-        ("files", "policies"),
+        ("files", "operators", "policies"),
         ("store",),
         ("cache",),
         ("modeling",),

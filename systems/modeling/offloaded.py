@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from systems.contract.errors import BadInput
 from systems.modeling.experts import Arithmetic, ExpertPort, Matrix
+from systems.operators import layout
 
 OnPart = Callable[[int, int, Tensor], None]
 """Told of weights that transformers has loaded: ordinal of the layer, number of the part, all experts `(E, ...)`."""
@@ -150,7 +150,7 @@ def within(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor]:
 def product(rows: Tensor, matrix: Matrix, transposed: bool = False) -> Tensor:
     """Multiply rows `(n, in)` by a matrix `(out, in)`, or `(in, out)` where it is transposed."""
     if isinstance(matrix, Tensor):
-        return rows @ matrix if transposed else functional.linear(rows, matrix)
+        return rows @ matrix if transposed else layout.product(rows, matrix)
     return matrix(rows)
 
 

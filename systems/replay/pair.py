@@ -47,7 +47,13 @@ class RecordedPair(Tokenized):
         self.draft_bytes: int = facts["draft_bytes"]
         self.non_expert_bytes: int = facts["non_expert_bytes"]
         self.stop_tokens = frozenset(header.stop_tokens)
-        here = {"name": config.name, "dtype": config.dtype, "store": config.store, "top_k": self.top_k}
+        here = {
+            "name": config.name,
+            "dtype": config.dtype,
+            "store": config.store,
+            "operators": config.operators,
+            "top_k": self.top_k,
+        }
         here |= {"tokenizer": self.tokenizer_hash, "chat": self.chat_hash}
         self._facts = facts | here
         self._activations = None if config.activations is None else root / config.activations

@@ -19,11 +19,12 @@ from systems.files.model_files import Tokenized, check_config, fingerprint, veri
 from systems.files.vocabulary import check_tokenizers, end_logits, shared_ids
 from systems.modeling.decoder import position_bytes, rotary_limit
 from systems.modeling.experts import Arithmetic, ExpertPort, nothing
-from systems.modeling.learning import learn
+from systems.modeling.learning import learn, read_along
 from systems.modeling.loading import first_line, load_model, load_target
 from systems.modeling.offloaded import OffloadedExperts
 from systems.modeling.routers import Router, observe
 from systems.modeling.skeleton import bind_experts
+from systems.operators.fusing import fuse
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
 from systems.store.store import ExpertStore
@@ -51,6 +52,8 @@ class Pair(Tokenized):
         self.port.mixer = nothing
         for model in filter(None, (target, draft)):
             learn(model)
+            if config.operators == "fused":
+                fuse(model, read_along)
         text = target.config.get_text_config()
         self.decoder_layers: int = text.num_hidden_layers
         self.draft_layers: int = draft.config.get_text_config().num_hidden_layers if draft is not None else 0
@@ -120,6 +123,7 @@ class Pair(Tokenized):
             "chat": self.chat_hash,
             "dtype": self.config.dtype,
             "store": self.config.store,
+            "operators": self.config.operators,
             "layers": self.num_layers,
             "experts": self.num_experts,
             "top_k": self.top_k,
