@@ -64,6 +64,7 @@ class Assembly(ABC):
         self.hinting: Hinting
         self.scheduler: Any = None
         self.made: Parts
+        """While parts are built, those that there are."""
         self._notes: list[Callable[[], dict[str, Any]]] = []
         self._shared: dict[type, Any] = {}
 
@@ -110,6 +111,9 @@ class Assembly(ABC):
             made.ahead = DraftAhead(self.clock)
         if composition.drafter.optional:
             self._retain(made, self.shape.slots if beside is None else beside)
+        del (
+            self.made
+        )  # parts refer to their site: a system that is dropped would keep its tensors until it is collected
         return made
 
     def _retain(self, parts: Parts, beside: int) -> None:

@@ -17,8 +17,16 @@ from systems.policies.part import EnginePart
 from systems.runtime.pair import Pair
 
 
-def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
-    """Make a peer, or compose a system from its parts; see `systems.doors.live.build_system`."""
+def build_system(
+    config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs
+) -> System:
+    """Make a peer, or compose a system from its parts.
+
+    Raises:
+        BadInput: an unknown part or option, with the nearest valid one.
+        DidNotFit: the budget cannot hold the draft and one layer's top-k experts.
+        Unsupported: a peer that is not installed, or does not run this model on this device.
+    """
     engine: EnginePart = part("engine", config.engine)
     composition, loaded = Composition.of(config), cast("Pair", pair)
     if not engine.does_nothing:

@@ -40,6 +40,9 @@ class ModelConfig:
     experts a token uses, where it is not to be the model's own number. `activations` is the file of activation
     matrices that `python -m harness activations` collected, if there is one.
 
+    `operators` is how the modules of target and draft compute: `stock`, each by its own, or `fused`, by fewer operators
+    where these give the same but for rounding (`systems.operators`).
+
     `chat` says whether a dataset's prompt is a message to the model, in the words of the tokenizer's chat template, or
     a text to continue; `auto`: a message where the tokenizer has a template.
     """
@@ -52,6 +55,7 @@ class ModelConfig:
     store: Literal["ram", "pack", "checkpoint"] = "ram"
     cache_dir: str = ".cache/experts"
     top_k: int | None = None
+    operators: Literal["fused", "stock"] = "fused"
     device: str = "cpu"
     activations: str | None = None
     root: str | None = None

@@ -36,7 +36,6 @@ class ModelDrafterPart(DrafterPart):
 
     part: ClassVar[str] = "model"
     needs_draft: ClassVar[bool] = True
-    in_parts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_length("drafter", self.draft_length)
@@ -98,7 +97,6 @@ class PromptLookupPart(DrafterPart):
     longest: int = 3
 
     part: ClassVar[str] = "prompt_lookup"
-    in_parts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_length("drafter", self.draft_length)
@@ -116,6 +114,9 @@ class SelfDrafterPart(DrafterPart):
     """The target drafts for itself."""
 
     draft_length: int = 4
+
+    part: ClassVar[str] = ""
+    in_parts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_length("drafter", self.draft_length)

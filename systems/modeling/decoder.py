@@ -108,7 +108,8 @@ class Decoder:
             parts = [self._forward(cache, tokens[i : i + 1], [starts[i]], first + i, logits_to_keep) for i in alone]
             return torch.cat(parts)
         positions = cache.begin(starts, tokens.shape[1], self.device, first)
-        mask = self._masks(positions, cache.end) if masked and self._masks is not None else None
+        last = tokens.shape[1] == 1 and len(set(starts)) == 1
+        mask = self._masks(positions, cache.end, last) if masked and self._masks is not None else None
         return self._logits(tokens, positions, cache, mask, logits_to_keep).logits  # type: ignore[no-any-return]
 
     def _read(self, logits_to_keep: int, tokens: Tensor, start: int, cache: Any) -> tuple[Tensor, Any]:

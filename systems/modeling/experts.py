@@ -81,16 +81,37 @@ def mix(
         hidden: `(T, H)`.
         weights: `(T, k)`.
     """
-    copies = len(dispatch.entries)
-    rows = hidden.expand(copies, -1) if len(hidden) == 1 else hidden[dispatch.rows]
-    shares = weights.reshape(-1)[dispatch.entries, None]
-    outputs = hidden.new_empty(copies, hidden.shape[-1])
+    if len(hidden) == 1:
+        return _mix_one(slots, places, dispatch, hidden, weights, arithmetic)
+    entries, tokens, order = dispatch.index()
+    sizes = list(dispatch.needed.values())
+    outputs = hidden.new_empty(len(entries), hidden.shape[-1])
+    whole = (hidden[tokens], weights.reshape(-1, 1)[entries], outputs)
+    parts = dict(zip(dispatch.needed, zip(*(rows.split(sizes) for rows in whole), strict=True), strict=True))
     for expert, place in places:
-        part = dispatch.parts[expert]
-        torch.mul(arithmetic(rows[part], slots.matrices[place]), shares[part], out=outputs[part])
-    mixed = outputs[dispatch.order[0]]
-    for rank in dispatch.order[1:]:
+        rows, shares, output = parts[expert]
+        torch.mul(arithmetic(rows, slots.matrices[place]), shares, out=output)
+    mixed = outputs[order[0]]
+    for rank in order[1:]:
         mixed = mixed + outputs[rank]
+    return mixed
+
+
+def _mix_one(
+    slots: Places,
+    places: Iterable[tuple[int, int]],
+    dispatch: Dispatch,
+    hidden: Tensor,
+    weights: Tensor,
+    arithmetic: Arithmetic,
+) -> Tensor:
+    """Mix the experts of one token, of which nothing has to be sorted: the same products, in the same order."""
+    shares = weights.reshape(-1, 1).unbind()
+    products = {expert: arithmetic(hidden, slots.matrices[place]) for expert, place in places}
+    parts = [products[dispatch.chosen[0][rank]] * shares[rank] for rank in dispatch.entries]
+    mixed = parts[0].to(hidden.dtype)
+    for part in parts[1:]:
+        mixed = mixed + part.to(hidden.dtype)
     return mixed
 
 
@@ -100,32 +121,30 @@ class Dispatch:
     Attributes:
         chosen: the router's choice, as lists.
         needed: distinct experts, ascending, and how many copies each computes.
-        parts: per expert the slice of sorted copies.
-        entries: `(T * k,)` flat index into the `(T, k)` router output, in sorted order.
-        rows: `(T * k,)` token of each copy.
-        order: k index tensors `(T,)`: where the copy of each token with the r-th smallest expert lies.
+        entries: `T * k` flat positions in the `(T, k)` router output, in sorted order.
     """
 
-    __slots__ = ("chosen", "entries", "needed", "order", "parts", "rows")
+    __slots__ = ("_device", "_shape", "chosen", "entries", "needed")
 
     def __init__(self, top_k_index: Tensor) -> None:
-        tokens, k = top_k_index.shape
+        self._shape, self._device = top_k_index.shape, top_k_index.device
+        tokens, k = self._shape
         by_expert: dict[int, list[int]] = {}
         self.chosen: list[list[int]] = top_k_index.tolist()
         for rank in range(k):  # rank before token: the row order of the families' own loop
             for token in range(tokens):
                 by_expert.setdefault(self.chosen[token][rank], []).append(token * k + rank)
         self.needed = {expert: len(by_expert[expert]) for expert in sorted(by_expert)}
-        self.parts: dict[int, slice] = {}
-        flat: list[int] = []
+        self.entries = [entry for expert in self.needed for entry in by_expert[expert]]
+
+    def index(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return as tensors `entries`, the token of each copy `(T * k,)`, and where the copy of each token with the
+        r-th smallest expert lies, `(k, T)`."""
+        tokens, k = self._shape
         places: list[list[int]] = [[] for _ in range(tokens)]
-        for expert in self.needed:
-            start = len(flat)
-            for entry in by_expert[expert]:
-                places[entry // k].append(len(flat))
-                flat.append(entry)
-            self.parts[expert] = slice(start, len(flat))
-        device = top_k_index.device
-        self.entries = torch.tensor(flat, device=device)
-        self.rows = self.entries // k
-        self.order = torch.tensor(places, device=device).T
+        for copy, entry in enumerate(self.entries):
+            places[entry // k].append(copy)
+        order = [place for rank in zip(*places, strict=True) for place in rank]
+        rows = [entry // k for entry in self.entries]
+        packed = torch.tensor([self.entries, rows, order], device=self._device)
+        return packed[0], packed[1], packed[2].view(k, tokens)

@@ -65,9 +65,11 @@ class PositionalCache:
         self._end = max(starts) + width
         if self._end > self.capacity:
             raise ValueError(f"position {self._end} is beyond the cache's {self.capacity}")
-        offsets = torch.arange(width, device=device)
-        self._positions = torch.tensor(starts, device=device)[:, None] + offsets
         self._first = starts[0] if len(set(starts)) == 1 else None
+        if len(starts) == 1:
+            self._positions = torch.arange(starts[0], self._end, device=device)[None]
+        else:
+            self._positions = torch.tensor(starts, device=device)[:, None] + torch.arange(width, device=device)
         if self.states is not None:
             self.states.begin(starts, width, first)
         return self._positions
@@ -149,10 +151,12 @@ class PositionalCache:
         if layer not in store:
             _, heads, _, dim = new.shape
             store[layer] = new.new_zeros(self._most, heads, self.capacity, dim)
-        kept = store[layer][self._rows]
+        kept, rows = store[layer], self._rows
+        if rows.stop - rows.start < self._most:
+            kept = kept[rows]
         if self._first is not None:
-            kept[:, :, self._first : self._first + self._width] = new
+            kept.narrow(2, self._first, self._width).copy_(new)
         else:
             row = torch.arange(len(kept), device=new.device)[:, None]
             kept[row, :, self._positions] = new.transpose(1, 2)
-        return kept[:, :, : self._end]
+        return kept.narrow(2, 0, self._end)

@@ -61,6 +61,17 @@ def _read(model: Any) -> Tensor:
     return torch.cat(logits).float()
 
 
+@torch.inference_mode()
+def read_along(model: Any) -> Tensor:
+    """Let a model read a prompt, tokens one by one behind it, and two at once; return the logits of all."""
+    decoder = Decoder(model, 1, len(_TEXT))
+    decoder.undo(_DRAFTED)
+    logits = [decoder.prefill(0, _TEXT[:_READ])[None]]
+    for start, stop in ((2, 3), (3, 4), (4, 6)):
+        logits.append(decoder.forward(torch.tensor([_TEXT[start:stop]], device=decoder.device), [start])[0])
+    return torch.cat(logits).float()
+
+
 def _asks(model: Any) -> bool:
     """Whether a model asks how long the text is, which rows of unequal length have no common answer to."""
     decoder = Decoder(model, 2, 3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from systems.files.weight_files import checkpoint_files
 from systems.modeling.checkpoint_index import index_experts
 from systems.modeling.offloaded import OffloadedExperts
 from systems.modeling.skeleton import Skeleton, experts_left_out, skeleton
+from systems.operators.layout import by_inputs
 from systems.store.pack import Pack
 from systems.store.store import CheckpointStore, ExpertStore, RamStore
 
@@ -54,7 +55,8 @@ def load_target(path: Path, config: ModelConfig, dtype: torch.dtype, cache_dir: 
         store = _as_stored(path, bones, dtype)
         return _load(path, dtype, config.device, changes, own, None), store
     if config.store == "ram":
-        slab = RamStore(bones.shape, dtype)
+        inputs = config.operators == "fused" and by_inputs(dtype, config.device) and not bones.shape.transposed
+        slab = RamStore(replace(bones.shape, by_inputs=inputs), dtype)
         return _load(path, dtype, config.device, changes, own, slab), slab
     if config.store == "pack":
         pack = Pack(bones.shape, dtype, checkpoint_files(path), cache_dir)

@@ -10,14 +10,16 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.contract.traits import Traits
 from systems.policies.part import (
+    NOTHING,
     AttentionPart,
     DrafterPart,
+    EnginePart,
     GatingPart,
     GovernorPart,
     Part,
@@ -31,6 +33,13 @@ from systems.policies.part import (
 ROOT = Path(__file__).parents[1]
 HOMES = "policies", "cache", "drafters", "peers", "methods"
 """The folders of `systems` that parts live in, at any depth."""
+KINDS: dict[str, type[Part]] = {
+    made.kind: made
+    for made in (
+        DrafterPart, GovernorPart, PredictorPart, PrefetchPart, ResidencyPart, PlacementPart, TransferPart, GatingPart,
+        AttentionPart, EnginePart,
+    )
+}  # fmt: skip
 _NAMES = re.compile(r'(?m)^    part: ClassVar\[str\] = "(\w+)"$')
 
 
@@ -48,19 +57,15 @@ class Composition:
     gating: GatingPart
     attention: AttentionPart
 
-    KINDS: ClassVar[tuple[str, ...]] = (
-        "drafter", "governor", "predictor", "prefetch", "residency", "placement", "transfer", "gating", "attention",
-    )  # fmt: skip
-
     @classmethod
     def of(cls, config: SystemConfig) -> Composition:
         """Read them from a system's YAML; see `part`."""
-        return cls(**{kind: part(kind, getattr(config, kind)) for kind in cls.KINDS})
+        return cls(**{field.name: part(field.name, getattr(config, field.name)) for field in fields(cls)})
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All of them."""
-        return tuple(getattr(self, kind) for kind in self.KINDS)
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     def check(self) -> None:
         """Refuse parts that would silently do nothing together.
@@ -68,8 +73,8 @@ class Composition:
         Raises:
             BadInput: naming the part that is missing or too many.
         """
-        for kind in ("predictor", "residency", *self.KINDS):
-            getattr(self, kind).check(self)
+        for one in (self.predictor, self.residency, *self.parts):
+            one.check(self)
 
 
 def part(kind: str, config: Mapping[str, Any]) -> Any:
@@ -90,22 +95,35 @@ def part(kind: str, config: Mapping[str, Any]) -> Any:
     return made(**options)
 
 
-def traits_of(config: SystemConfig) -> Traits:
-    """Return what a system's parts say of it; see `systems.doors.parts.traits`."""
-    found: dict[str, Any] = {
-        kind: find(kind, str(getattr(config, kind).get("part", "none"))) for kind in ("engine", *Composition.KINDS)
-    }
+def required_packages(config: SystemConfig) -> tuple[str, ...]:
+    """Return the packages that a system runs on beyond the project's own dependencies.
+
+    Raises:
+        BadInput: an unknown engine, or option of it.
+    """
+    packages: tuple[str, ...] = part("engine", config.engine).packages
+    return packages
+
+
+def traits(config: SystemConfig) -> Traits:
+    """Return what the parts of a system say of it; their options are not looked at.
+
+    Raises:
+        BadInput: a part that is unknown.
+    """
+    found: dict[str, Any] = {kind: find(kind, str(getattr(config, kind).get("part", "none"))) for kind in KINDS}
+    there = {kind: made.part not in NOTHING for kind, made in found.items()}
     residency: type[ResidencyPart] = found["residency"]
     return Traits(
-        composed=found["engine"].does_nothing,
-        drafts=not found["drafter"].does_nothing,
-        governed=not found["governor"].does_nothing,
-        prefetches=not found["prefetch"].does_nothing,
+        composed=not there["engine"],
+        drafts=there["drafter"],
+        governed=there["governor"],
+        prefetches=there["prefetch"],
         keeps_all=residency.keeps_all,
         keeps_nothing=residency.keeps_nothing,
         moves_nothing=residency.moves_nothing,
         knows_future=residency.knows_future,
-        computes_in_place=not found["placement"].does_nothing,
+        computes_in_place=there["placement"],
     )
 
 
@@ -116,9 +134,13 @@ def find(kind: str, name: str) -> type[Part]:
     Raises:
         BadInput: there is none; the nearest name is suggested.
     """
+    base = KINDS[kind]
+    if name and name == base.part:
+        return base
     found = [made for module in _modules().get(name, ()) for made in _parts(module, kind) if made.part == name]
     if not found:
-        known = {made.part for modules in _modules().values() for module in modules for made in _parts(module, kind)}
+        modules = {module for those in _modules().values() for module in those}
+        known = {base.part, *(made.part for module in modules for made in _parts(module, kind))} - {""}
         raise BadInput(f"{kind}.part={name} is unknown{_nearest(name, known)}")
     return found[0]
 

@@ -1,7 +1,8 @@
 """What a system is composed of: one kind of part per question, and what each part says of itself.
 
 A part is a frozen dataclass that lives with its method. Its fields are its options in a system's YAML; its name is
-`part`; what it does not override is what a part that does nothing would say. It builds what it stands for at a site
+`part`. The classes here are themselves the parts that do nothing, but for residency; so what a part does not override
+is what nothing would say. It builds what it stands for at a site
 (`systems.runtime.site.Site`): the system under construction. No module of a part imports tensors before it builds.
 """
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from systems.policies.listening import Listener
     from systems.policies.residency import Residency
 
+NOTHING = "none", "beside", "composed"
+"""Names of the parts that do nothing: the base classes themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -33,8 +37,11 @@ class Part:
     """The question that it answers: a key of a system's YAML."""
     part: ClassVar[str] = ""
     """Its name: `KIND: {part: NAME}` in a system's YAML."""
-    does_nothing: ClassVar[bool] = False
-    """Whether it stands for the absence of such a part."""
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether it stands for the absence of such a part."""
+        return self.part in NOTHING
 
     def check(self, others: Composition) -> None:
         """Refuse what would silently do nothing beside it.
@@ -57,9 +64,10 @@ class DrafterPart(Part):
     """Who proposes tokens."""
 
     kind: ClassVar[str] = "drafter"
+    part: ClassVar[str] = "none"
     needs_draft: ClassVar[bool] = False
     """Whether it needs the pair's draft model."""
-    in_parts: ClassVar[bool] = False
+    in_parts: ClassVar[bool] = True
     """Whether it works where a batch is computed in parts, which do not say which rows they are of."""
 
     @property
@@ -105,6 +113,7 @@ class GovernorPart(Part):
     """Who chooses draft lengths at run time."""
 
     kind: ClassVar[str] = "governor"
+    part: ClassVar[str] = "none"
 
     def check(self, others: Composition) -> None:
         """Refuse to govern what does not draft, or goes by a table of its own."""
@@ -129,11 +138,12 @@ class PredictorPart(Part):
     """What foretells experts."""
 
     kind: ClassVar[str] = "predictor"
+    part: ClassVar[str] = "none"
     acts_through: ClassVar[str] = "none"
     """The prefetch part that acts on it."""
     listens_to: ClassVar[str | None] = None
     """The drafter part that it listens to."""
-    in_parts: ClassVar[bool] = False
+    in_parts: ClassVar[bool] = True
     """As of `DrafterPart`."""
     aligned_draft: ClassVar[bool] = False
     """Whether it needs a draft model with the target's layers and width."""
@@ -161,8 +171,9 @@ class PredictorPart(Part):
             )
 
     def build(self, site: Any) -> Listener | None:
-        """Make what listens to the target."""
-        return None
+        """Make what listens to the target: without a predictor, what the residency listens with."""
+        listener: Listener | None = site.composition.residency.listener(site)
+        return listener
 
     def draft_listener(self, site: Any, depth: Any) -> Any:
         """Make what listens to the draft model's layers at a live site; None: nothing does."""
@@ -179,12 +190,15 @@ class HintingPart(PredictorPart):
 
     shuffled: bool = False
 
+    in_parts: ClassVar[bool] = False
+
 
 @dataclass(frozen=True, slots=True)
 class PrefetchPart(Part):
     """Which of the experts foretold are fetched."""
 
     kind: ClassVar[str] = "prefetch"
+    part: ClassVar[str] = "none"
 
     @property
     def worker(self) -> bool:
@@ -293,6 +307,7 @@ class PlacementPart(Part):
     """Where missing experts are computed."""
 
     kind: ClassVar[str] = "placement"
+    part: ClassVar[str] = "none"
 
     @property
     def balance(self) -> bool:
@@ -313,6 +328,7 @@ class TransferPart(Part):
     """How experts travel."""
 
     kind: ClassVar[str] = "transfer"
+    part: ClassVar[str] = "beside"
 
     def taking_turns(self) -> Any:
         """Return how transfers take turns with the computation; None: they run beside it."""
@@ -324,6 +340,7 @@ class GatingPart(Part):
     """Which of the experts that the router names are computed."""
 
     kind: ClassVar[str] = "gating"
+    part: ClassVar[str] = "none"
     profiles: ClassVar[bool] = False
     """Whether it learns from prompts before the warm-up."""
 
@@ -331,7 +348,7 @@ class GatingPart(Part):
         """Other outputs are not in the trace."""
         if self.does_nothing:
             return None
-        return "gating changes what is generated, which a trace cannot tell; set gating.part=none"
+        return "gating changes what is generated, which a trace cannot tell"
 
     def build(self, site: Any, mixer: Any) -> Any:
         """Make what computes a layer's experts, around what did until now, at a live site."""
@@ -343,6 +360,7 @@ class AttentionPart(Part):
     """How attention is computed."""
 
     kind: ClassVar[str] = "attention"
+    part: ClassVar[str] = "none"
 
     @property
     def micro_batches(self) -> int:
@@ -359,6 +377,7 @@ class EnginePart(Part):
     """Who runs the models: this project, or a peer."""
 
     kind: ClassVar[str] = "engine"
+    part: ClassVar[str] = "composed"
     packages: ClassVar[tuple[str, ...]] = ()
     """What it runs on beyond the project's own dependencies."""
     extra: ClassVar[str] = ""

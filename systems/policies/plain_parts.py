@@ -1,4 +1,4 @@
-"""Parts that do nothing, one of each kind, and those whose policies are here."""
+"""The parts whose policies are here."""
 
 from __future__ import annotations
 
@@ -8,102 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from systems.contract.costs import HostCosts
 from systems.contract.errors import BadInput
 from systems.policies.memory import Memory
-from systems.policies.part import (
-    AttentionPart,
-    DrafterPart,
-    EnginePart,
-    GatingPart,
-    GovernorPart,
-    PlacementPart,
-    PredictorPart,
-    PrefetchPart,
-    ResidencyPart,
-    TransferPart,
-)
+from systems.policies.part import PlacementPart, ResidencyPart
 from systems.policies.residency import LayeredLru, Lru, Residency, StaticHot
 
 if TYPE_CHECKING:
     from systems.policies.composition import Composition
-    from systems.policies.listening import Listener
-
-
-@dataclass(frozen=True, slots=True)
-class NoDrafterPart(DrafterPart):
-    """`drafter.part: none`: plain decoding."""
-
-    part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
-    in_parts: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, slots=True)
-class NoGovernorPart(GovernorPart):
-    """`governor.part: none`: the drafter's own length."""
-
-    part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, slots=True)
-class NoPredictorPart(PredictorPart):
-    """`predictor.part: none`: nothing is foretold."""
-
-    part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
-    in_parts: ClassVar[bool] = True
-
-    def build(self, site: Any) -> Listener | None:
-        """Make what the residency listens with."""
-        listener: Listener | None = site.composition.residency.listener(site)
-        return listener
-
-
-@dataclass(frozen=True, slots=True)
-class NoPrefetchPart(PrefetchPart):
-    """`prefetch.part: none`: experts are fetched when they are needed."""
-
-    part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, slots=True)
-class NoPlacementPart(PlacementPart):
-    """`placement.part: none`: experts are computed in fast memory."""
-
-    part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, slots=True)
-class BesidePart(TransferPart):
-    """`transfer.part: beside`: transfers run beside the computation."""
-
-    part: ClassVar[str] = "beside"
-    does_nothing: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, slots=True)
-class NoGatingPart(GatingPart):
-    """`gating.part: none`: the router's choice is computed."""
-
-    part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, slots=True)
-class NoAttentionPart(AttentionPart):
-    """`attention.part: none`: the models' own attention."""
-
-    part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, slots=True)
-class ComposedPart(EnginePart):
-    """`engine.part: composed`: a system made of the other parts."""
-
-    part: ClassVar[str] = "composed"
-    does_nothing: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +20,6 @@ class NothingKeptPart(ResidencyPart):
     """`residency.part: none`: nothing stays."""
 
     part: ClassVar[str] = "none"
-    does_nothing: ClassVar[bool] = True
     keeps_nothing: ClassVar[bool] = True
 
     def build(self, site: Any) -> Residency:

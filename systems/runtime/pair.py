@@ -12,16 +12,19 @@ from torch import nn
 
 from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
+from systems.contract.pair import ModelPair
 from systems.files.chat import ChatTemplate
+from systems.files.downloading import fetch_models
 from systems.files.model_files import Tokenized, check_config, fingerprint, verify
 from systems.files.vocabulary import check_tokenizers, end_logits, shared_ids
 from systems.modeling.decoder import position_bytes, rotary_limit
 from systems.modeling.experts import Arithmetic, ExpertPort, nothing
-from systems.modeling.learning import learn
+from systems.modeling.learning import learn, read_along
 from systems.modeling.loading import first_line, load_model, load_target
 from systems.modeling.offloaded import OffloadedExperts
 from systems.modeling.routers import Router, observe
 from systems.modeling.skeleton import bind_experts
+from systems.operators.fusing import fuse
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
 from systems.store.store import ExpertStore
@@ -49,6 +52,8 @@ class Pair(Tokenized):
         self.port.mixer = nothing
         for model in filter(None, (target, draft)):
             learn(model)
+            if config.operators == "fused":
+                fuse(model, read_along)
         text = target.config.get_text_config()
         self.decoder_layers: int = text.num_hidden_layers
         self.draft_layers: int = draft.config.get_text_config().num_hidden_layers if draft is not None else 0
@@ -118,6 +123,7 @@ class Pair(Tokenized):
             "chat": self.chat_hash,
             "dtype": self.config.dtype,
             "store": self.config.store,
+            "operators": self.config.operators,
             "layers": self.num_layers,
             "experts": self.num_experts,
             "top_k": self.top_k,
@@ -129,6 +135,27 @@ class Pair(Tokenized):
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+
+
+def loaded(pair: ModelPair) -> Pair:
+    """Return a pair as what it is where its models are loaded.
+
+    Raises:
+        BadInput: it is a recording's, which has no weights.
+    """
+    if not isinstance(pair, Pair):
+        raise BadInput(f"this runs the models of {pair.name}, and a recording has no weights; leave `replay` out")
+    return pair
+
+
+def load_pair(config: ModelConfig, root: Path) -> ModelPair:
+    """Load target, draft and tokenizer, downloaded before where that is asked for.
+
+    Raises:
+        BadInput: a file is missing, truncated or corrupted, or draft and target do not match.
+    """
+    fetch_models(config, root)
+    return load(config, root)
 
 
 def load(config: ModelConfig, root: Path) -> Pair:

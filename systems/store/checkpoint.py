@@ -37,6 +37,8 @@ class ExpertShape:
     parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
     transposed: bool = False
     """Whether matrices are `(in, out)`."""
+    by_inputs: bool = False
+    """Whether matrices `(out, in)` lie input by input."""
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -68,6 +70,8 @@ class ExpertShape:
     def split(self, record: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the parts of a record `(elements,)` as views."""
         pieces = record.split(self.sizes)
+        if self.by_inputs:
+            return tuple(piece.view(size[::-1]).T for piece, (_, size) in zip(pieces, self.parts, strict=True))
         return tuple(piece.view(size) for piece, (_, size) in zip(pieces, self.parts, strict=True))
 
 

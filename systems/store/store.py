@@ -47,7 +47,10 @@ class RamStore:
         shape, size = self.shape, self.shape.sizes[part]
         start = sum(shape.sizes[:part])
         rows = self.slab[layer * shape.experts : (layer + 1) * shape.experts].view(self.dtype)
-        rows[:, start : start + size] = weights.reshape(-1, size)[: shape.experts]
+        found = weights.reshape(-1, size)[: shape.experts]
+        if shape.by_inputs:
+            found = found.view(shape.experts, *shape.parts[part][1]).mT.reshape(shape.experts, size)
+        rows[:, start : start + size] = found
 
     def record(self, expert: int) -> torch.Tensor:
         """The bytes of an expert, where they lie."""

@@ -1,6 +1,8 @@
-"""Logits with offloaded experts equal the stock ones bit for bit, for every family, with no code per family."""
+"""Logits with offloaded experts equal the stock ones, for every family, with no code per family: bit for bit where all
+other modules compute as the family's do, but for rounding where they compute by fewer operators."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +15,11 @@ from tests.systems.tiny import COSTS, FAMILIES, VOCABULARY, save_target, save_to
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("slots", [3, 24], ids=["fewer-slots-than-experts", "plenty"])
-def test_logits_equal_the_stock_experts(family: str, slots: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("operators", ["stock", "fused"])
+def test_logits_equal_the_stock_experts(family: str, slots: int, operators: Any, tmp_path: Path) -> None:
     stock = save_target(tmp_path / "target", family)
     save_tokenizer(tmp_path)
-    pair = load_pair(ModelConfig(family, "target", None, "."), tmp_path)
+    pair = load_pair(ModelConfig(family, "target", None, ".", operators=operators), tmp_path)
     assert isinstance(pair, Pair)
     assert not [name for name, _ in pair.target.named_parameters() if ".experts." in name]
     system = build_system(SystemConfig(family, ""), pair, slots * pair.record_bytes, LinkSpec(1e9, 0.0), COSTS)
@@ -26,7 +29,8 @@ def test_logits_equal_the_stock_experts(family: str, slots: int, tmp_path: Path)
         for width in (1, 2, 7, 40):
             tokens = torch.randint(VOCABULARY, (2, width), generator=generator)
             ours, theirs = pair.target(tokens).logits, stock(tokens).logits
-            assert torch.equal(ours, theirs), f"width {width}: max difference {(ours - theirs).abs().max()}"
+            difference = (ours - theirs).abs().max()
+            assert difference <= (0 if operators == "stock" else 1e-4), f"width {width}: max difference {difference}"
     system.close()
 
 

@@ -82,7 +82,7 @@ class Int4Part(ResidencyPart):
 
     def untold(self) -> str | None:
         """Other outputs are not in the trace."""
-        return "residency.part=int4 changes what is generated, which a trace cannot tell; leave it out"
+        return "residency.part=int4 changes what is generated, which a trace cannot tell"
 
     def copies_bytes(self, pair: Pair) -> int:
         """Of all experts."""

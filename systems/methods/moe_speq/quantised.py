@@ -89,20 +89,20 @@ class QuantisedExperts:
     def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Mix the quantised experts of each token."""
         dispatch = Dispatch(chosen)
-        rows = hidden.to(torch.bfloat16)[dispatch.rows]
-        shares = weights.reshape(-1)[dispatch.entries, None]
-        outputs = hidden.new_empty(len(dispatch.entries), hidden.shape[-1])
-        for expert in dispatch.needed:
-            part, place = dispatch.parts[expert], layer * self._experts + expert
-            torch.mul(arithmetic(rows[part], self._matrices[place]), shares[part], out=outputs[part])
-        return functional.embedding(dispatch.order, outputs).sum(0)
+        entries, tokens, order = dispatch.index()
+        outputs = hidden.new_empty(len(entries), hidden.shape[-1])
+        whole = (hidden.to(torch.bfloat16)[tokens], weights.reshape(-1, 1)[entries], outputs)
+        parts = zip(*(rows.split(list(dispatch.needed.values())) for rows in whole), strict=True)
+        for expert, (rows, shares, output) in zip(dispatch.needed, parts, strict=True):
+            torch.mul(arithmetic(rows, self._matrices[layer * self._experts + expert]), shares, out=output)
+        return functional.embedding(order, outputs).sum(0)
 
 
 def _part(part: Tensor, group: int, transposed: bool) -> Int4Matrix | Tensor:
     """Return a matrix in INT4, a bias as the kernel's outputs are."""
     if part.dim() < 2:
         return part.to(torch.bfloat16, copy=True)  # the place it lies in is read into again
-    return Int4Matrix(part.T.contiguous() if transposed else part, group)
+    return Int4Matrix((part.T if transposed else part).contiguous(), group)
 
 
 def check(hidden: int, intermediate: int, group: int, device: torch.device) -> None:

@@ -22,7 +22,7 @@ def logits(root: Path, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of a pair's target, and those of stock transformers."""
     from transformers import AutoModelForCausalLM
 
-    pair: Any = load_pair(ModelConfig("tiny", "target", None, "."), root)
+    pair: Any = load_pair(ModelConfig("tiny", "target", None, ".", operators="stock"), root)
     system: Any = build_system(SystemConfig("offload", ""), pair, pair.expert_bytes, LINK, COSTS)
     pair.port.mixer = CachedExperts(system.cache)
     with torch.inference_mode():

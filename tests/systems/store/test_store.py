@@ -15,9 +15,11 @@ from tests.systems.tiny import make_pair, save_draft, save_target, save_tokenize
 
 
 def records(store: ExpertStore, first: int, count: int) -> list[torch.Tensor]:
+    """The numbers of records, part by part and row by row, however they lie."""
     buffers = [torch.empty(store.shape.record_bytes(store.dtype), dtype=torch.uint8) for _ in range(count)]
     store.read(range(first, first + count), buffers)
-    return [buffer.view(store.dtype).clone() for buffer in buffers]
+    parts = [store.shape.split(buffer.view(store.dtype)) for buffer in buffers]
+    return [torch.cat([part.flatten() for part in record]) for record in parts]
 
 
 def opened(root: Path, kind: str, dtype: str = "float32", family: str = "mixtral", changes: Any = None) -> ExpertStore:
