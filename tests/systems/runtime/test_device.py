@@ -130,7 +130,7 @@ def test_memory_that_cannot_be_locked_is_not_locked_in_part(monkeypatch: pytest.
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_closed_system_frees_its_slots_at_once(name: str, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever still refers to it, and whatever refers in circles: in timed sections nobody collects."""
-    monkeypatch.setattr(live, "draft_token_time", lambda pair, mixer: 1e-3)
+    monkeypatch.setattr("systems.runtime.timing.draft_token_time", lambda pair, mixer: 1e-3)
     config = SYSTEMS[name]
     gc.collect()
     gc.disable()

@@ -17,7 +17,6 @@ from systems.cache.arrivals import Visit
 from systems.cache.expert_cache import ExpertCache
 from systems.cache.link import ThreadedLink
 from systems.cache.transfers import TransferDesk
-from systems.compose import live
 from systems.modeling import experts
 from systems.runtime.cuda import CopyDone, CudaTransport
 from systems.runtime.pair import Pair
@@ -62,7 +61,7 @@ def expected(device_pair: Pair) -> Callable[[Sequence[Request]], list[list[int]]
 @pytest.fixture(autouse=True)
 def no_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is timed: a second and a half for a draft's token would be most of the test."""
-    monkeypatch.setattr(live, "draft_token_time", lambda pair, mixer: 1e-3)
+    monkeypatch.setattr("systems.runtime.timing.draft_token_time", lambda pair, mixer: 1e-3)
 
 
 def group(batch: int, seed: int) -> list[Request]:

@@ -16,7 +16,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from systems.api import NullMeter, build_system
-from systems.compose import live
 from systems.runtime.pair import Pair
 from tests.systems.test_exactness import copies
 from tests.systems.tiny import COSTS, SYSTEMS, requests
@@ -73,7 +72,7 @@ def test_the_host_waits_for_the_device_where_it_must_only(
         watching.note()
         return tolist(tensor)
 
-    monkeypatch.setattr(live, "draft_token_time", lambda pair, mixer: 1e-3)
+    monkeypatch.setattr("systems.runtime.timing.draft_token_time", lambda pair, mixer: 1e-3)
     system = build_system(config, pair, copies(config, pair) + 12 * pair.record_bytes, None, COSTS)
     batch = requests(1, TOKENS)
     try:
