@@ -49,8 +49,9 @@ fidelity: $(READY) ## How well a replay predicts this machine, nothing fitted (r
 compiled: $(READY) ## A compiled copy of `systems`, for long replays: five times as fast (build/compiled)
 	$(BIN)/python -m harness compiled
 
-figures: $(READY) ## Draw every figure from stored records, offline (results/figures)
+figures: $(READY) ## Draw every figure from stored records, offline (results/figures), and fill the tables of README and docs
 	$(BIN)/python -m harness figures $(ARGS)
+	$(BIN)/python -m harness pages
 
 report: $(READY) ## A page per published result set, with Markdown and CSV (reports/)
 	$(BIN)/python -m harness report $(ARGS)
@@ -61,8 +62,8 @@ doctor: $(READY) ## What this machine can do, what will be noisy, what to change
 gpu-bench: $(READY) ## Run the kit on a GPU, at most 8 minutes (build/gpu_bench/back; without network: see README)
 	$(BIN)/python -m harness gpu_bench $(ARGS)
 
-test: $(READY) ## Run the test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## Run the test suite, on all processors
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-nightly: $(READY) ## Run the tests that take long
 	$(BIN)/python -m pytest -m nightly $(ARGS)

@@ -12,7 +12,7 @@ import importlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ SYSTEMS = {
         "adapmoe", "", predictor={"part": "next_gate", "when": "always"}, prefetch={"part": "next_layers", "depth": 2}
     ),
 }
-BATCHES = {"offload": (1,), "sd_offload": (3,), "sp_moe": (3,), "adapmoe": (1,)}
+BATCHES = dict.fromkeys(SYSTEMS, (1, 3))
 """Rows at once by system."""
 LENGTHS = (5, 11, 21)
 """Tokens of the prompts: within the window of `tiny_config`, and beyond it."""
@@ -144,8 +144,8 @@ def _save_tokenizer(folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="a").save_pretrained(folder)
 
 
-def judge(family: str, folder: Path) -> Verdict:
-    """Say what becomes of a family, made in an empty folder."""
+def judge(family: str, folder: Path, batches: Mapping[str, Sequence[int]] = BATCHES) -> Verdict:
+    """Say what becomes of a family, made in an empty folder, when each system decodes so many rows at once."""
     save(folder, family)
     try:
         pair: Any = load_pair(ModelConfig(family, "target", "draft", "."), folder)
@@ -159,7 +159,7 @@ def judge(family: str, folder: Path) -> Verdict:
     expected = list(_stock(folder / "target", prompts))
     for name, system in SYSTEMS.items():
         try:
-            found = [_decode(system, pair, prompts, rows) for rows in BATCHES[name]]
+            found = [_decode(system, pair, prompts, rows) for rows in batches[name]]
         except BadInput as error:
             verdict.refused[name] = str(error)
         else:
@@ -201,13 +201,14 @@ def document(verdicts: Sequence[Verdict]) -> str:
     from systems.modeling.adapters import ADAPTERS
 
     exact = sum(verdict.word == "exact" for verdict in verdicts)
-    batches = ", ".join(f"`{name}` ({' and '.join(map(str, rows))})" for name, rows in BATCHES.items())
+    rows = " and ".join(map(str, next(iter(BATCHES.values()))))
     return f"""# Mixture-of-Experts families
 
 Written by `python -m models.moe_families`; transformers {transformers.__version__} has {len(verdicts)} families of
 causal language models with experts. {exact} of them run here, and give exactly the tokens of stock `generate` (tiny
 random checkpoints in float32, prompts of {", ".join(map(str, LENGTHS))} tokens over windows of {WINDOW}, {NEW} new
-tokens). The others are refused when they are loaded. The systems, and the rows that each decodes at once: {batches}.
+tokens). The others are refused when they are loaded. Systems: {", ".join(f"`{name}`" for name in SYSTEMS)}, each at
+batches of {rows}.
 
 *Reads* says how a verification reads its tokens: by one forward at once, or one after the other where a family keeps
 more of a text than the runtime's own cache knows, so that drafting saves no forward there.

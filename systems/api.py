@@ -1,11 +1,17 @@
-"""All of `systems` that the harness may see: the contract, and the doors to what is behind it.
+"""All of `systems` that the harness may see: the contract, and what makes and measures systems.
 
 A system turns requests into tokens and tells a `Meter` what happened; it never reads the clock, counts
 tokens or trims them. The harness implements `Meter`, owns the clock and decides when a request is done, so
 that our systems and other people's are measured by the same code.
+
+What needs torch, or much else, is imported when it is first asked for: a command that reads records starts at once, and
+replays run where torch is not installed.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from systems.contract.config import ModelCard, ModelConfig, SystemConfig, located
 from systems.contract.costs import Costs, HostCosts, LinkSpec
@@ -17,43 +23,51 @@ from systems.contract.pair import ModelPair
 from systems.contract.recording import Imagination, Planted, Recording, Traces
 from systems.contract.requests import Request, Sampling
 from systems.contract.shape import DraftShape, ModelShape
-from systems.contract.system import System
+from systems.contract.system import System, log_likelihood, watch_transfers
 from systems.contract.traffic import LayerNeeds, Phase, Traffic, Transfer
-from systems.doors.batches import (
-    attention_error,
-    attention_kernels,
-    attention_work,
-    make_tuner,
-    measure_operators,
-    roofline,
-)
-from systems.doors.folders import fetch_models, inspect_folder, unsuited
-from systems.doors.live import (
-    build_system,
-    collect_activations,
-    dense_forward_times,
-    host_costs,
-    layer_time,
-    load_pair,
-    log_likelihood,
-    measure_costs,
-    next_logits,
-    required_packages,
-    routing,
-    stock_ratings,
-    watch_transfers,
-)
-from systems.doors.replays import (
-    build_planted,
-    build_replay,
-    imagine_traces,
-    load_traces,
-    plain_costs,
-    plant_model,
-    read_costs,
-    record_traces,
-    recorded_pair,
-)
+
+if TYPE_CHECKING:
+    from systems.compose.build import build_system, required_packages
+    from systems.compose.calibration import host_costs, layer_time, measure_costs
+    from systems.compose.inspection import inspect_folder, unsuited
+    from systems.files.downloading import fetch_models
+    from systems.methods.spec_moe_off.attention_kernels import attention_error, attention_kernels, attention_work
+    from systems.replay.activations import collect_activations
+    from systems.replay.costs import plain_costs, read_costs
+    from systems.replay.imagined import imagine_traces
+    from systems.replay.pair import recorded_pair
+    from systems.replay.planted import build_planted, plant_model
+    from systems.replay.record import decoded_routing
+    from systems.replay.store import load_traces, record_traces
+    from systems.replay.system import build_replay
+    from systems.runtime.dense_control import dense_forward_times
+    from systems.runtime.pair import load_pair
+    from systems.runtime.scoring import next_logits, stock_ratings
+    from systems.tuning.measuring import measure_operators, roofline
+    from systems.tuning.tuner import make_tuner
+
+LATER = {
+    "systems.compose.build": ("build_system", "required_packages"),
+    "systems.compose.calibration": ("host_costs", "layer_time", "measure_costs"),
+    "systems.compose.inspection": ("inspect_folder", "unsuited"),
+    "systems.files.downloading": ("fetch_models",),
+    "systems.methods.spec_moe_off.attention_kernels": ("attention_error", "attention_kernels", "attention_work"),
+    "systems.replay.activations": ("collect_activations",),
+    "systems.replay.costs": ("plain_costs", "read_costs"),
+    "systems.replay.imagined": ("imagine_traces",),
+    "systems.replay.pair": ("recorded_pair",),
+    "systems.replay.planted": ("build_planted", "plant_model"),
+    "systems.replay.record": ("decoded_routing",),
+    "systems.replay.store": ("load_traces", "record_traces"),
+    "systems.replay.system": ("build_replay",),
+    "systems.runtime.dense_control": ("dense_forward_times",),
+    "systems.runtime.pair": ("load_pair",),
+    "systems.runtime.scoring": ("next_logits", "stock_ratings"),
+    "systems.tuning.measuring": ("measure_operators", "roofline"),
+    "systems.tuning.tuner": ("make_tuner",),
+}
+"""Modules that are imported when one of their names is first asked for."""
+_MODULE = {name: module for module, names in LATER.items() for name in names}
 
 __all__ = [
     "BadInput",
@@ -93,6 +107,7 @@ __all__ = [
     "build_replay",
     "build_system",
     "collect_activations",
+    "decoded_routing",
     "dense_forward_times",
     "fetch_models",
     "host_costs",
@@ -115,8 +130,15 @@ __all__ = [
     "recorded_pair",
     "required_packages",
     "roofline",
-    "routing",
     "stock_ratings",
     "unsuited",
     "watch_transfers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name that is asked for (PEP 562)."""
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE[name]), name)
+    return value

@@ -66,26 +66,29 @@ def test_the_contract_knows_nothing_but_itself(file: Path) -> None:
         assert name.split(".")[0] in sys.stdlib_module_names or _within(name, "systems.contract"), name
 
 
-@pytest.mark.parametrize("file", _files("systems/doors"), ids=lambda file: file.name)
-def test_doors_import_what_they_open_when_they_are_called(file: Path) -> None:
-    for name in _imports(file, nested=False):
-        assert name.split(".")[0] in sys.stdlib_module_names or _within(name, "systems.contract"), name
+def test_the_api_offers_the_contract_at_once_and_the_rest_when_it_is_asked_for() -> None:
+    file = ROOT / "systems" / "api.py"
+    api = importlib.import_module("systems.api")
+    at_once = {item.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.ImportFrom)
+               and _within(str(node.module), "systems.contract") for item in node.names}  # fmt: skip
+    later = [name for names in api.LATER.values() for name in names]
+    assert set(api.__all__) == at_once | set(later)
+    assert len(api.__all__) == len(at_once) + len(later)
+    typed = {name for name in _imports(file) if _within(name, "systems") and not _within(name, "systems.contract")}
+    assert typed == {f"{module}.{name}" for module, names in api.LATER.items() for name in names}
+    for name in later:
+        assert getattr(api, name).__doc__, name
 
 
-def test_the_api_offers_the_contract_and_the_doors() -> None:
-    api = ROOT / "systems" / "api.py"
-    imported = {name for name in _imports(api) if not name.startswith("__future__")}
-    strangers = {name for name in imported if not _within(name, "systems.contract", "systems.doors")}
-    assert not strangers, "what the harness shares with systems belongs into systems/contract"
-    offered = set(importlib.import_module("systems.api").__all__)
-    assert offered == {name.rpartition(".")[2] for name in imported}
+def test_the_api_loads_nothing_heavy() -> None:
+    heavy = {"torch", "transformers", "numpy", "systems.runtime", "systems.compose", "systems.replay"}
+    code = f"import sys, systems.api; assert not {heavy!r} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("file", _files("systems"), ids=lambda file: file.name)
-def test_nobody_inside_goes_out_by_the_door(file: Path) -> None:
-    outermost = file == ROOT / "systems" / "api.py"
-    doors = [name for name in _imports(file) if _within(name, "systems.api", "systems.doors")]
-    assert outermost or not doors, doors
+def test_nobody_inside_goes_out_by_the_api(file: Path) -> None:
+    assert not [name for name in _imports(file) if _within(name, "systems.api")]
 
 
 LIGHT = "metrics", "records.cells", "measure.meter", "verdict.identities", "tables.table", "cli.launch"
@@ -152,7 +155,6 @@ FLOORS = {
         ("methods",),
         ("compose",),
         ("replay", "tuning"),
-        ("doors",),
     ),
 }
 """The rooms of the packages, each below those that may look into it; `docs/architecture.md` draws them."""

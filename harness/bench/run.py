@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +13,11 @@ from rich.console import Console
 from harness import datasets
 from harness.accuracy import consent, grading
 from harness.config.bench import BenchConfig
-from harness.measure import comparison, rows
-from harness.measure.comparison import Measured
+from harness.measure import rows
 from harness.measure.contender import Contender
 from harness.measure.hardware import times_of
 from harness.measure.progress import Display
+from harness.measure.session import Session, opened
 from harness.records import cells as records
 from harness.records import lines, provenance, published
 from harness.records.cells import CellWriter, Row
@@ -110,49 +109,31 @@ def _among_others(config: BenchConfig, done: Sequence[Row], folders: Mapping[str
 
 
 def _measure(
-    config: BenchConfig,
-    key: str,
-    folders: dict[str, Path],
-    prompts: Sequence[datasets.Prompt],
-    console: Console,
+    config: BenchConfig, key: str, folders: dict[str, Path], prompts: Sequence[datasets.Prompt], console: Console
 ) -> list[Row]:
-    pair = comparison.open_pair(config)
-    with ExitStack() as stack:
-        stack.callback(pair.close)
-        selection = datasets.select(prompts, pair, config.dataset, config.measure)
-        if selection.skipped:
-            console.print(f"too long, left out: {', '.join(selection.skipped)}", highlight=False)
-        measured = comparison.prepare(config, pair, selection)
-        origin = _provenance(config, key, pair, measured, selection, datasets.fingerprint(prompts))
-        return _record(config, pair, selection, measured, folders, origin, console)
+    with opened(config, prompts) as session:
+        if session.selection.skipped:
+            console.print(f"too long, left out: {', '.join(session.selection.skipped)}", highlight=False)
+        return _record(session, folders, _provenance(session, key, datasets.fingerprint(prompts)), console)
 
 
-def _record(
-    config: BenchConfig,
-    pair: api.ModelPair,
-    selection: datasets.Selection,
-    measured: Measured,
-    folders: dict[str, Path],
-    origin: dict[str, Any],
-    console: Console,
-) -> list[Row]:
+def _record(session: Session, folders: dict[str, Path], origin: dict[str, Any], console: Console) -> list[Row]:
     """Measure with every cell's records open; whatever interrupts leaves them marked as unfinished."""
     writers: dict[str, CellWriter] = {}
 
-    def store(contender: Contender, generation: Generation, requests: Sequence[Request], seen: Measured) -> None:
-        found = lines.request_lines(generation, requests, seen.reference, pair.decode)
+    def store(contender: Contender, generation: Generation, requests: Sequence[Request]) -> None:
+        found = lines.request_lines(generation, requests, session.reference.tokens, session.pair.decode)
         writers[contender.label].add(found, list(lines.step_lines(generation)))
 
     try:
         for label, folder in folders.items():
-            writers[label] = CellWriter(folder, _yaml(config, label), origin)
-        with Display(console, comparison.generations_planned(config, selection)) as display:
-            comparison.measure(config, pair, selection, measured, display, store)
-        done = [rows.build(config, contender, measured) for contender in measured.contenders]
+            writers[label] = CellWriter(folder, _yaml(session.config, label), origin)
+        with Display(console, session.generations_planned) as display:
+            session.run(display, store)
+        done = [rows.build(session, contender) for contender in session.contenders]
         for row in done:
             writers[row["system"]].finish(row)
     except BaseException as error:
-        comparison.close(measured.contenders)
         for label, writer in writers.items():
             if not (folders[label] / "summary.json").exists():
                 writer.abandon(f"interrupted: {type(error).__name__}")
@@ -160,14 +141,8 @@ def _record(
     return done
 
 
-def _provenance(
-    config: BenchConfig,
-    key: str,
-    pair: api.ModelPair,
-    measured: Measured,
-    selection: datasets.Selection,
-    dataset_hash: str,
-) -> dict[str, Any]:
+def _provenance(session: Session, key: str, dataset_hash: str) -> dict[str, Any]:
+    config, selection, link = session.config, session.selection, session.link
     facts = provenance.collect() | {
         "key": key,
         "code": provenance.code_fingerprint(),
@@ -178,7 +153,7 @@ def _provenance(
         "queue": config.measure.queue,
         "warmup": config.measure.warmup,
         "threads": config.measure.threads,
-        "model": pair.describe(),
+        "model": session.pair.describe(),
         "dataset": {
             "name": config.dataset.name,
             "hash": dataset_hash,
@@ -186,10 +161,10 @@ def _provenance(
             "warmup": [request.id for request in selection.warmup],
             "skipped": list(selection.skipped),
         },
-        "link": None if measured.link is None else asdict(measured.link),
+        "link": None if link is None else asdict(link),
         "emulated": config.hardware.emulate is not None,
         "hardware": asdict(config.hardware),
-        "costs": api.plain_costs(measured.costs),
+        "costs": api.plain_costs(session.costs),
         "seeds": {
             "measure": config.measure.seed,
             "sampling": config.measure.sampling.seed,

@@ -45,6 +45,7 @@ ROOMS: dict[str, dict[str, Command]] = {
     "Show": {
         "figures": Command("harness.figures.__main__", "draw every figure from stored records"),
         "report": Command("harness.report.__main__", "a page per result set, with Markdown and CSV"),
+        "pages": Command("harness.report.pages", "fill the tables of README and docs from published results"),
         "datasets": Command("harness.datasets.__main__", "the datasets, and what is here of them"),
         "export": Command("harness.export.__main__", "results in the formats of other tools"),
         "models": Command("harness.doctor.models", "published models, or what works with a model folder"),

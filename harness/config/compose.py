@@ -175,9 +175,11 @@ def _has(values: Any, path: Sequence[str]) -> bool:
 
 
 def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
+    """Return the values with the changes, key by key; another `part` keeps none of the options of the old one."""
     merged = dict(values)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        both = both and value.get("part", merged[key].get("part")) == merged[key].get("part")
         merged[key] = _merge(merged[key], value) if both else value
     return merged
 

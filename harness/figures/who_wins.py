@@ -56,6 +56,7 @@ def _cell(row: Mapping[str, Any]) -> Data:
         "tpot": first and first["tpot_ms"],
         "second": second and second["system"],
         "gain": rounded(second["tpot_ms"] / first["tpot_ms"]) if first and second else None,
+        "over_bound": rounded(first["tpot_ms"] / row["bound"]["tpot_ms"]) if first and row["bound"] else None,
     }
 
 
@@ -71,6 +72,8 @@ def _map(axes: Axes, cells: Sequence[Data]) -> None:
         strength = min(1.0, PALE + (1 - PALE) * (gain - 1) / (FULL - 1))
         axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=style.look(cell["fastest"])[0], alpha=strength)
         text = f"{cell['fastest']}\n{gain:.2f}x\n{cell['tpot']:.3g} ms"
+        if cell["over_bound"]:
+            text += f"\nbound {cell['tpot'] / cell['over_bound']:.3g}"
         axes.text(x, y, text, ha="center", va="center", fontsize=5.5)
     axes.set_xlim(-0.5, len(ratios) - 0.5)
     axes.set_ylim(-0.5, len(budgets) - 0.5)
@@ -81,7 +84,7 @@ def _map(axes: Axes, cells: Sequence[Data]) -> None:
 
 FIGURE = Figure(
     name="who_wins",
-    title="Who wins where: the fastest system, and its gain over the second",
+    title="Who wins where: the fastest system, its gain over the second, and what knowing the future would take",
     sources=(Measured("who-wins/who-wins.json", "spmoe-bench/who-wins/1", "python -m harness who_wins"),),
     collect=collect,
     draw=draw,

@@ -26,8 +26,8 @@ from harness.config.bench import BenchConfig, budget_bytes
 from harness.config.compose import Composed
 from harness.gates.gate import INCOMPARABLE, OK, REGRESSED
 from harness.gates.observe import Build, Observed, differences, observe
-from harness.measure.comparison import set_threads, widths
 from harness.measure.hardware import predict
+from harness.measure.session import set_threads, widths
 from harness.records import provenance
 from harness.records.files import dump, ensure_writable, write_text
 from systems import api

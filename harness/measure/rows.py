@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from harness import metrics
-from harness.config.bench import BenchConfig
-from harness.measure.comparison import Measured
 from harness.measure.contender import Contender
+from harness.measure.session import Session
 from harness.records.cells import Row
 from harness.verdict.identities import violations
 from harness.verdict.status import is_resident, judge
 
 
-def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
+def build(session: Session, contender: Contender) -> Row:
     """Return the row of one system; a broken identity or budget makes it `failed`, numbers and all."""
+    config = session.config
     row: Row = {
         "system": contender.label,
         "model": config.model.name,
@@ -21,11 +21,11 @@ def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
         "emulated": config.hardware.emulate is not None,
         "replayed": config.replay is not None,
         "batch": config.measure.batch,
-        "budget_bytes": measured.budget,
+        "budget_bytes": session.budget,
         "lossless": contender.config.lossless,
         "description": contender.description,
-        "layer_drift": measured.layer_drift,
-        **({"reference": measured.reference_from} if measured.reference_from else {}),
+        "layer_drift": session.layer_drift,
+        **({"reference": session.reference.source} if session.reference.source else {}),
     }
     if contender.unsupported is not None:
         return row | {"status": "unsupported", "reason": contender.unsupported, "metrics": {}}
@@ -34,17 +34,17 @@ def build(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
     if contender.error is not None:
         reason = contender.error.strip().splitlines()[-1]
         return row | {"status": "failed", "reason": reason, "error": contender.error, "metrics": {}}
-    return row | _verdict(config, contender, measured)
+    return row | _verdict(session, contender)
 
 
-def _verdict(config: BenchConfig, contender: Contender, measured: Measured) -> Row:
-    cell = measured.cells[contender.label]
+def _verdict(session: Session, contender: Contender) -> Row:
+    cell = session.cells[contender.label]
     values = metrics.measure(cell)
     shown = {"metrics": {id: value.row() for id, value in values.items()}}
     broken = violations(cell.generations)
-    if not is_resident(contender.config) and contender.fast_bytes > measured.budget:
-        broken.append(f"holds {contender.fast_bytes} bytes of fast memory, the budget is {measured.budget}")
+    if not is_resident(contender.config) and contender.fast_bytes > session.budget:
+        broken.append(f"holds {contender.fast_bytes} bytes of fast memory, the budget is {session.budget}")
     if broken:
         return {"status": "failed", "reason": broken[0], "error": "\n".join(broken), **shown}
-    status, reason = judge(contender.config, cell, values, config.measure)
+    status, reason = judge(contender.config, cell, values, session.config.measure)
     return {"status": status, **({"reason": reason} if reason else {}), **shown}

@@ -17,7 +17,7 @@ from harness import datasets
 from harness.cli.launch import launch
 from harness.config import compose
 from harness.config.bench import BenchConfig
-from harness.measure.comparison import set_threads, split
+from harness.measure.session import set_threads, split
 from harness.records import provenance
 from harness.records.files import ensure_writable
 from systems import api

@@ -60,6 +60,7 @@ class WhoWinsConfig:
     panels: Mapping[str, Panel]
     only: tuple[str, ...] | None
     systems: Mapping[str, SystemConfig]
+    bounds: tuple[str, ...]
     budgets: tuple[float, ...]
     ratios: tuple[float, ...]
     draft_lengths: tuple[int, ...]
@@ -73,8 +74,11 @@ class WhoWinsConfig:
 
     def __post_init__(self) -> None:
         ensure_positive(self.workers)
-        if len(self.systems) < 2:
-            raise BadInput("`systems` has fewer than two; nobody wins alone")
+        for name in self.bounds:
+            if name not in self.systems:
+                raise BadInput(f"`bounds` names {name}; {schema.suggest(name, self.systems)}")
+        if len(self.systems) - len(self.bounds) < 2:
+            raise BadInput("`systems` has fewer than two besides the bounds; nobody wins alone")
         for name in self.only or ():
             if name not in self.panels:
                 raise BadInput(f"`only` names {name}; {schema.suggest(name, self.panels)}")
@@ -165,8 +169,9 @@ def with_ratio(shape: ModelShape, machine: MachineConfig, ratio: float) -> Machi
     return replace(machine, link=replace(machine.link, bandwidth=bandwidth))
 
 
-def ranked(found: Mapping[Cell, float | None]) -> Iterator[dict[str, Any]]:
-    """Yield per panel, budget and ratio every system's TPOT (ms) at its best draft length, the fastest first."""
+def ranked(found: Mapping[Cell, float | None], bounds: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield per panel, budget and ratio every system's TPOT (ms) at its best draft length, the fastest first, and the
+    least of the systems that are `bounds` apart from them."""
     best = dict[tuple[str, float, float], dict[str, tuple[float, int]]]()
     for cell, tpot in found.items():
         point = cell.point
@@ -176,14 +181,15 @@ def ranked(found: Mapping[Cell, float | None]) -> Iterator[dict[str, Any]]:
             systems[point.system] = min(known, (tpot, point.draft_length))
     for (panel, budget, ratio), systems in best.items():
         order = sorted(systems.items(), key=lambda item: item[1])
+        lines = [
+            {"system": name, "draft_length": length, "tpot_ms": round(tpot * 1e3, 4)} for name, (tpot, length) in order
+        ]
         yield {
             "panel": panel,
             "budget": budget,
             "ratio": ratio,
-            "systems": [
-                {"system": name, "draft_length": length, "tpot_ms": round(tpot * 1e3, 4)}
-                for name, (tpot, length) in order
-            ],
+            "bound": next((line for line in lines if line["system"] in bounds), None),
+            "systems": [line for line in lines if line["system"] not in bounds],
         }
 
 
@@ -193,7 +199,7 @@ def _run(config: WhoWinsConfig) -> None:
     every = cells(config)
     predicted = side_by_side(Predictor, config, every, config.workers)
     found = dict(track(zip(every, predicted, strict=True), "cells", len(every), transient=True))
-    rows = list(ranked(found))
+    rows = list(ranked(found, config.bounds))
     panels = {name: panel.title for name, panel in config.chosen.items()}
     facts = {"schema": SCHEMA, "replayed": True, "text": asdict(config.text), "panels": panels}
     write_text(folder / "who-wins.json", dump(facts | {"rows": rows}, indent=1))
@@ -205,16 +211,16 @@ def _run(config: WhoWinsConfig) -> None:
 
 def _section(rows: Sequence[Mapping[str, Any]]) -> Section:
     lines = [_line(row) for row in rows]
-    headings = ("model and machine", "budget", "transfer : layer", "fastest", "TPOT ms", "second", "gain")
+    headings = ("model and machine", "budget", "transfer : layer", "fastest", "TPOT ms", "second", "gain", "x bound")
     return Section("Who wins where (predicted)", headings, (), lines, len(lines))
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     first, second = (_named(row["systems"], place) for place in (0, 1))
-    gain = second[1] / first[1] if first[1] and second[1] else None
+    gain = f"{second[1] / first[1]:.2f}" if first[1] and second[1] else UNKNOWN
+    beyond = f"{first[1] / row['bound']['tpot_ms']:.2f}" if first[1] and row["bound"] else UNKNOWN
     return (
-        row["panel"], f"{row['budget']:.0%}", f"{row['ratio']:g}", first[0], f"{first[1]:.2f}", second[0],
-        UNKNOWN if gain is None else f"{gain:.2f}",
+        row["panel"], f"{row['budget']:.0%}", f"{row['ratio']:g}", first[0], f"{first[1]:.2f}", second[0], gain, beyond,
     )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def compare(config: AttentionConfig, name: str) -> list[dict[str, Any]]:
     work = api.attention_work(
         config.rows, shape.heads, shape.key_heads, shape.dim, config.prefix, config.drafted, config.seed, config.dtype
     )
-    errors = {kernel: api.attention_error(work, kernel) for kernel in kernels}  # and each has run once
+    errors = {name: api.attention_error(work, kernel) for name, kernel in kernels.items()}  # and each has run once
     times = _times(config, work, kernels)
     ours = [(seconds, 1.0) for seconds in times[OURS]]
     rows = []

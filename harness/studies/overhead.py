@@ -19,11 +19,10 @@ from harness import datasets
 from harness.cli.launch import launch
 from harness.config import compose
 from harness.config.bench import BenchConfig
-from harness.measure import comparison
 from harness.measure.contender import Contender, frozen, undisturbed
 from harness.measure.meter import Clock, RecordingMeter
+from harness.measure.session import Batches, Session, opened, split
 from harness.metrics.intervals import Interval, Pair, paired_interval
-from harness.records import provenance
 from harness.records.files import dump, ensure_writable, write_text
 from systems import api
 from systems.api import Meter, NullMeter, Request, SpanName, Traffic
@@ -91,9 +90,7 @@ class AlternatingMeter:
         self._since = self._clock()
 
 
-def ratio(
-    system: api.System, pair: api.ModelPair, batches: comparison.Batches, repeats: int, seed: int
-) -> Interval | None:
+def ratio(system: api.System, pair: api.ModelPair, batches: Batches, repeats: int, seed: int) -> Interval | None:
     """Return step time with measuring / without, and its interval over batches; None if no steps are reported."""
     sides: tuple[list[Pair], list[Pair]] = ([], [])
     for index, requests in enumerate(batches):
@@ -123,30 +120,22 @@ def _generate(
 
 
 def _report(config: BenchConfig) -> None:
-    pair = api.load_pair(config.model, provenance.ROOT)
-    selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
-    measured = comparison.prepare(config, pair, selection)
-    try:
-        with frozen():
-            found = [_measure(contender, config, pair, selection) for contender in measured.contenders]
-    finally:
-        comparison.close(measured.contenders)
-        pair.close()
+    with opened(config, datasets.load(config.dataset)) as session, frozen():
+        found = [_measure(session, contender) for contender in session.contenders]
     if config.output is not None:
         ensure_writable(Path(config.output))
         write_text(Path(config.output) / "overhead.json", dump({"definition": DEFINITION, "rows": found}, indent=1))
 
 
-def _measure(
-    contender: Contender, config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection
-) -> dict[str, str | float | None]:
-    batches = comparison.split(selection.requests, config.measure.batch)
-    contender.warm_up(comparison.split(selection.warmup, config.measure.batch))
+def _measure(session: Session, contender: Contender) -> dict[str, str | float | None]:
+    measure = session.config.measure
+    session.warm_up(contender)
     if contender.system is None:
         reason = contender.reason_out
         sys.stdout.write(f"{contender.label}: {reason}\n")
         return {"system": contender.label, "value": None, "reason": reason}
-    found = ratio(contender.system, pair, batches, config.measure.repeats, config.measure.seed)
+    batches = split(session.selection.requests, measure.batch)
+    found = ratio(contender.system, session.pair, batches, measure.repeats, measure.seed)
     if found is None:
         return {"system": contender.label, "value": None, "reason": "the system reports no steps"}
     value, low, high = found

@@ -19,8 +19,8 @@ from harness.cli.launch import launch
 from harness.config import compose
 from harness.config.bench import BenchConfig
 from harness.datasets.spec import Text
-from harness.measure import comparison
 from harness.measure.contender import Contender
+from harness.measure.session import Session, opened
 from harness.metrics.base import Definition, Value
 from harness.metrics.intervals import Interval, pooled_interval
 from harness.records import provenance
@@ -29,7 +29,7 @@ from harness.records.files import dump, ensure_writable, write_text
 from harness.tables import columns, table
 from harness.tables.columns import Column, fixed
 from systems import api
-from systems.api import BadInput, ModelPair
+from systems.api import BadInput
 
 PERPLEXITY = Definition(
     "perplexity@1", "-", "lower", "exp of the mean negative log-probability of a text's tokens, pooled over texts"
@@ -58,15 +58,11 @@ def measure(config: BenchConfig) -> list[Row]:
     if not isinstance(spec.task, Text):
         raise BadInput(f"dataset={config.dataset.name} has no texts to be read as they are; wikitext2 and c4 have")
     prompts = datasets.load(config.dataset)
-    pair = api.load_pair(config.model, provenance.ROOT)
-    try:
-        selection = datasets.select(prompts, pair, config.dataset, config.measure)
+    with opened(config, prompts) as session:
         whole = {prompt.id: spec.task.reference(prompt.row) for prompt in prompts}
-        lengths = {request.id: len(request.prompt) + request.max_new_tokens for request in selection.requests}
-        texts = [pair.encode(whole[id])[:length] for id, length in lengths.items()]
-        found = _read(config, pair, selection, texts)
-    finally:
-        pair.close()
+        lengths = {request.id: len(request.prompt) + request.max_new_tokens for request in session.selection.requests}
+        texts = [session.pair.encode(whole[id])[:length] for id, length in lengths.items()]
+        found = {contender.label: _likelihoods(session, contender, texts) for contender in session.contenders}
     return rows(config, found)
 
 
@@ -97,18 +93,8 @@ def show(config: BenchConfig, found: Sequence[Row], console: Console) -> None:
         write_text(Path(config.output) / "perplexity.json", dump(provenance.scrub(facts), indent=1))
 
 
-def _read(
-    config: BenchConfig, pair: ModelPair, selection: datasets.Selection, texts: Sequence[Sequence[int]]
-) -> dict[str, Likelihoods]:
-    measured = comparison.prepare(config, pair, selection)
-    try:
-        return {contender.label: _likelihoods(contender, selection, texts) for contender in measured.contenders}
-    finally:
-        comparison.close(measured.contenders)
-
-
-def _likelihoods(contender: Contender, selection: datasets.Selection, texts: Sequence[Sequence[int]]) -> Likelihoods:
-    contender.warm_up(comparison.split(selection.warmup, 1))  # thresholds are learned there
+def _likelihoods(session: Session, contender: Contender, texts: Sequence[Sequence[int]]) -> Likelihoods:
+    session.warm_up(contender)  # thresholds are learned there
     if contender.system is None:
         raise BadInput(f"{contender.label}: {contender.reason_out}")
     return [api.log_likelihood(contender.system, text) for text in texts]

@@ -21,8 +21,8 @@ from harness.bench import run as bench
 from harness.cli.launch import launch
 from harness.config import compose
 from harness.config.bench import BenchConfig
-from harness.measure import comparison
 from harness.measure.contender import Contender, frozen, undisturbed
+from harness.measure.session import Session, opened
 from harness.measure.timeline_meter import TimelineMeter
 from harness.records import provenance, published
 from harness.records.files import dump, ensure_writable, write_text
@@ -74,39 +74,28 @@ def _watch(config: BenchConfig) -> None:
     console, output = Console(), Path(config.output or config.runs)
     published.ensure_same_kind(output / FILE, config.replay is not None)
     ensure_writable(output)
-    pair = comparison.open_pair(config)
-    try:
-        prompts = datasets.load(config.dataset)
-        selection = datasets.select(prompts, pair, config.dataset, config.measure)
-        measured = comparison.prepare(config, pair, selection)
-        try:
-            with frozen():
-                found = [
-                    event
-                    for place, contender in enumerate(measured.contenders, 1)
-                    for event in _generate(place, contender, config, pair, selection)
-                ]
-        finally:
-            comparison.close(measured.contenders)
-    finally:
-        pair.close()
+    prompts = datasets.load(config.dataset)
+    with opened(config, prompts) as session, frozen():
+        found = [
+            event
+            for place, contender in enumerate(session.contenders, 1)
+            for event in _generate(session, place, contender)
+        ]
     write_text(output / FILE, dump(_trace(config, bench.key_of(config, prompts), found)) + "\n")
     console.print(f"{len(found)} events: {output / FILE}", highlight=False)
 
 
-def _generate(
-    place: int, contender: Contender, config: BenchConfig, pair: api.ModelPair, selection: datasets.Selection
-) -> list[Event]:
+def _generate(session: Session, place: int, contender: Contender) -> list[Event]:
     """Warm a system up and watch it generate for the first request."""
-    contender.warm_up(comparison.split(selection.warmup, 1))
+    session.warm_up(contender)
     if contender.system is None:
         raise BadInput(f"{contender.label} cannot be watched: {contender.reason_out}")
-    system, request = contender.system, selection.requests[0]
+    system, request = contender.system, session.selection.requests[0]
     transfers: list[Transfer] = []
     system.rehearse([request])
     api.watch_transfers(system, transfers.append)
     with undisturbed():
-        meter = TimelineMeter(request.max_new_tokens, pair.stop_tokens, system.now_ns)
+        meter = TimelineMeter(request.max_new_tokens, session.pair.stop_tokens, system.now_ns)
         system.generate([request], meter)
     return events(place, contender.label, meter, transfers)
 

@@ -23,8 +23,16 @@ from systems.policies.orders import Shape
 from systems.runtime.pair import Pair
 
 
-def build(config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
-    """Make a peer, or compose a system from its parts; see `systems.doors.live.build_system`."""
+def build_system(
+    config: SystemConfig, pair: ModelPair, budget_bytes: int, link: LinkSpec | None, costs: Costs
+) -> System:
+    """Make a peer, or compose a system from its parts.
+
+    Raises:
+        BadInput: an unknown part or option, with the nearest valid one.
+        DidNotFit: the budget cannot hold the draft and one layer's top-k experts.
+        Unsupported: a peer that is not installed, or does not run this model on this device.
+    """
     engine = part("engine", config.engine)
     if not isinstance(engine, NoPart):
         from systems.compose.peers import build_peer
@@ -77,3 +85,13 @@ def _draft_bytes(options: Any, pair: Pair) -> int:
     if pair.draft is None:
         raise BadInput(f"drafter.part=model needs a draft, and model {pair.name} has none; set `model.draft`")
     return pair.draft_bytes
+
+
+def required_packages(config: SystemConfig) -> tuple[str, ...]:
+    """Return the packages that a system runs on beyond the project's own dependencies.
+
+    Raises:
+        BadInput: as `build_system`, of its engine.
+    """
+    packages: tuple[str, ...] = getattr(part("engine", config.engine), "packages", ())
+    return packages

@@ -23,7 +23,7 @@ _TEXTS = 4
 _ROWS = (1, 16, 64)
 
 
-def measure(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:
+def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:
     """Time one layer of target and draft per width, all experts resident, and the copy of one expert.
 
     Both models read what the target says behind the prompts, in turn: other tokens need other numbers of experts, each

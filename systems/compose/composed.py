@@ -11,6 +11,7 @@ from systems.cache.expert_cache import ExpertCache
 from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
+from systems.contract.traffic import Transfer
 from systems.methods.arbiter.retention import Retention, Stopwatch
 from systems.methods.moe_speq.lookahead import LookaheadScheduler
 from systems.methods.oracle.foresight import Foresight
@@ -83,6 +84,10 @@ class ComposedSystem(ABC):
     @abstractmethod
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
         """Generate for a batch; see `systems.contract.system.System`."""
+
+    def watch(self, hear: Callable[[Transfer], None]) -> None:
+        """Tell of transfers; see `systems.contract.system.Watched`."""
+        self.cache.watch(hear)
 
     @abstractmethod
     def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:

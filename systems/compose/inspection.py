@@ -37,7 +37,7 @@ _OF_EXPERT = re.compile(r"(?<!shared_)experts\.(?:(\d+)\.)?")
 PLAIN = ("F64", "F32", "F16", "BF16")
 
 
-def inspect(folder: Path, target: Path | None = None) -> FolderReport:
+def inspect_folder(folder: Path, target: Path | None = None) -> FolderReport:
     """Report on a folder, whatever is wrong with it.
 
     Args:
@@ -86,7 +86,11 @@ def inspect(folder: Path, target: Path | None = None) -> FolderReport:
 def unsuited(
     config: SystemConfig, target: FolderReport, draft: FolderReport | None, activations: bool = False
 ) -> str | None:
-    """Return why a system cannot use the models; see `systems.doors.folders.unsuited`."""
+    """Return why a system cannot use a target, and a draft where there is one; None: it can.
+
+    Args:
+        activations: whether activation matrices of the target were collected.
+    """
     if target.refusals:
         return "the target cannot be run"
     options = Options.of(config)

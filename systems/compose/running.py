@@ -56,7 +56,7 @@ class RunningSystem(ComposedSystem):
         return rows * positions(requests, self.drafter.draft_length) * self._position_bytes
 
     def log_likelihood(self, tokens: Sequence[int]) -> list[float]:
-        """Read a text; see `systems.doors.live.log_likelihood`."""
+        """Read a text; see `systems.contract.system.Reading`."""
         parts = self._parts
         self._pair.port.mixer = parts.mixer
         return log_likelihood(self._pair.target, parts.cache, parts.listener, tokens, self.drafter.draft_length + 1)

@@ -15,6 +15,13 @@ class Traces(Protocol):
     costs: Costs
     """Measured on the machine that recorded; computations take as long in a replay."""
 
+    def of(self, drafter: str) -> Any:
+        """Return the trace that a system with this drafter part can be replayed from (`systems.replay.trace.Trace`).
+
+        Raises:
+            BadInput: there is none, it is broken, or it is of other models.
+        """
+
     def activations(self) -> Any:
         """Return activation matrices that were collected of the same models; see `systems.contract.pair.ModelPair`."""
 

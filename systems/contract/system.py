@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
+from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
 from systems.contract.requests import Request
+from systems.contract.traffic import Transfer
 
 
 class System(Protocol):
@@ -43,3 +45,41 @@ class System(Protocol):
 
     def close(self) -> None:
         """Stop threads and free memory. Idempotent."""
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """What a system can do that has a target's probabilities."""
+
+    def log_likelihood(self, tokens: Sequence[int]) -> list[float]:
+        """Return how likely each token but the first is, given those before (log-probability, nats)."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """What a system can do that knows of its transfers."""
+
+    def watch(self, hear: Callable[[Transfer], None]) -> None:
+        """Tell `hear` of every transfer from now on, in order of start; any thread may call it."""
+
+
+def log_likelihood(system: System, tokens: Sequence[int]) -> list[float]:
+    """Return how likely a built system finds each token but the first; see `Reading`.
+
+    Raises:
+        BadInput: a peer or a replay, which tells no probabilities.
+    """
+    if not isinstance(system, Reading):
+        raise BadInput("a peer or a replay tells no probabilities; leave it out of `systems`")
+    return system.log_likelihood(tokens)
+
+
+def watch_transfers(system: System, hear: Callable[[Transfer], None]) -> None:
+    """Tell `hear` of every transfer of a built system from now on; see `Watched`.
+
+    Raises:
+        BadInput: a peer, whose transfers nobody sees.
+    """
+    if not isinstance(system, Watched):
+        raise BadInput("a peer does not tell of its transfers; watch a composed system")
+    system.watch(hear)

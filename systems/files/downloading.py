@@ -14,8 +14,12 @@ ONLINE = ("0", "OFF", "NO", "FALSE")
 """What `HF_HUB_OFFLINE` reads when downloads are wanted; unset it stands for offline here."""
 
 
-def fetch(config: ModelConfig, root: Path) -> None:
-    """Download what is named and not here; see `systems.doors.folders.fetch_models`."""
+def fetch_models(config: ModelConfig, root: Path) -> None:
+    """Download what a config names of the hub and is not here, where `HF_HUB_OFFLINE=0` is set; else do nothing.
+
+    Raises:
+        BadInput: it cannot be downloaded.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "1").upper() not in ONLINE:
         return
     missing = [(model, folder) for model, folder in config.downloads(root).items() if not _whole(folder)]

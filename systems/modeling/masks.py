@@ -54,7 +54,16 @@ def kinds(text: Any) -> list[tuple[str, dict[str, Any]]]:
     """Return the kind of each layer, in transformers' names, and what its own cache would be made with."""
     from transformers.cache_utils import get_layer_types_and_kwargs
 
-    return list(zip(*get_layer_types_and_kwargs(text), strict=True))
+    names, own = get_layer_types_and_kwargs(text)
+    if isinstance(own, dict):  # transformers before 5.20 tells all layers what some of them need
+        own = [{key: value for key, value in own.items() if _takes(name, key)} for name in names]
+    return list(zip(names, own, strict=True))
+
+
+def _takes(kind: str, key: str) -> bool:
+    """Whether a cache of a kind of layer is made with a keyword that is told to all."""
+    windowed = "sliding" in kind or "chunked" in kind
+    return {"sliding_window": windowed, "number_of_states": kind in KINDS or "hybrid" in kind}.get(key, True)
 
 
 def state_numbers(text: Any) -> dict[int, int]:

@@ -102,7 +102,7 @@ class OffloadedExperts:
         names = [part.name for part in self.parts]
         own: Any = self._apply_gate  # type: ignore[attr-defined]
         usual = own.__module__ == "transformers.integrations.moe"
-        flags = (self.has_bias, self.is_transposed, self.has_post_expert_norm)  # type: ignore[attr-defined]
+        flags = (self.has_bias, self.is_transposed, _normed(self))  # type: ignore[attr-defined]
         if usual and names == ["gate_up_proj", "down_proj"] and not any(flags):
             return gated(self.act_fn)  # type: ignore[attr-defined]
         return _interface(self, names)
@@ -154,10 +154,15 @@ def product(rows: Tensor, matrix: Matrix, transposed: bool = False) -> Tensor:
     return matrix(rows)
 
 
+def _normed(experts: Any) -> bool:
+    """Whether each expert's output is normed: transformers before 5.20 knows no such experts, and no such flag."""
+    return bool(getattr(experts, "has_post_expert_norm", False))
+
+
 def _interface(experts: Any, names: Sequence[str]) -> Arithmetic:
     places = {name: place for place, name in enumerate(names)}
     inner = "gate_up_proj" if experts.has_gate else "up_proj"
-    transposed = experts.is_transposed
+    transposed, normed = experts.is_transposed, _normed(experts)
 
     def project(rows: Tensor, matrices: Sequence[Matrix], name: str) -> Tensor:
         projected = product(rows, matrices[places[name]], transposed)
@@ -168,7 +173,7 @@ def _interface(experts: Any, names: Sequence[str]) -> Arithmetic:
         projected = project(rows, matrices, inner)
         activated = experts._apply_gate(projected) if experts.has_gate else experts.act_fn(projected)
         output = project(activated, matrices, "down_proj")
-        mixed: Tensor = experts.post_expert_norm(output) if experts.has_post_expert_norm else output
+        mixed: Tensor = experts.post_expert_norm(output) if normed else output
         return mixed
 
     return arithmetic

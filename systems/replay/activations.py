@@ -13,14 +13,29 @@ from systems.compose.resident import NOTHING, recorded_parts
 from systems.compose.running import RunningSystem
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
+from systems.contract.pair import ModelPair
 from systems.contract.requests import Request
 from systems.methods.moe_infinity.matching import ActivationMatching
 from systems.runtime import activation_file
-from systems.runtime.pair import Pair
+from systems.runtime.pair import loaded
 
 
-def collect(pair: Pair, batches: Iterable[Sequence[Request]], texts: Mapping[str, Any], path: Path) -> int:
-    """Decode batches, all experts resident, and write their matrices; see `systems.doors.live.collect_activations`."""
+def collect_activations(
+    model_pair: ModelPair, batches: Iterable[Sequence[Request]], texts: Mapping[str, Any], path: Path
+) -> int:
+    """Decode greedily with all experts resident, and write where each sequence's decoded tokens were routed.
+
+    Args:
+        texts: what the requests are, for the record.
+        path: the file, which the model's config may then name as `activations`.
+
+    Returns:
+        How many sequences there are; one that ended with its first token is none.
+
+    Raises:
+        BadInput: a request that is not greedy, or no sequence.
+    """
+    pair = loaded(model_pair)
     config = SystemConfig("collector", "", residency={"part": "activation_aware"})
     found = list[NDArray[np.float64]]()
     with recorded_parts(pair, config) as parts:

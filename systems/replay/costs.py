@@ -23,12 +23,12 @@ def read(folder: Path) -> Costs:
     if not path.is_file():
         raise BadInput(f"`replay` {folder} holds no recording; make one with python -m harness record replay={folder}")
     try:
-        return costs_of(json.loads(path.read_text(encoding="utf-8")))
+        return read_costs(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is broken ({error!r}); record again, replay={folder}") from error
 
 
-def costs_of(facts: dict[str, Any]) -> Costs:
+def read_costs(facts: dict[str, Any]) -> Costs:
     """Return costs from their plain form; layer times must be positive (zero for a draft that does not exist).
 
     Raises:
@@ -46,8 +46,8 @@ def costs_of(facts: dict[str, Any]) -> Costs:
     return costs
 
 
-def plain(costs: Costs) -> dict[str, Any]:
-    """Return costs as JSON values; `costs_of` reads them."""
+def plain_costs(costs: Costs) -> dict[str, Any]:
+    """Return costs as JSON values; `read_costs` reads them."""
     return {
         "target_layer": {str(width): time for width, time in costs.target_layer.items()},
         "draft_layer": {str(width): time for width, time in costs.draft_layer.items()},
@@ -60,5 +60,5 @@ def plain(costs: Costs) -> dict[str, Any]:
 def write(folder: Path, costs: Costs) -> None:
     """Put costs into a recording, in place of those that were there."""
     temporary = folder / f".{COSTS}.partial"
-    temporary.write_text(json.dumps(plain(costs), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(plain_costs(costs), indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / COSTS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from systems.contract.costs import Costs
 from systems.contract.errors import BadInput
+from systems.contract.recording import Imagination
 from systems.contract.requests import Request
 from systems.contract.shape import DraftShape, ModelShape, int4_bytes
 from systems.replay.statistics import Statistics
@@ -109,6 +110,17 @@ class Imagined:
             stop_tokens=[],
             facts={"shape": shape.name, "source": shape.source},
         )
+
+
+def imagine_traces(
+    shape: ModelShape, costs: Costs, draft_length: int, requests: int, prompt_tokens: int, new_tokens: int, seed: int
+) -> Imagination:
+    """Generate a recording of a model that is not at hand; computations take what `costs` says.
+
+    Raises:
+        BadInput: statistics that cannot be.
+    """
+    return Imagined(shape, costs, Texts(requests, prompt_tokens, new_tokens, draft_length, seed))
 
 
 def _statistics(shape: ModelShape, draft: DraftShape) -> Statistics:

@@ -9,8 +9,10 @@ from tokenizers import Tokenizer
 
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
+from systems.contract.pair import ModelPair
 from systems.files.chat import ChatTemplate
 from systems.files.model_files import CHAT, Tokenized, check_top_k, fingerprint
+from systems.replay.store import TraceFolder
 from systems.replay.trace import Header
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
@@ -72,6 +74,16 @@ class RecordedPair(Tokenized):
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def recorded_pair(folder: Path, config: ModelConfig, root: Path) -> ModelPair:
+    """Return what a recording knows of the pair of a config: all but its weights, which are not loaded.
+
+    Raises:
+        BadInput: there is no recording or not all of it, or a file of weights is missing.
+    """
+    recording = TraceFolder(folder)
+    return RecordedPair(config, root, recording.header, recording.tokenizer)
 
 
 def _read(tokenizer: Path) -> Tokenizer:

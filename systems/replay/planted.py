@@ -20,7 +20,9 @@ from systems.compose.parts import Options
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.meter import Meter
+from systems.contract.recording import Imagination, Planted
 from systems.contract.shape import ModelShape
+from systems.contract.system import System
 from systems.policies.listening import distinct
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
@@ -221,3 +223,20 @@ class PlantedSystem(ReplayedSystem):
     def _replay(self, records: Sequence[Record], meter: Meter, seats: int) -> Replay:
         pace, header = self._assembly.pace, self._trace.header
         return PlantedReplay(self._parts, pace, header, records, meter, seats, self._model)
+
+
+def plant_model(shape: ModelShape, device: str, distinct: int) -> Planted:
+    """Make what has a model's sizes on a device: matrices of its layers there, `distinct` of its experts in page-locked
+    host memory, which stand for all."""
+    return PlantedModel(shape, device, distinct)
+
+
+def build_planted(config: SystemConfig, traces: Imagination, budget_bytes: int, costs: Costs, model: Planted) -> System:
+    """Compose a system that replays generated traces over a planted model: its copies and kernels are real.
+
+    Raises:
+        BadInput: as `build_replay`.
+        DidNotFit: as `build_replay`.
+    """
+    assert isinstance(model, PlantedModel)
+    return PlantedSystem(config, traces.of(config.drafter["part"]), budget_bytes, costs, traces.activations(), model)

@@ -14,6 +14,7 @@ from systems.compose.resident import recorded_parts
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.contract.meter import NullMeter
+from systems.contract.pair import ModelPair
 from systems.contract.requests import Request
 from systems.drafters.model import ModelDrafter
 from systems.files.model_files import TOP_K
@@ -23,7 +24,7 @@ from systems.policies.listening import Chosen, PhaseListener
 from systems.replay.trace import NOTHING, UNKNOWN_DRAFTS, Header, Record, Trace
 from systems.runtime.drafting import Drafter
 from systems.runtime.loop import generate
-from systems.runtime.pair import Pair
+from systems.runtime.pair import Pair, loaded
 from systems.runtime.sampling import Chooser
 
 DEPTH = 2
@@ -49,8 +50,14 @@ def record(pair: Pair, drafter: dict[str, Any], requests: Sequence[Request]) -> 
         return Trace(_header(pair, drafter["part"], parts.drafter), records)
 
 
-def decoded_routing(pair: Pair, requests: Sequence[Request]) -> NDArray[np.int64]:
-    """Where the target routes every decoded token, `(tokens, layers, k)`; see `systems.doors.live.routing`."""
+def decoded_routing(model_pair: ModelPair, requests: Sequence[Request]) -> NDArray[np.int64]:
+    """Decode greedily, and return where the target routes every decoded token, `(tokens, layers, k)`, the requests one
+    behind the other.
+
+    Raises:
+        BadInput: a request that is not greedy.
+    """
+    pair = loaded(model_pair)
     trace = record(pair, {"part": "none"}, requests)
     return np.concatenate([record.routed[:, 0] for record in trace.records.values()]).astype(np.int64)
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs
 from systems.contract.errors import BadInput
+from systems.contract.pair import ModelPair
+from systems.contract.recording import Recording
 from systems.contract.requests import Request
 from systems.replay import costs, trace_file
 from systems.replay.trace import Header, Trace
 from systems.runtime.activation_file import Stored
-
-if TYPE_CHECKING:
-    from systems.runtime.pair import Pair
-
 
 TOKENIZER = "tokenizer.json"
 
@@ -135,14 +133,29 @@ def longest_drafters(systems: Sequence[SystemConfig]) -> list[Mapping[str, Any]]
     return [drafter for part, drafter in found.items() if part != "none" or len(found) == 1]
 
 
-def record_folder(
-    pair: Pair, drafters: Sequence[Mapping[str, Any]], requests: Sequence[Request], measured: Costs, folder: Path
+def load_traces(folder: Path, pair: ModelPair | None = None) -> Recording:
+    """Open a recording, of a pair where one is given.
+
+    Raises:
+        BadInput: there is none; a trace of it is broken, or of other models (said when it is asked for).
+    """
+    return TraceFolder(folder) if pair is None else TraceFolder(folder, pair.describe(), lambda: pair.activations)
+
+
+def record_traces(
+    model_pair: ModelPair, systems: Sequence[SystemConfig], requests: Sequence[Request], measured: Costs, folder: Path
 ) -> None:
-    """Record a trace per drafter and keep the costs; the folder is complete once the costs are there."""
+    """Run the models over greedy requests and keep all that replaying `systems`, and others like them, needs.
+
+    There is a trace per drafter; the folder is complete once the costs are there.
+    """
     from systems.replay.record import record
+    from systems.runtime.pair import loaded
+
+    pair = loaded(model_pair)
 
     folder.mkdir(parents=True, exist_ok=True)
-    for drafter in drafters:
+    for drafter in longest_drafters(systems):
         trace_file.save(record(pair, dict(drafter), requests), folder / f"{drafter['part']}.npz")
     pair.save_tokenizer(folder / TOKENIZER)
     costs.write(folder, measured)

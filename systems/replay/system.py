@@ -15,7 +15,9 @@ from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
 from systems.contract.options import NoPart
+from systems.contract.recording import Traces
 from systems.contract.requests import Request
+from systems.contract.system import System
 from systems.replay.assembly import ReplayAssembly
 from systems.replay.loop import Replay
 from systems.replay.trace import UNKNOWN_DRAFTS, Header, Record, Trace
@@ -85,6 +87,17 @@ class ReplayedSystem(ComposedSystem):
     def kv_bytes(self, requests: Sequence[Request], at_once: int | None = None) -> int:
         """0: a trace has no keys and values."""
         return 0
+
+
+def build_replay(config: SystemConfig, traces: Traces, budget_bytes: int, link: LinkSpec, costs: Costs) -> System:
+    """Compose a system whose models are a recording; its times are predictions.
+
+    Raises:
+        BadInput: as of a live one, or the recording does not hold what the system asks.
+        DidNotFit: as of a live one.
+    """
+    trace = traces.of(config.drafter["part"])
+    return ReplayedSystem(config, trace, budget_bytes, link, costs, traces.activations)
 
 
 def _check(config: SystemConfig, options: Options, header: Header) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from systems.contract.pair import ModelPair
 from systems.modeling.decoder import Decoder
 from systems.modeling.learning import read_along
 from systems.operators.fusing import fuse
-from systems.runtime.pair import Pair
+from systems.runtime.pair import Pair, loaded
 
 _REPEATS = 5
 
@@ -41,9 +42,12 @@ def dense_model(pair: Pair) -> Any:
 
 
 @torch.inference_mode()
-def forward_times(pair: Pair, sizes: Iterable[tuple[int, int]], context: int) -> dict[tuple[int, int], float]:
-    """Return the median time (s) of a forward of `(rows, tokens each)` behind `context` positions."""
-    model, times = dense_model(pair), {}
+def dense_forward_times(
+    pair: ModelPair, sizes: Iterable[tuple[int, int]], context: int
+) -> dict[tuple[int, int], float]:
+    """Return the median time (s) of forwards of `(rows, tokens each)` behind `context` positions, of a dense model with
+    random weights that has the target's shape and as many active weights."""
+    model, times = dense_model(loaded(pair)), {}
     for rows, width in sizes:
         decoder = Decoder(model, rows, context + width)
         tokens = torch.randint(model.config.vocab_size, (rows, context + width), device=decoder.device)

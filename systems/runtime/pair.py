@@ -12,7 +12,9 @@ from torch import nn
 
 from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
+from systems.contract.pair import ModelPair
 from systems.files.chat import ChatTemplate
+from systems.files.downloading import fetch_models
 from systems.files.model_files import Tokenized, check_config, fingerprint, verify
 from systems.files.vocabulary import check_tokenizers, end_logits, shared_ids
 from systems.modeling.decoder import position_bytes, rotary_limit
@@ -133,6 +135,27 @@ class Pair(Tokenized):
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+
+
+def loaded(pair: ModelPair) -> Pair:
+    """Return a pair as what it is where its models are loaded.
+
+    Raises:
+        BadInput: it is a recording's, which has no weights.
+    """
+    if not isinstance(pair, Pair):
+        raise BadInput(f"this runs the models of {pair.name}, and a recording has no weights; leave `replay` out")
+    return pair
+
+
+def load_pair(config: ModelConfig, root: Path) -> ModelPair:
+    """Load target, draft and tokenizer, downloaded before where that is asked for.
+
+    Raises:
+        BadInput: a file is missing, truncated or corrupted, or draft and target do not match.
+    """
+    fetch_models(config, root)
+    return load(config, root)
 
 
 def load(config: ModelConfig, root: Path) -> Pair:

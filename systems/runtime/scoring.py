@@ -9,21 +9,23 @@ from typing import Any, cast
 import torch
 
 from systems.contract.errors import DidNotFit
+from systems.contract.pair import ModelPair
 from systems.files.model_files import overrides
 from systems.files.vocabulary import end_logits
 from systems.files.weight_files import checkpoint_files
 from systems.modeling.loading import load_model
-from systems.runtime.pair import Pair
+from systems.runtime.pair import Pair, loaded
 
 
 @torch.inference_mode()
-def next_logits(pair: Pair, texts: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Return the target's logits `(V,)` of the token after each text.
+def next_logits(model_pair: ModelPair, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Return the target's logits `(V,)` of the token after each text of token ids, by plain transformers.
 
     The model is loaded anew, with all its experts and none of our code. Its weights are rounded to the pair's dtype,
     as they were when the outputs were made; the arithmetic is in float32, which leaves their rounding out. A target
     that the device does not hold in float32 is judged on the host.
     """
+    pair = loaded(model_pair)
     dtype: torch.dtype = getattr(torch, pair.config.dtype)
     device = _roomy(pair, (pair.expert_bytes + pair.non_expert_bytes) // dtype.itemsize * torch.float32.itemsize)
     model = load_model(Path(pair.config.target), dtype, "cpu").float().to(device)
@@ -43,7 +45,9 @@ def _roomy(pair: Pair, nbytes: int) -> torch.device:
 
 
 @torch.inference_mode()
-def stock_ratings(pair: Pair, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[tuple[int, float]]]:
+def stock_ratings(
+    model_pair: ModelPair, texts: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> list[list[tuple[int, float]]]:
     """Return for each token behind each prompt the likeliest one, and by how much that is likelier (logits).
 
     As `next_logits`, but in the pair's dtype, on the host: a second copy of the weights has to fit into its memory.
@@ -53,6 +57,7 @@ def stock_ratings(pair: Pair, texts: Sequence[tuple[Sequence[int], Sequence[int]
     """
     import psutil
 
+    pair = loaded(model_pair)
     folder = Path(pair.config.target)
     needed, free = sum(file.stat().st_size for file in checkpoint_files(folder)), psutil.virtual_memory().available
     if needed > free:

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from systems.compose.resident import resident_experts
 from systems.contract.iterations import padded
+from systems.contract.pair import ModelPair
 from systems.methods.spec_moe_off.split_decoder import SplitDecoder
 from systems.modeling.decoder import Decoder
 from systems.modeling.experts import Mixer
 from systems.runtime.continuation import continued
-from systems.runtime.pair import Pair
+from systems.runtime.pair import Pair, loaded
 from systems.tuning.iteration import Operators
 from systems.tuning.lines import fit
 from systems.tuning.texts import READ, Text, cut
+from systems.tuning.tuner import Roofline
 from systems.tuning.watches import ROUNDS, Stopwatch, Tap, median_time
 
 _BANDWIDTH_BYTES = 2**28
@@ -27,7 +29,7 @@ _BANDWIDTH_BYTES = 2**28
 
 @torch.inference_mode()
 def measure_operators(
-    pair: Pair,
+    model: ModelPair,
     prompts: Sequence[Sequence[int]],
     rows: Sequence[int],
     widths: Sequence[int],
@@ -45,6 +47,7 @@ def measure_operators(
     Raises:
         BadInput: times that no line fits; see `systems.tuning.lines.fit`.
     """
+    pair = loaded(model)
     with resident_experts(pair) as mixer:
         # Behind prompts that end alike, as those of one dataset do, all rows would choose the same few experts.
         longer = continued(pair, mixer, prompts, READ + max(widths))
@@ -63,6 +66,18 @@ def measure_operators(
         needed={int(point["tokens"]): point["needed"] for point in found[-len(widths) :]},
         layers=pair.decoder_layers,
     )
+
+
+def roofline(
+    pair: ModelPair, row_positions: int, host_memory: float, link_bandwidth: float, slots: int, processors: int
+) -> Roofline:
+    """Return what decides a large batch's settings before anything is simulated; times this machine's memory."""
+    target = loaded(pair)
+    row_bytes = row_positions * (target.position_bytes + (target.draft_position_bytes if pair.draft_bytes else 0))
+    return Roofline(
+        host_memory, row_bytes, host_bandwidth(), link_bandwidth, pair.num_experts, pair.top_k, slots, pair.num_layers,
+        processors,
+    )  # fmt: skip
 
 
 def host_bandwidth() -> float:

@@ -136,6 +136,18 @@ class Tuner:
         return found
 
 
+def make_tuner(operators: Operators, setting: Setting, accepted: Sequence[int], longest: int) -> Tuner:
+    """Return what predicts iterations of a batch for every draft length up to `longest`.
+
+    Args:
+        accepted: drafts accepted per row and step in a run with drafts of `longest`.
+
+    Raises:
+        BadInput: no steps.
+    """
+    return Tuner(operators, setting, gains(accepted, longest))
+
+
 def gains(accepted: Sequence[int], longest: int) -> list[float]:
     """Return the tokens that a row gains per iteration by draft length from 0 to `longest`, the bonus token included.
 

@@ -12,6 +12,8 @@ LINES = {
     for line in moe_families.DOCUMENT.read_text(encoding="utf-8").splitlines()
     if line.startswith("| ") and not line.startswith(("| family", "| ---"))
 }
+SOME = {"offload": (1,), "sd_offload": (3,), "sp_moe": (3,), "adapmoe": (1,)}
+"""Rows at once by system, of what every run of the suite tries."""
 MUST = ("gpt_oss", "qwen3_next", "qwen3_5_moe_text", "llama4_text", "deepseek_v3", "glm4_moe", "granitemoe", "jamba")
 
 
@@ -22,6 +24,12 @@ def one_thread() -> None:
 
 @pytest.mark.parametrize("family", LINES)
 def test_a_family_is_exact_or_refused_as_the_document_says(family: str, tmp_path: Path) -> None:
+    assert moe_families.judge(family, tmp_path, SOME).line() == LINES[family]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("family", LINES)
+def test_a_family_is_so_alone_and_in_a_batch(family: str, tmp_path: Path) -> None:
     assert moe_families.judge(family, tmp_path).line() == LINES[family]
 
 

@@ -129,7 +129,7 @@ def _activations(config: MoesdConfig, pair: api.ModelPair) -> list[Activation]:
     """Count activated experts at every number of tokens, drafts being as long as the longest."""
     wanted = config.routing
     prompts = [replace(r, max_new_tokens=wanted.new_tokens) for r in requests(config, pair, wanted.prompts)]
-    routing = api.routing(pair, prompts)
+    routing = api.decoded_routing(pair, prompts)
     run = max(config.sweep.draft_lengths) + 1
     return [
         activation.measure(routing, pair.num_experts, tokens, run, wanted.samples, config.seed)

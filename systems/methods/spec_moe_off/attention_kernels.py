@@ -6,7 +6,7 @@ as often, and extending a kernel made for prompts, which computes the prefix aga
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -50,10 +50,10 @@ Kernel = Callable[[AttentionWork], Tensor]
 """Returns `(B, drafted, heads, d)`."""
 
 
-def make_work(
+def attention_work(
     rows: int, heads: int, key_heads: int, dim: int, prefix: int, drafted: int, seed: int, dtype: str = "float32"
 ) -> AttentionWork:
-    """Draw queries, keys and values."""
+    """Draw queries, keys and values of one layer: `rows` requests, `drafted` tokens behind `prefix` positions."""
     generator, positions = torch.Generator().manual_seed(seed), prefix + drafted
 
     def draw(count: int) -> Tensor:
@@ -101,10 +101,18 @@ def repeating(work: AttentionWork) -> Tensor:
     return found.transpose(1, 2)
 
 
-def error(work: AttentionWork, kernel: Kernel) -> float:
-    """Greatest difference of a kernel's result from the same attention in double precision."""
+def attention_error(work: AttentionWork, kernel: Kernel) -> float:
+    """Return the greatest difference between a kernel's result and the same attention in double precision."""
     double = AttentionWork(work.query.double(), work.keys.double(), work.values.double(), work.drafted)
     return float((kernel(work).double() - sdpa(double)).abs().max())
+
+
+def attention_kernels() -> Mapping[str, Kernel]:
+    """Return the kernels that compute attention of drafted tokens on the host, by name, `chunked` among them.
+
+    Each takes what `attention_work` makes.
+    """
+    return KERNELS
 
 
 def _mask(work: AttentionWork) -> Tensor:

@@ -96,7 +96,13 @@ def who_wins() -> dict[str, Any]:
     """What `python -m harness who_wins` writes: two systems, and a budget for which one is too large."""
     ranked = [{"system": name, "draft_length": k, "tpot_ms": 5.0 + k} for k, name in enumerate(("arbiter", "sp_moe"))]
     rows = [
-        {"panel": "toy", "budget": budget, "ratio": ratio, "systems": ranked[:fitting]}
+        {
+            "panel": "toy",
+            "budget": budget,
+            "ratio": ratio,
+            "systems": ranked[:fitting],
+            "bound": ranked[0] | {"tpot_ms": 4.0},
+        }
         for fitting, budget in enumerate((0.1, 0.2, 0.5))
         for ratio in (1.0, 16.0)
     ]

@@ -24,10 +24,10 @@ def made(replay: Path | None = None, **changes: Any) -> WhoWinsConfig:
     if replay is not None:
         panels["recorded"] = {"replay": str(replay)}
     values = {
-        "panels": panels, "only": None, "systems": ["offload", "cpu_compute", "sd_offload"], "budgets": [0.5, 0.9],
-        "ratios": [1.0, 8.0], "draft_lengths": [1, 2], "prompts": 1, "warmup": 1, "host_share": 0.1,
-        "text": {"prompts": 1, "prompt_tokens": 4, "new_tokens": 12, "seed": 0}, "host_free_rows": 5, "workers": 1,
-        "output": "out",
+        "panels": panels, "only": None, "systems": ["offload", "cpu_compute", "sd_offload"], "bounds": [],
+        "budgets": [0.5, 0.9], "ratios": [1.0, 8.0], "draft_lengths": [1, 2], "prompts": 1, "warmup": 1,
+        "host_share": 0.1, "host_free_rows": 5, "workers": 1, "output": "out",
+        "text": {"prompts": 1, "prompt_tokens": 4, "new_tokens": 12, "seed": 0},
     }  # fmt: skip
     return compose.reading(WhoWinsConfig)(values | changes, [CONF], [])
 
@@ -58,6 +58,15 @@ def test_the_best_draft_length_counts_and_the_fastest_comes_first() -> None:
     ]
 
 
+def test_a_bound_is_told_and_not_ranked() -> None:
+    places = [("offload", 0, 3.0), ("oracle", 0, 1.5), ("sd_oracle", 2, 1.0), ("cpu_compute", 0, 2.0)]
+    found = {Cell("toy", Point(name, length, 0.5, 1.0)): tpot for name, length, tpot in places}
+    (row,) = ranked(found, ["oracle", "sd_oracle"])
+    assert [one["system"] for one in row["systems"]] == ["cpu_compute", "offload"]
+    assert row["bound"] == {"system": "sd_oracle", "draft_length": 2, "tpot_ms": 1000.0}
+    assert who_wins._line(row)[-2:] == ("1.50", "2.00")
+
+
 def test_the_command_writes_every_cell(tmp_path: Path) -> None:
     who_wins._run(made(output=str(tmp_path)))
     found = json.loads((tmp_path / "who-wins.json").read_text())
@@ -73,6 +82,10 @@ def test_the_command_writes_every_cell(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(BadInput, match="nobody wins alone"):
         made(systems=["offload"])
+    with pytest.raises(BadInput, match="nobody wins alone"):
+        made(systems=["offload", "oracle"], bounds=["oracle"])
+    with pytest.raises(BadInput, match="`bounds` names orakle"):
+        made(bounds=["orakle"])
     with pytest.raises(BadInput, match="`only` names tox"):
         made(only=["tox"])
     with pytest.raises(BadInput, match="either `replay`, or `shape` and `machine`"):

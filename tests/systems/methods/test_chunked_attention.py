@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from systems.methods.spec_moe_off.attention_kernels import KERNELS, AttentionWork, error, make_work
+from systems.methods.spec_moe_off.attention_kernels import KERNELS, AttentionWork, attention_error, attention_work
 from systems.methods.spec_moe_off.chunked_attention import PADDING, chunked_attention, groups
 
 
@@ -51,24 +51,24 @@ def test_heads_of_keys_and_of_values_may_differ_in_size() -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_all_kernels_of_the_benchmark_compute_the_same(kernel: str) -> None:
-    work = make_work(3, 4, 2, 16, prefix=40, drafted=5, seed=0)
+    work = attention_work(3, 4, 2, 16, prefix=40, drafted=5, seed=0)
     assert KERNELS[kernel](work).shape == (3, 5, 4, 16)
-    assert error(work, KERNELS[kernel]) < 1e-6
+    assert attention_error(work, KERNELS[kernel]) < 1e-6
 
 
 def test_the_error_of_a_wrong_kernel_shows() -> None:
-    work = make_work(3, 4, 2, 16, prefix=40, drafted=5, seed=0)
+    work = attention_work(3, 4, 2, 16, prefix=40, drafted=5, seed=0)
 
     def blind(work: AttentionWork) -> torch.Tensor:
         return chunked_attention(work.asked, work.keys, work.values, [work.prefix - 1] * 3, work.scale)
 
-    assert error(work, blind) > 1e-2
+    assert attention_error(work, blind) > 1e-2
 
 
 def test_bfloat16_stays_bfloat16() -> None:
-    work = make_work(1, 4, 2, 16, prefix=40, drafted=5, seed=0, dtype="bfloat16")
+    work = attention_work(1, 4, 2, 16, prefix=40, drafted=5, seed=0, dtype="bfloat16")
     assert KERNELS["chunked"](work).dtype == torch.bfloat16
-    assert error(work, KERNELS["chunked"]) < 3e-2
+    assert attention_error(work, KERNELS["chunked"]) < 3e-2
 
 
 def test_only_the_drafted_part_of_the_mask_is_made() -> None:

@@ -3,7 +3,7 @@
 import torch
 
 from systems.api import Costs, SystemConfig
-from systems.compose.build import build
+from systems.compose.build import build_system
 from systems.modeling.decoder import Decoder
 from systems.modeling.experts import CachedExperts
 from systems.runtime.continuation import continued
@@ -14,7 +14,7 @@ PROMPTS = [[1, 2, 3, 4, 5], [7, 8]]
 
 def test_prompts_go_on_greedily(pair: Pair) -> None:
     costs = Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0)
-    system = build(SystemConfig("all", "", residency={"part": "all"}), pair, 0, None, costs)
+    system = build_system(SystemConfig("all", "", residency={"part": "all"}), pair, 0, None, costs)
     try:
         mixer = CachedExperts(system.cache)  # type: ignore[attr-defined]
         found = continued(pair, mixer, PROMPTS, 6)

@@ -286,9 +286,9 @@ def test_transfers_are_timed_to_the_device(sim: FakeCuda, own_pair: Pair) -> Non
 def test_costs_on_a_device_are_those_of_its_link(own_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "transfer_times", lambda store, device: (7.0, 2.0))
     monkeypatch.setattr(calibration, "_layer_times", lambda *_: ({1: 1.0}, {1: 1.0}))
-    assert calibration.measure(own_pair, [1], []).transfer < 1.0
+    assert calibration.measure_costs(own_pair, [1], []).transfer < 1.0
     monkeypatch.setattr(own_pair, "device", "cuda:1")
-    costs = calibration.measure(own_pair, [1], [])
+    costs = calibration.measure_costs(own_pair, [1], [])
     assert (costs.transfer, costs.call) == (7.0, 2.0)
 
 
