@@ -11,13 +11,16 @@ import torch
 
 from systems.contract.pair import ModelPair
 from systems.modeling.decoder import Decoder
+from systems.modeling.learning import read_along
+from systems.operators.fusing import fuse
 from systems.runtime.pair import Pair, loaded
 
 _REPEATS = 5
 
 
 def dense_model(pair: Pair) -> Any:
-    """Return a Mistral of the target's shape, its MLP as wide as the experts of one token, with random weights."""
+    """Return a Mistral of the target's shape, its MLP as wide as the experts of one token, with random weights; it
+    computes by the operators that the target does."""
     from transformers import MistralConfig, MistralForCausalLM
 
     target, shape = pair.target.config.get_text_config(), pair.store.shape
@@ -32,7 +35,10 @@ def dense_model(pair: Pair) -> Any:
         max_position_embeddings=target.max_position_embeddings,
         sliding_window=None,
     )
-    return MistralForCausalLM(config).to(pair.store.dtype).to(pair.device).eval()
+    model = MistralForCausalLM(config).to(pair.store.dtype).to(pair.device).eval()
+    if pair.config.operators == "fused":
+        fuse(model, read_along)
+    return model
 
 
 @torch.inference_mode()

@@ -69,10 +69,13 @@ class ExpertShape:
 
     def split(self, record: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the parts of a record `(elements,)` as views."""
-        pieces = record.split(self.sizes)
-        if self.by_inputs:
-            return tuple(piece.view(size[::-1]).T for piece, (_, size) in zip(pieces, self.parts, strict=True))
-        return tuple(piece.view(size) for piece, (_, size) in zip(pieces, self.parts, strict=True))
+        pieces = zip(record.split(self.sizes), self.parts, strict=True)
+        return tuple(self._part(piece, size) for piece, (_, size) in pieces)
+
+    def _part(self, piece: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+        if self.by_inputs and len(size) == 2:
+            return piece.view(size[::-1]).T
+        return piece.view(size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,11 @@ class RamStore:
         shape, size = self.shape, self.shape.sizes[part]
         start = sum(shape.sizes[:part])
         rows = self.slab[layer * shape.experts : (layer + 1) * shape.experts].view(self.dtype)
-        found = weights.reshape(-1, size)[: shape.experts]
-        if shape.by_inputs:
-            found = found.view(shape.experts, *shape.parts[part][1]).mT.reshape(shape.experts, size)
-        rows[:, start : start + size] = found
+        views = rows[:, start : start + size]
+        if shape.by_inputs and len(sides := shape.parts[part][1]) == 2:
+            views.unflatten(1, sides[::-1]).mT.copy_(weights.reshape(-1, *sides)[: shape.experts])
+        else:
+            views.copy_(weights.reshape(-1, size)[: shape.experts])
 
     def record(self, expert: int) -> torch.Tensor:
         """The bytes of an expert, where they lie."""

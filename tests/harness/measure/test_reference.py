@@ -52,7 +52,7 @@ def test_what_stock_transformers_cannot_hold_is_said(app: App, monkeypatch: pyte
 def no_window(patch: pytest.MonkeyPatch) -> None:
     from systems.modeling import masks
 
-    patch.setattr(masks, "_visible", lambda kind, window: masks._causal)
+    patch.setattr(masks, "_rule", lambda kind, window: masks._CAUSAL)
 
 
 def transposed_record(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from systems.api import BadInput, ModelConfig, load_pair
 from systems.runtime.pair import Pair
-from systems.store.store import ExpertStore
+from systems.store.checkpoint import ExpertShape
+from systems.store.store import ExpertStore, RamStore
 from tests.systems.tiny import make_pair, save_draft, save_target, save_tokenizer
 
 
@@ -45,6 +46,19 @@ def test_records_are_gate_up_down_of_the_checkpoint(kind: str, family: str, tmp_
         ]
         assert torch.equal(record, torch.cat([tensors[f"{stem}.{name}.weight"].flatten() for name in names]))
     store.close()
+
+
+@pytest.mark.parametrize("by_inputs", [False, True])
+def test_matrices_lie_as_the_shape_says_and_biases_as_ever(by_inputs: bool) -> None:
+    parts = (("gate_up_proj", (6, 4)), ("gate_up_proj_bias", (6,)), ("down_proj", (4, 3)))
+    store = RamStore(ExpertShape((0, 1), 2, 4, 3, parts, by_inputs=by_inputs), torch.float32)
+    given = [torch.randn(2, *size) for _, size in parts]
+    for part, weights in enumerate(given):
+        store.put(1, part, weights)
+    for expert in range(2):
+        found = store.shape.split(store.record(2 + expert).view(torch.float32))
+        assert all(torch.equal(own, weights[expert]) for own, weights in zip(found, given, strict=True))
+        assert found[0].stride() == ((1, 6) if by_inputs else (4, 1))
 
 
 def test_all_stores_serve_the_same_records_of_more_experts_than_have_one_digit(tmp_path: Path) -> None:
