@@ -18,7 +18,7 @@ from systems.operators.replacing import Read, Undo, own, replace
 
 
 def by_inputs(dtype: torch.dtype, device: str) -> bool:
-    """Whether matrices of the dtype are better off input by input on a device: bfloat16 has kernels of its own."""
+    """Whether matrices of a dtype are better off input by input on a device: for bfloat16 a host has other kernels."""
     return dtype == torch.float32 and device == "cpu"
 
 
