@@ -30,11 +30,11 @@ def laid_out(weight: Tensor) -> Tensor:
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply rows `(..., in)` by a matrix `(out, in)`; of one row and a matrix that lies input by input it is the sum
     of columns."""
-    if rows.numel() != weight.shape[1] or weight.stride(0) != 1:
+    if weight.stride(0) != 1 or rows.numel() != rows.shape[-1]:
         return functional.linear(rows, weight, bias)
     one = rows.reshape(-1)
     column = torch.mv(weight, one) if bias is None else torch.addmv(bias, weight, one)
-    return column.view(*rows.shape[:-1], -1)
+    return column.view((1,) * (rows.dim() - 1) + (-1,))
 
 
 @torch.no_grad()
