@@ -1,4 +1,4 @@
-"""Which modules of a model compute by fewer operators: decided when it is loaded, each kind tried by reading a text."""
+"""Which modules of a model compute by fewer operators: decided when it is loaded, by reading a text as they did."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from systems.operators.projections import merge_projections
 from systems.operators.replacing import Read, Undo
 from systems.operators.rotation import rotate_together
 
-_KINDS: dict[str, Callable[[Any, Read], list[Undo]]] = {
+Install = Callable[[Any, Read], list[Undo]]
+"""Lets what it finds in a model compute otherwise."""
+_KINDS: dict[str, Install] = {
     "projections": merge_projections,
     "layout": lay_out,
     "norms": fuse_norms,
@@ -35,14 +37,25 @@ def fuse(model: Any, read: Read) -> dict[str, int]:
         By kind of operator how many modules compute by it.
     """
     stock = read(model)
-    fused = {}
-    for kind, install in _KINDS.items():
-        undos = install(model, read)
-        if undos and not _agree(model, read, stock):
-            while undos:
-                undos.pop()()
-        fused[kind] = len(undos)
-    return fused
+    undos = {kind: install(model, read) for kind, install in _KINDS.items()}
+    if not _agree(model, read, stock):
+        for kind in reversed(undos):
+            _undo(undos[kind])
+        undos = {kind: _tried(install, model, read, stock) for kind, install in _KINDS.items()}
+    return {kind: len(some) for kind, some in undos.items()}
+
+
+def _tried(install: Install, model: Any, read: Read, stock: Tensor) -> list[Undo]:
+    """Install one kind, and undo it if it is the one by which the model reads otherwise."""
+    undos = install(model, read)
+    if undos and not _agree(model, read, stock):
+        _undo(undos)
+    return undos
+
+
+def _undo(undos: list[Undo]) -> None:
+    while undos:
+        undos.pop()()
 
 
 def _agree(model: Any, read: Read, stock: Tensor) -> bool:

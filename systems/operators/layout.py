@@ -18,7 +18,7 @@ from systems.operators.replacing import Read, Undo, own, replace
 
 
 def by_inputs(dtype: torch.dtype, device: str) -> bool:
-    """Whether matrices of the dtype are better off input by input on a device: bfloat16 has kernels of its own."""
+    """Whether matrices of a dtype are better off input by input on a device: for bfloat16 a host has other kernels."""
     return dtype == torch.float32 and device == "cpu"
 
 
@@ -30,11 +30,11 @@ def laid_out(weight: Tensor) -> Tensor:
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply rows `(..., in)` by a matrix `(out, in)`; of one row and a matrix that lies input by input it is the sum
     of columns."""
-    if rows.numel() != weight.shape[1] or weight.stride(0) != 1:
+    if weight.stride(0) != 1 or rows.numel() != rows.shape[-1]:
         return functional.linear(rows, weight, bias)
     one = rows.reshape(-1)
     column = torch.mv(weight, one) if bias is None else torch.addmv(bias, weight, one)
-    return column.view(*rows.shape[:-1], -1)
+    return column.view((1,) * (rows.dim() - 1) + (-1,))
 
 
 @torch.no_grad()

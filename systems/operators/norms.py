@@ -1,4 +1,5 @@
-"""Root-mean-square norms by torch's own operator, in place of the six to eight that families spell them out in."""
+"""Root-mean-square norms by kernels that torch has, in place of the six to eight operators that families spell them out
+in: one, or two on a host, where torch's own spells it out, too."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ Norm = Callable[[Tensor], Tensor]
 
 
 def fuse_norms(model: Any, read: Read) -> list[Undo]:
-    """Replace every norm of a model that torch's operator computes, too."""
+    """Replace every norm of a model that such a kernel computes, too."""
     found = [module for module in model.modules() if _is_norm(module)]
     return [replace(module, norm) for module in found if (norm := _operator(module)) is not None]
 

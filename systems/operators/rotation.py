@@ -53,7 +53,7 @@ class Rotation:
         if latest is None or latest[0] is not cos or latest[1] is not sin or latest[2] != unsqueeze_dim:
             self._latest = latest = cos, sin, unsqueeze_dim, _prepared(cos, sin, unsqueeze_dim)
         if len(latest[3]) == 1:
-            (matrix,) = latest[3]
+            matrix = latest[3][0]
             return q @ matrix, k @ matrix
         cosines, sines = latest[3]
         both = torch.cat((q, k), unsqueeze_dim)

@@ -140,6 +140,7 @@ def test_where_results_go_does_not_decide_the_key() -> None:
     assert config.key("x") == replace(config, output="o", runs="r", resume=False, baselines=()).key("x")
     assert config.key("x") != config.key("y")
     assert config.key("x") != replace(config, budget=0.2).key("x")
+    assert config.key("x") != replace(config, model=replace(config.model, operators="stock")).key("x")
 
 
 @pytest.mark.parametrize(

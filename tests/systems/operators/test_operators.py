@@ -14,6 +14,7 @@ from systems.operators.calls import call_directly
 from systems.operators.layout import laid_out, lay_out, product
 from systems.operators.norms import fuse_norms
 from systems.operators.projections import merge_projections
+from systems.operators.replacing import replace
 from systems.operators.rotation import Rotation
 
 
@@ -205,19 +206,16 @@ def test_what_changes_the_model_is_undone(monkeypatch: pytest.MonkeyPatch) -> No
     model: Any = Attention()
     model.dtype = torch.float32
     stock = read(model)
-    wrong = iter((torch.zeros(1, 2, 16), RuntimeError()))
 
-    def breaks(model: Any, read: Any) -> list[Any]:
-        answer = next(wrong)
-
+    def breaks(answer: Any) -> Any:
         def forward(rows: Tensor) -> Tensor:
             if isinstance(answer, Exception):
                 raise answer
-            return answer
+            return answer  # type: ignore[no-any-return]
 
-        model.o_proj.forward = forward
-        return [lambda: vars(model.o_proj).pop("forward")]
+        return lambda model, read: [replace(model.o_proj, forward)]
 
-    monkeypatch.setattr(fusing, "_KINDS", {"zeros": breaks, "fails": breaks, "projections": merge_projections})
-    assert fusing.fuse(model, read) == {"zeros": 0, "fails": 0, "projections": 3}
+    kinds = {"projections": merge_projections, "zeros": breaks(torch.zeros(1, 2, 16)), "fails": breaks(RuntimeError())}
+    monkeypatch.setattr(fusing, "_KINDS", kinds)
+    assert fusing.fuse(model, read) == {"projections": 3, "zeros": 0, "fails": 0}
     torch.testing.assert_close(read(model), stock)
