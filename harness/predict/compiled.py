@@ -37,7 +37,7 @@ MODULES = {
     "runtime": ("rows",),
     "store": ("slot_table", "slots"),
 }
-INTERPRETED = "part", "plain_parts", "composition"
+INTERPRETED = "part", "decoding_part", "plain_parts", "composition"
 """Modules of parts, whose options are read by their types; they compute nothing."""
 CONFIG = """\
 [mypy]

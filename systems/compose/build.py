@@ -11,9 +11,9 @@ from systems.contract.costs import Costs, LinkSpec
 from systems.contract.pair import ModelPair
 from systems.contract.system import System
 from systems.policies.composition import Composition, part
+from systems.policies.decoding_part import EnginePart
 from systems.policies.memory import Memory
 from systems.policies.orders import Shape
-from systems.policies.part import EnginePart
 from systems.runtime.pair import Pair
 
 

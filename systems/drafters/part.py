@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from systems.contract.errors import BadInput
 from systems.contract.options import require, require_length
+from systems.policies.decoding_part import DrafterPart
 from systems.policies.draft_lengths import DraftLengths
-from systems.policies.part import DrafterPart
 
 if TYPE_CHECKING:
     from systems.policies.composition import Composition

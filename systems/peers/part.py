@@ -9,7 +9,8 @@ from systems.contract.costs import LinkSpec
 from systems.contract.errors import BadInput, Unsupported
 from systems.contract.options import require_length
 from systems.contract.system import System
-from systems.policies.part import EnginePart, ResidencyPart
+from systems.policies.decoding_part import EnginePart
+from systems.policies.part import ResidencyPart
 
 if TYPE_CHECKING:
     from systems.policies.composition import Composition

@@ -15,20 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
 from systems.contract.traits import Traits
-from systems.policies.part import (
-    NOTHING,
-    AttentionPart,
-    DrafterPart,
-    EnginePart,
-    GatingPart,
-    GovernorPart,
-    Part,
-    PlacementPart,
-    PredictorPart,
-    PrefetchPart,
-    ResidencyPart,
-    TransferPart,
-)
+from systems.policies.decoding_part import AttentionPart, DrafterPart, EnginePart, GatingPart, GovernorPart
+from systems.policies.part import NOTHING, Part, PlacementPart, PredictorPart, PrefetchPart, ResidencyPart, TransferPart
 
 ROOT = Path(__file__).parents[1]
 HOMES = "policies", "cache", "drafters", "peers", "methods"

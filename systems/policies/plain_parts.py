@@ -1,4 +1,4 @@
-"""The parts whose policies are here."""
+"""Parts of no paper in particular."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from systems.contract.costs import HostCosts
 from systems.contract.errors import BadInput
+from systems.contract.options import require
 from systems.policies.memory import Memory
-from systems.policies.part import PlacementPart, ResidencyPart
+from systems.policies.part import FetchingPart, PlacementPart, ResidencyPart
 from systems.policies.residency import LayeredLru, Lru, Residency, StaticHot
 
 if TYPE_CHECKING:
@@ -114,3 +115,16 @@ class CpuPart(PlacementPart):
         if self.token_share is None:
             return host
         return HostCosts(0.0, self.token_share * transfer)
+
+
+@dataclass(frozen=True, slots=True)
+class NextLayersPart(FetchingPart):
+    """`prefetch.part: next_layers`: fetch what is predicted for the layers ahead, `depth` of them at most."""
+
+    depth: int = 2
+
+    part: ClassVar[str] = "next_layers"
+
+    def __post_init__(self) -> None:
+        FetchingPart.__post_init__(self)
+        require(self.depth >= 1, "prefetch.depth", self.depth, "at least 1")

@@ -9,9 +9,11 @@ from systems.contract.errors import BadInput
 from systems.contract.options import require
 from systems.methods.adapmoe.adaptive_layers import AdaptiveLayers
 from systems.methods.adapmoe.next_gate import Division, NextGate
+from systems.policies.decoding_part import GatingPart
 from systems.policies.listening import Listener
 from systems.policies.orders import Shape
-from systems.policies.part import FetchingPart, GatingPart, HintingPart, ResidencyPart
+from systems.policies.part import HintingPart, ResidencyPart
+from systems.policies.plain_parts import NextLayersPart
 from systems.policies.residency import Residency
 
 if TYPE_CHECKING:
@@ -44,19 +46,6 @@ def _division(site: Site) -> Division | None:
     if not (isinstance(part, AdaptiveLayersPart) and isinstance(residency, AdaptiveLayers)):
         return None
     return Division(residency, top_k, part.room(site.shape, top_k))
-
-
-@dataclass(frozen=True, slots=True)
-class NextLayersPart(FetchingPart):
-    """`prefetch.part: next_layers`: fetch what is predicted for the layers ahead, `depth` of them at most."""
-
-    depth: int = 2
-
-    part: ClassVar[str] = "next_layers"
-
-    def __post_init__(self) -> None:
-        FetchingPart.__post_init__(self)
-        require(self.depth >= 1, "prefetch.depth", self.depth, "at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from systems.methods.cascade.governor import Cascade
+from systems.policies.decoding_part import GovernorPart
 from systems.policies.draft_lengths import DraftGovernor
-from systems.policies.part import GovernorPart
 
 if TYPE_CHECKING:
     from systems.runtime.site import Site

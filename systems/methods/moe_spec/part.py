@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from systems.contract.errors import BadInput
 from systems.contract.options import require
-from systems.policies.part import GatingPart
+from systems.policies.decoding_part import GatingPart
 
 if TYPE_CHECKING:
     from systems.policies.composition import Composition

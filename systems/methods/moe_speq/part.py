@@ -10,9 +10,10 @@ from systems.contract.options import INT4_GROUPS, require, require_length
 from systems.drafters.part import SelfDrafterPart
 from systems.methods.moe_speq.governor import CycleCosts, Roofline
 from systems.methods.moe_speq.lookahead import Lookahead, LookaheadScheduler, Phases, Schedule
+from systems.policies.decoding_part import GovernorPart
 from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.memory import Memory
-from systems.policies.part import FetchingPart, GovernorPart, HintingPart, ResidencyPart
+from systems.policies.part import FetchingPart, HintingPart, ResidencyPart
 from systems.policies.residency import Lru, Residency
 
 if TYPE_CHECKING:

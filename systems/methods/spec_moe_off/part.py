@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from systems.contract.errors import BadInput
 from systems.contract.options import require
 from systems.methods.spec_moe_off.streaming import LayerStream, Streaming
+from systems.policies.decoding_part import AttentionPart
 from systems.policies.listening import Listener
-from systems.policies.part import AttentionPart, HintingPart, ResidencyPart
+from systems.policies.part import HintingPart, ResidencyPart
+from systems.policies.plain_parts import NextLayersPart
 from systems.policies.residency import Residency
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ class LayerStreamPart(HintingPart):
 
     def build(self, site: Site) -> Listener:
         """Make the predictor. While a draft runs, the link carries as much as there are slots."""
-        from systems.methods.adapmoe.part import NextLayersPart
-
         prefetch, slots = site.composition.prefetch, site.shape.slots
         assert isinstance(prefetch, NextLayersPart)
 
