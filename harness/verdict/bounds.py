@@ -54,6 +54,11 @@ def computes_elsewhere(system: SystemConfig) -> bool:
     return traits(system).computes_in_place
 
 
+def host_of(system: SystemConfig) -> Any:
+    """Return the constants that a system gives the host in place of the hardware profile's; None: it takes those."""
+    return system.placement.get("token_share")
+
+
 def is_bounded(system: SystemConfig, row: Row) -> bool:
     """Whether the bounds hold for a system with this config and this row."""
     return row["status"] in JUDGED and system.lossless and traits(system).composed and not is_resident(system)
@@ -65,10 +70,12 @@ def same_draft(label: str, among: Sequence[str], systems: Systems) -> str | None
 
 
 def oracle_of(label: str, oracles: Sequence[str], systems: Systems) -> str | None:
-    """Return the first of `oracles` that bounds the system `label`: it drafts alike and may compute where that may. For
-    who computes in fast memory only, an oracle that does so, too, comes before one that need not."""
+    """Return the first of `oracles` that bounds the system `label`: it drafts alike and may compute where that may, on a
+    host that is as fast. For who computes in fast memory only, an oracle that does so, too, comes before one that need
+    not."""
     elsewhere = computes_elsewhere(systems[label])
     alike = [name for name in oracles if computes_elsewhere(systems[name]) == elsewhere]
+    alike = [name for name in alike if host_of(systems[name]) == host_of(systems[label])]
     able = [] if elsewhere else [name for name in oracles if name not in alike]
     return same_draft(label, [*alike, *able], systems)
 

@@ -94,6 +94,18 @@ def test_the_gap_to_any_draft_is_to_the_fastest_oracle(field: Field) -> None:
     assert found["oracle"] == (None, "this is the fastest oracle")
 
 
+def test_a_host_of_ones_own_is_held_against_no_oracle_of_another(field: Field) -> None:
+    """Fiddler's published constants are faster than those of the hardware profile, which the oracles take."""
+    field.add("oracle_cpu", [10, 20, 30], 1000, **ORACLE, **CPU)
+    field.add("fiddler", [12, 24, 36], 0, **CPU)
+    field.add("as_published", [4, 8, 12], 0, placement={"part": "cpu", "token_share": 0.1})
+    found = gaps(field)
+    assert found["fiddler"] == (1.2, "oracle_cpu")
+    assert found["as_published"][0] is None
+    assert gaps(field, "oracle_gap_any")["as_published"][0] is None
+    assert field.stand()["as_published"]["status"] == "ok"
+
+
 def test_who_computes_elsewhere_is_held_against_an_oracle_that_may(field: Field) -> None:
     field.add("oracle", [10, 20, 30], 1000, **ORACLE)
     field.add("fiddler", [4, 8, 12], 0, **CPU)
