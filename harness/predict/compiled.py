@@ -23,7 +23,7 @@ MODULES = {
     "cache": ("*",),
     "contract": ("meter", "traffic"),
     "methods/adapmoe": ("adaptive_layers", "allocation", "next_gate"),
-    "methods/arbiter": ("admission", "arbitration", "retention", "value"),
+    "methods/arbiter": ("admission", "arbitration", "stopwatch", "value"),
     "methods/cascade": ("governor",),
     "methods/moe_infinity": ("*",),
     "methods/moe_spac": ("*",),

@@ -12,7 +12,8 @@ from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
 from systems.contract.traffic import Transfer
-from systems.methods.arbiter.retention import Retention, Stopwatch
+from systems.methods.arbiter.retention import Retention
+from systems.methods.arbiter.stopwatch import Stopwatch
 from systems.methods.moe_speq.lookahead import LookaheadScheduler
 from systems.methods.sp_moe.chosen_by_replay import CutoffSearch
 from systems.policies.depth import Depth

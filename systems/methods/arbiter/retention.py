@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from systems.contract.meter import NullMeter
-from systems.contract.requests import Request
+from systems.methods.arbiter.stopwatch import Stopwatch
 from systems.policies.draft_lengths import DraftGovernor
 
 if TYPE_CHECKING:  # a replay needs no tensors
@@ -57,30 +56,3 @@ class Retention:
         found = [self.per_token(drafts) for drafts in (True, False)]
         times = [seconds * 1e3 if math.isfinite(seconds) else None for seconds in found]
         return {"draft_kept": self.keeps, "draft_kept_ms": times[0], "draft_given_up_ms": times[1]}
-
-
-class Stopwatch(NullMeter):
-    """Times the decoding of a batch: from the first commit to the last, the first token of each row left out."""
-
-    def __init__(self, requests: Sequence[Request], stop_tokens: frozenset[int], now: Callable[[], float]) -> None:
-        super().__init__([request.max_new_tokens for request in requests], stop_tokens)
-        self._now = now
-        self._first: float | None = None
-        self._last = 0.0
-
-    def commit(self, row: int, tokens: Sequence[int]) -> bool:
-        """Note the time."""
-        self._last = self._now()
-        if self._first is None:
-            self._first = self._last
-        return super().commit(row, tokens)
-
-    @property
-    def seconds(self) -> float:
-        """From the first commit to the last."""
-        return 0.0 if self._first is None else self._last - self._first
-
-    @property
-    def decoded(self) -> int:
-        """Tokens behind the first of each row."""
-        return sum(len(row) - 1 for row in self.tokens if row)

@@ -7,7 +7,8 @@ import pytest
 
 from systems.api import BadInput, Costs, DidNotFit, HostCosts, LinkSpec, NullMeter, SystemConfig, build_system
 from systems.cache.clock import SkippingClock, VirtualClock
-from systems.methods.arbiter.retention import Retention, Stopwatch
+from systems.methods.arbiter.retention import Retention
+from systems.methods.arbiter.stopwatch import Stopwatch
 from systems.runtime.ahead import DraftAhead
 from systems.runtime.pair import Pair
 from tests.systems.tiny import COSTS, SYSTEMS, requests
