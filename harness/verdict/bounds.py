@@ -71,8 +71,10 @@ def same_draft(label: str, among: Sequence[str], systems: Systems) -> str | None
 
 def oracle_of(label: str, oracles: Sequence[str], systems: Systems) -> str | None:
     """Return the first of `oracles` that bounds the system `label`: it drafts alike and may compute where that may, on
-    a host that is as fast. For who computes in fast memory only, an oracle that does so, too, comes before one that need
-    not."""
+    a host that is as fast.
+
+    For who computes in fast memory only, an oracle that does so, too, comes before one that need not.
+    """
     elsewhere = computes_elsewhere(systems[label])
     alike = [name for name in oracles if computes_elsewhere(systems[name]) == elsewhere]
     alike = [name for name in alike if host_of(systems[name]) == host_of(systems[label])]
