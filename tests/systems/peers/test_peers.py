@@ -222,7 +222,9 @@ def test_parts_that_a_peer_would_ignore_are_refused(
 def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
     name: str, absent: tuple[str, ...], message: str, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("systems.policies.decoding_part.find_spec", lambda package: None if package in absent else object())
+    monkeypatch.setattr(
+        "systems.policies.decoding_part.find_spec", lambda package: None if package in absent else object()
+    )
     values: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     with pytest.raises(Unsupported, match=message):
         build_system(SystemConfig(**values), pair, 10**9, None, COSTS)
