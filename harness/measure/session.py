@@ -151,13 +151,13 @@ def opened(config: BenchConfig, prompts: Sequence[Prompt]) -> Iterator[Session]:
     Raises:
         BadInput: a file is missing or broken, a system's config is wrong, or a prompt is not in the recording.
     """
-    with closing(open_pair(config)) as pair:
+    with closing(_open_pair(config)) as pair:
         session = _prepared(config, pair, select(prompts, pair, config.dataset, config.measure))
         with closing(session):
             yield session
 
 
-def open_pair(config: BenchConfig) -> api.ModelPair:
+def _open_pair(config: BenchConfig) -> api.ModelPair:
     """Load the models of a comparison; where it is replayed, open what the recording knows of them.
 
     Raises:

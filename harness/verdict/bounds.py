@@ -54,9 +54,11 @@ def computes_elsewhere(system: SystemConfig) -> bool:
     return traits(system).computes_in_place
 
 
-def host_of(system: SystemConfig) -> Any:
-    """Return the constants that a system gives the host in place of the hardware profile's; None: it takes those."""
-    return system.placement.get("token_share")
+def as_fast_a_host(system: SystemConfig, oracle: SystemConfig) -> bool:
+    """Whether an oracle's host, for a system that computes there, takes as long: neither has constants of its own in
+    place of the hardware profile's, or both have the same."""
+    own = "token_share"
+    return not computes_elsewhere(system) or system.placement.get(own) == oracle.placement.get(own)
 
 
 def is_bounded(system: SystemConfig, row: Row) -> bool:
@@ -77,7 +79,7 @@ def oracle_of(label: str, oracles: Sequence[str], systems: Systems) -> str | Non
     """
     elsewhere = computes_elsewhere(systems[label])
     alike = [name for name in oracles if computes_elsewhere(systems[name]) == elsewhere]
-    alike = [name for name in alike if host_of(systems[name]) == host_of(systems[label])]
+    alike = [name for name in alike if as_fast_a_host(systems[label], systems[name])]
     able = [] if elsewhere else [name for name in oracles if name not in alike]
     return same_draft(label, [*alike, *able], systems)
 

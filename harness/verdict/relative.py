@@ -55,7 +55,7 @@ def with_gaps(rows: Sequence[Row], sides: AllSides, systems: Systems) -> list[Ro
             return definition.unknown("no oracle takes part; add `oracle` to `systems`")
         if label == names[0]:
             return definition.unknown("this is the fastest oracle")
-        if bounds.computes_elsewhere(systems[label]) and bounds.host_of(systems[label]) is not None:
+        if not bounds.as_fast_a_host(systems[label], systems[names[0]]):
             return definition.unknown("it has a host of its own, faster or slower than the oracles'")
         return oracle_gap.between(definition, names[0], sides[names[0]], sides[label])
 

@@ -111,9 +111,8 @@ class Assembly(ABC):
             made.ahead = DraftAhead(self.clock)
         if composition.drafter.optional:
             self._retain(made, self.shape.slots if beside is None else beside)
-        del (
-            self.made
-        )  # parts refer to their site: a system that is dropped would keep its tensors until it is collected
+        # Parts refer to their site: a system that is dropped would keep its tensors until it is collected.
+        del self.made
         return made
 
     def _retain(self, parts: Parts, beside: int) -> None:
