@@ -37,7 +37,7 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_file():
         shutil.copyfile(source, target)
     else:
-        ignored = shutil.ignore_patterns("__pycache__", "loss.png", "training.json")
+        ignored = shutil.ignore_patterns("__pycache__", "loss.png", "training.json", ".unfolded")
         shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from models import measure, stages
 from models.report import NEW_TOKENS, Pair, greedy, load
+from systems.files.weight_files import checkpoint_files, content_hash
 from systems.methods.moe_speq.quantised import quantise
 
 SCHEMA = "spmoe-bench/alignment/1"
@@ -106,7 +107,7 @@ def report(folder: Path, prompts: int) -> dict[str, Any]:
     int4 = int4_copy(pair.target)
     problems = [problem["prompt"] for problem in read_problems().values()][:prompts]
     observations = [observe(pair, int4, prompt) for prompt in track(problems, "HumanEval")]
-    weights = {role: _digest(folder / role / "model.safetensors") for role in ("target", "draft")}
+    weights = {role: content_hash(checkpoint_files(folder / role)[0])[:16] for role in ("target", "draft")}
     config = pair.target.config
     facts = origin(weights, len(problems)) | {"top_k": config.num_experts_per_tok}
     facts["tokens"] = sum(found["recall"].shape[1] for found in observations)
@@ -142,10 +143,6 @@ def _git(*words: str) -> str:
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

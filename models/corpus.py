@@ -30,13 +30,13 @@ class Corpus:
     exercises_held_out: list[str]
 
 
-def build(exercises: int, seed: int) -> Corpus:
-    """The corpus; deterministic for one interpreter version, `exercises` and `seed`."""
+def build(exercises: int, seed: int, brief: float = 0.0) -> Corpus:
+    """The corpus; deterministic for one interpreter version, `exercises`, `seed` and `brief` (see `generate`)."""
     files = list(library_files())
     return Corpus(
         [text for name, text in files if not is_held_out(name)],
         [text for name, text in files if is_held_out(name)],
-        list(generate("train", exercises, seed)),
+        list(generate("train", exercises, seed, brief)),
         [solved(exercise) for exercise in generate("held_out", EXERCISE_HELD_OUT, seed)],
     )
 

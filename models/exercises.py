@@ -62,10 +62,12 @@ class Exercise:
         return asdict(self)
 
 
-def generate(split: Split, count: int, seed: int) -> Iterator[Exercise]:
+def generate(split: Split, count: int, seed: int, brief: float = 0.0) -> Iterator[Exercise]:
     """Yield `count` exercises of `split`; the same arguments give the same exercises.
 
-    Within one call no combination repeats in the held-out split; training repeats combinations in other words.
+    A share `brief` of them shows at most one example: of a full prompt's tokens four in five are example values, which
+    teach little. Within one call no combination repeats in the held-out split; training repeats combinations in other
+    words.
     """
     rng = random.Random(f"{split}/{seed}")
     seen: set[str] = set()
@@ -78,7 +80,7 @@ def generate(split: Split, count: int, seed: int) -> Iterator[Exercise]:
             continue
         if split == "held_out" and combination in seen:
             continue
-        exercise = _build(f"exercises/{split}/{seed}/{made}", template, pieces, rng)
+        exercise = _build(f"exercises/{split}/{seed}/{made}", template, pieces, rng, brief)
         if exercise is not None:
             seen.add(combination)
             made += 1
@@ -95,7 +97,9 @@ def _combination(template: Template, pieces: dict[str, Piece]) -> str:
     return "/".join([template.name, *(f"{key}={piece.name}" for key, piece in sorted(pieces.items()))])
 
 
-def _build(task_id: str, template: Template, pieces: dict[str, Piece], rng: random.Random) -> Exercise | None:
+def _build(
+    task_id: str, template: Template, pieces: dict[str, Piece], rng: random.Random, brief: float
+) -> Exercise | None:
     """Render one combination, or None where its solution cannot serve the sampled arguments (a draw that clashes)."""
     name = _function_name(template, pieces, rng)
     kinds = [KINDS[kind] for kind in template.kinds.split(",")]
@@ -105,7 +109,8 @@ def _build(task_id: str, template: Template, pieces: dict[str, Piece], rng: rand
     cases = _cases(name, arguments, solution, kinds, rng)
     if cases is None:
         return None
-    prompt = _prompt(name, template, kinds, arguments, slots, cases[:EXAMPLES], rng)
+    shown = (0, 1) if brief and rng.random() < brief else (2, EXAMPLES)
+    prompt = _prompt(name, template, kinds, arguments, slots, cases[:EXAMPLES], shown, rng)
     asserts = "".join(f"    assert candidate({given}) == {answer!r}\n" for given, answer in cases[EXAMPLES:])
     return Exercise(task_id, prompt, name, solution, f"def check(candidate):\n{asserts}")
 
@@ -153,6 +158,7 @@ def _prompt(
     arguments: list[str],
     slots: dict[str, Any],
     examples: list[tuple[str, object]],
+    shown: tuple[int, int],
     rng: random.Random,
 ) -> str:
     """Imports, signature and docstring; the layout varies as HumanEval's does."""
@@ -168,9 +174,10 @@ def _prompt(
     pattern = rng.choice(QUESTIONS if template.returns == "bool" else STATEMENTS)
     text = pattern.format(rng.choice(template.phrases).format(**slots), given=given)
     wrapped = textwrap.fill(text, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
-    shown = _examples(name, examples[: rng.randint(2, EXAMPLES)], rng)
+    count = rng.randint(*shown)
+    answers = _examples(name, examples[:count], rng) if count else ""
     opening = '    """' + (" " + wrapped[4:] if rng.random() < 0.7 else "\n" + wrapped)
-    return f'{imports}{head}{opening}\n{shown}    """\n'
+    return f'{imports}{head}{opening}\n{answers}    """\n'
 
 
 def _examples(name: str, examples: list[tuple[str, object]], rng: random.Random) -> str:

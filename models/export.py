@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, MistralConfig, MistralForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from models.transformer import Architecture, Decoder
 
@@ -84,3 +92,15 @@ def save(target: Decoder, draft: Decoder, end_token: int, folder: Path) -> None:
     """Write `folder/target` and `folder/draft` in bf16."""
     for name, model in (("target", target), ("draft", draft)):
         export(model, end_token).save_pretrained(folder / name)
+
+
+def load(folder: Path) -> Decoder:
+    """The module whose weights `save` wrote into `folder`, in fp32, to train it further."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    experts = getattr(config, "num_local_experts", 0)
+    kind = MixtralForCausalLM if experts else MistralForCausalLM
+    weights = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True).state_dict()
+    model = Decoder(replace(Architecture(), experts=experts))
+    for name, tensor in state(model).items():
+        tensor.copy_(weights[name])
+    return model

@@ -21,28 +21,32 @@ import torch
 import transformers
 
 from models import export, stages, tokenizer
+from models.compacting import compact
 from models.train import Recipe
 from models.transformer import Architecture, Decoder
 
-STAGES = ("dense", "target", "draft")
+STAGES = ("dense", "target", "sharpen", "draft")
 
 
-def publish(recipe: Recipe, folder: Path, output: Path) -> None:
-    """Write `output/{target,draft,tokenizer.json,training.json,loss.png}`."""
+def publish(recipe: Recipe, folder: Path, output: Path, start: Path | None = None) -> None:
+    """Write `output/{target,draft,tokenizer.json,training.json,loss.png}`; `start`: the pair that it went on from."""
+    before = json.loads((start / "training.json").read_text()) if start is not None else None
     saved = {name: load(folder / f"{name}.pt") for name in STAGES if (folder / f"{name}.pt").exists()}
     target = Decoder(Architecture(experts=recipe.experts, top_k=recipe.top_k))
-    target.load_state_dict(saved["target"]["model"])
+    target.load_state_dict(saved["sharpen" if "sharpen" in saved else "target"]["model"])
     draft = Decoder(Architecture())
     draft.load_state_dict(saved["draft" if "draft" in saved else "dense"]["model"])
-    words = tokenizer.load(folder / "tokenizer")
+    words = tokenizer.load(start or folder / "tokenizer")
     words.save_pretrained(output)
     export.save(target, draft, words.eos_token_id, output)
     for role in ("target", "draft"):
+        compact(output / role)
         write_checksums(output / role)
     records = {name: content["record"] for name, content in saved.items()}
-    text = json.dumps(training_record(recipe, records), indent=1) + "\n"
+    record = training_record(recipe, records) | ({} if before is None else {"before": before})
+    text = json.dumps(record, indent=1) + "\n"
     stages.write_atomically(output / "training.json", lambda path: path.write_text(text))
-    stages.write_atomically(output / "loss.png", lambda path: plot(records, path))
+    stages.write_atomically(output / "loss.png", lambda path: plot(record, path))
 
 
 def write_checksums(folder: Path) -> None:
@@ -81,18 +85,18 @@ def training_record(recipe: Recipe, records: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def plot(records: dict[str, Any], path: Path) -> None:
-    """Loss over tokens of the three stages, one behind the other (the draft's is its divergence from the target)."""
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Loss over tokens of the stages, one behind the other (the draft's is its divergence from the target)."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     offset = 0
-    labels = {"dense": "dense, cross-entropy", "target": "target, cross-entropy", "draft": "draft, KL to the target"}
-    for name, record in records.items():
-        tokens = [(offset + entry["tokens"]) / 1e6 for entry in record["log"]]
-        axes.plot(tokens, [entry["loss"] for entry in record["log"]], label=labels[name], linewidth=1)
-        offset += record["log"][-1]["tokens"]
+    for name, stage in [*record.get("before", {}).get("stages", {}).items(), *record["stages"].items()]:
+        tokens = [(offset + entry["tokens"]) / 1e6 for entry in stage["log"]]
+        kind = "KL to the target" if name == "draft" else "cross-entropy"
+        axes.plot(tokens, [entry["loss"] for entry in stage["log"]], label=f"{name}, {kind}", linewidth=1)
+        offset += stage["log"][-1]["tokens"]
     axes.set_xlabel("training tokens (millions)")
     axes.set_ylabel("weighted loss (nats per token)")
     axes.set_ylim(0, 6)
@@ -107,8 +111,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("models/checkpoints"))
     parser.add_argument("--output", type=Path, default=Path("models/reference"))
+    parser.add_argument("--from", dest="start", type=Path, help="folder of the pair that the training went on from")
     arguments = parser.parse_args()
-    publish(Recipe(), arguments.folder, arguments.output)
+    publish(Recipe(), arguments.folder, arguments.output, arguments.start)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer, MistralForCausalLM, MixtralForCausalLM, 
 
 from models import corpus, data, measure, stages
 from models.exercises import Exercise, generate
+from systems.files.compact import unfolded
 
 NEW_TOKENS = 64
 SOLUTION_TOKENS = 128
@@ -60,8 +61,8 @@ class Observation:
 def load(folder: Path) -> Pair:
     """The pair in `folder`, fp32."""
     return Pair(
-        MixtralForCausalLM.from_pretrained(folder / "target", dtype=torch.float32).eval(),
-        MistralForCausalLM.from_pretrained(folder / "draft", dtype=torch.float32).eval(),
+        MixtralForCausalLM.from_pretrained(unfolded(folder / "target"), dtype=torch.float32).eval(),
+        MistralForCausalLM.from_pretrained(unfolded(folder / "draft"), dtype=torch.float32).eval(),
         AutoTokenizer.from_pretrained(folder),
     )
 
@@ -185,7 +186,8 @@ def report(folder: Path, prompts: int, exercises: int) -> dict[str, Any]:
     measured["mean_output_tokens"] = sum(len(o.output) for o in observations) / len(observations)
     measured |= losses(pair)
     measured["pass_at_1"] = pass_at_1(pair, exercises)
-    measured["size_bytes"] = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    weights = [path for role in ("draft", "target") for path in (folder / role).glob("*.safetensors")]
+    measured["size_bytes"] = sum(path.stat().st_size for path in weights)
     return measured
 
 

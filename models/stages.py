@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as distributed
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -17,6 +18,8 @@ from models.optimizer import Optimizer
 from models.transformer import Decoder
 
 LOG_EVERY = 10
+AVERAGE_EVERY = 8
+"""Steps of one worker."""
 
 Objective = Callable[[Decoder, Tensor, Tensor], tuple[Tensor, dict[str, float]]]
 
@@ -71,28 +74,65 @@ def save(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train together (`torch.distributed.run` starts several), each on batches of its own.
+
+    Their weights are averaged now and then (local SGD, Stich 2019) instead of the gradients at every step: two
+    processes of one thread train twice as fast as one, while in a process of two threads every matrix product waits
+    for the slower one.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @staticmethod
+    def here() -> Workers:
+        """Those of this process; one, unless a process group was joined."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return Workers()
+        return Workers(distributed.get_rank(), distributed.get_world_size())
+
+    def wait(self) -> None:
+        """Until all workers have come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    @torch.no_grad()
+    def average(self, model: Decoder) -> None:
+        """Give all workers the mean of their weights."""
+        if self.count > 1:
+            for parameter in model.parameters():
+                distributed.all_reduce(parameter.data)
+                parameter /= self.count
+
+
 def run(
     stage: Stage, model: Decoder, objective: Objective, rows: Mapping[int, Rows], folder: Path, save_every: float = 60.0
 ) -> dict[str, Any]:
     """Train `model` in place, continuing from `folder/<stage>.pt` where there is one; returns the stage's record."""
     path = folder / f"{stage.name}.pt"
     optimizer = Optimizer(model, stage.muon_rate, stage.adam_rate)
-    record: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
+    record: dict[str, Any] = {"step": 0, "rounds": 0, "seconds": 0.0, "log": []}
     if path.exists():
         saved = torch.load(path, weights_only=True, map_location=model.embedding.device)
         model.load_state_dict(saved["model"])
         optimizer.load(saved["optimizer"])
         record = saved["record"]
+    workers = Workers.here()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    with Progress(*columns, disable=workers.rank > 0) as progress:
         task = progress.add_task(stage.name, total=stage.steps, completed=record["step"])
         saved_at = time.monotonic()
         while record["step"] < stage.steps:
-            line = _step(stage, model, optimizer, objective, rows, record)
-            progress.update(task, advance=1, description=f"{stage.name} {line}")
-            if not progress.console.is_terminal and record["step"] % LOG_EVERY == 0:
+            line = _step(stage, model, optimizer, objective, rows, record, workers)
+            done = record["step"] >= stage.steps
+            progress.update(task, completed=record["step"], description=f"{stage.name} {line}")
+            if not (workers.rank or progress.console.is_terminal) and record["rounds"] % LOG_EVERY == 0:
                 progress.console.print(f"{stage.name} {record['step']}/{stage.steps} {line}", highlight=False)
-            if record["step"] == stage.steps or time.monotonic() - saved_at > save_every:
+            if done or record["rounds"] % AVERAGE_EVERY == 0:
+                workers.average(model)
+            if not workers.rank and (done or time.monotonic() - saved_at > save_every):
                 content = {"model": model.state_dict(), "optimizer": optimizer.state(), "record": record}
                 save(path, content)
                 saved_at = time.monotonic()
@@ -106,18 +146,20 @@ def _step(
     objective: Objective,
     rows: Mapping[int, Rows],
     record: dict[str, Any],
+    workers: Workers,
 ) -> str:
     """One optimizer step; logs some and returns what the progress bar shows."""
     started = time.monotonic()
-    step: int = record["step"]
+    step: int = record["step"] + workers.rank
     tokens, weights = (part.to(model.embedding.device) for part in stage.batch(rows, step))
     loss, values = objective(model, tokens, weights)
     loss.backward()
     optimizer.step(stage.rate(step))
-    record["step"] = step + 1
+    record["step"] += workers.count
+    record["rounds"] += 1
     record["seconds"] += time.monotonic() - started
-    if record["step"] % LOG_EVERY == 0 or step == 0 or record["step"] == stage.steps:
+    if record["rounds"] % LOG_EVERY == 0 or record["rounds"] == 1 or record["step"] >= stage.steps:
         tokens = record["step"] * stage.batch_tokens
         record["log"].append({"tokens": tokens, **{key: round(value, 4) for key, value in values.items()}})
-    speed = stage.batch_tokens / (time.monotonic() - started)
+    speed = workers.count * stage.batch_tokens / (time.monotonic() - started)
     return " ".join([*(f"{key} {value:.3f}" for key, value in values.items()), f"{speed:.0f} tokens/s"])

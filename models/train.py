@@ -1,6 +1,7 @@
-"""The recipe of the reference pair: corpus, tokenizer, dense model, upcycled target, distilled draft.
+"""The recipe of the reference pair: corpus, tokenizer, dense model, upcycled and sharpened target, distilled draft.
 
-    python -m models.train --folder models/checkpoints
+    python -m torch.distributed.run --nproc-per-node 2 -m models.train --folder models/checkpoints
+    python -m models.train --from models/reference     (go on from a pair: the last two stages only)
 
 Every stage keeps its result in the folder; run the same command again after an interruption and it goes on.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from models import corpus, data, stages, tokenizer
+from models import corpus, data, export, rollouts, stages, tokenizer
 from models.data import LossWeights, Rows
 from models.objectives import (
     RoutingWeights,
@@ -37,53 +40,69 @@ CONTEXT, LONG_CONTEXT = 256, 512
 
 DENSE = Stage("dense", 12_000_000, 4096, 0.02, 3e-3, seed=1, long_share=0.0, decay=0.4, final_rate=0.3)
 TARGET = Stage("target", 2_400_000, 4096, 0.006, 9e-4, seed=2, long_share=0.25, decay=1.0)
+SHARPEN = Stage("sharpen", 8_000_000, 4096, 0.004, 6e-4, seed=4, long_share=0.0, decay=1.0)
 DRAFT = Stage("draft", 1_000_000, 4096, 0.005, 8e-4, seed=3, long_share=0.5, decay=1.0)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What windows hold: `exercises` of them, `brief` of which show no examples, as `share` of the tokens."""
+
+    exercises: int
+    share: float
+    brief: float
+    weights: LossWeights
+    seed: int
+
+
+BROAD = Mix(64_000, 0.7, 0.0, LossWeights(), seed=0)
+SHARP = Mix(100_000, 0.92, 0.85, LossWeights(library=0.3, prompt=0.1, solution=2.0), seed=11)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the result, besides the interpreter whose library is read."""
 
-    exercises: int = 64_000
-    exercise_share: float = 0.7
-    weights: LossWeights = field(default_factory=LossWeights)
+    broad: Mix = BROAD
+    sharp: Mix = SHARP
     seed: int = 0
     experts: int = 16
     top_k: int = 2
     redrawn: float = 0.1
     routing: RoutingWeights = field(default_factory=RoutingWeights)
     agreement: float = 0.05
+    rollouts: int = 8_000
+    rollout_epochs: int = 4
     dense: Stage = DENSE
     target: Stage = TARGET
+    sharpen: Stage = SHARPEN
     draft: Stage = DRAFT
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Tokenizer, and the training windows by context length."""
-
-    tokenizer: PreTrainedTokenizerFast
-    rows: dict[int, Rows]
-
-
-def prepare(recipe: Recipe, folder: Path) -> Prepared:
-    """Tokenizer and training windows, from the folder or made there."""
-    path = folder / "windows.npz"
-    if not path.exists():
-        texts = corpus.build(recipe.exercises, recipe.seed)
+def words(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer, from the folder or trained there."""
+    place = folder / "tokenizer"
+    if not place.exists():
+        texts = corpus.build(8000, recipe.broad.seed)
         sample = random.Random(recipe.seed).sample(texts.library, min(150, len(texts.library)))
-        made = tokenizer.train(sample + [corpus.solved(e) for e in texts.exercises[:8000]], Architecture.vocab)
-        made.save_pretrained(folder / "tokenizer")
-        segments = data.exercise_segments(texts.exercises, made, recipe.weights)
-        library = data.stream(texts.library, made, recipe.seed)
-        windows: dict[str, Any] = {}
+        made = tokenizer.train(sample + [corpus.solved(e) for e in texts.exercises], Architecture.vocab)
+        made.save_pretrained(place)
+    return tokenizer.load(place)
+
+
+def windows(mix: Mix, known: PreTrainedTokenizerFast, path: Path) -> dict[int, Rows]:
+    """Training windows by context length, from the file or made there."""
+    if not path.exists():
+        texts = corpus.build(mix.exercises, mix.seed, mix.brief)
+        segments = data.exercise_segments(texts.exercises, known, mix.weights)
+        library = data.stream(texts.library, known, mix.seed)
+        arrays: dict[str, Any] = {}
         for context in (CONTEXT, LONG_CONTEXT):
-            found = data.rows(segments, library, recipe.weights.library, context, recipe.exercise_share)
-            windows |= {f"tokens_{context}": found.tokens, f"weights_{context}": found.weights}
-        stages.write_atomically(path, lambda temporary: _save_windows(temporary, windows))
+            rows = data.rows(segments, library, mix.weights.library, context, mix.share)
+            arrays |= {f"tokens_{context}": rows.tokens, f"weights_{context}": rows.weights}
+        stages.write_atomically(path, lambda temporary: _save_windows(temporary, arrays))
     with np.load(path) as saved:
-        rows = {c: Rows(saved[f"tokens_{c}"], saved[f"weights_{c}"]) for c in (CONTEXT, LONG_CONTEXT)}
-    return Prepared(tokenizer.load(folder / "tokenizer"), rows)
+        return {c: Rows(saved[f"tokens_{c}"], saved[f"weights_{c}"]) for c in (CONTEXT, LONG_CONTEXT)}
 
 
 def _save_windows(path: Path, windows: dict[str, Any]) -> None:
@@ -120,29 +139,62 @@ def objectives(recipe: Recipe) -> tuple[Objective, Objective, Callable[[Decoder]
     return dense, sparse, lambda teacher: functools.partial(distil, teacher)
 
 
-def train(recipe: Recipe, folder: Path, device: torch.device) -> dict[str, Any]:
-    """Run or resume all stages; returns the record of each, and leaves the weights in `folder`."""
-    prepared = prepare(recipe, folder)
+def train(recipe: Recipe, folder: Path, device: torch.device, start: Path | None = None) -> dict[str, Any]:
+    """Run or resume the stages, those from `sharpen` on of the pair in `start` where one is given; returns the record
+    of each, and leaves the weights in `folder`."""
     dense_objective, sparse_objective, distil_objective = objectives(recipe)
+    known = words(recipe, folder) if start is None else tokenizer.load(start)
+    records = {}
     torch.manual_seed(recipe.seed)
-    dense = Decoder(Architecture()).to(device)
-    records = {"dense": stages.run(recipe.dense, dense, dense_objective, prepared.rows, folder)}
-    target = upcycled(dense, recipe.experts, recipe.top_k, recipe.redrawn, recipe.seed).to(device)
-    records["target"] = stages.run(recipe.target, target, sparse_objective, prepared.rows, folder)
-    records["draft"] = stages.run(recipe.draft, dense, distil_objective(target), prepared.rows, folder)
+    if start is None:
+        broad = windows(recipe.broad, known, folder / "broad.npz")
+        draft = Decoder(Architecture()).to(device)
+        records["dense"] = stages.run(recipe.dense, draft, dense_objective, broad, folder)
+        target = upcycled(draft, recipe.experts, recipe.top_k, recipe.redrawn, recipe.seed).to(device)
+        records["target"] = stages.run(recipe.target, target, sparse_objective, broad, folder)
+    else:
+        draft, target = (export.load(start / role).to(device) for role in ("draft", "target"))
+    sharp = windows(recipe.sharp, known, folder / "sharp.npz")
+    records["sharpen"] = stages.run(recipe.sharpen, target, sparse_objective, sharp, folder)
+    own = rolled_out(recipe, target, known, folder)
+    both = {context: Rows(*map(np.concatenate, zip(own[context], sharp[context], strict=True))) for context in sharp}
+    records["draft"] = stages.run(recipe.draft, draft, distil_objective(target), both, folder)
     return records
+
+
+def rolled_out(recipe: Recipe, target: Decoder, known: PreTrainedTokenizerFast, folder: Path) -> dict[int, Rows]:
+    """Windows of what the target writes by itself, as often as `recipe.rollout_epochs`; every worker writes a part."""
+    workers = stages.Workers.here()
+    path = folder / f"rollouts-{workers.rank}-of-{workers.count}.pt"
+    if not path.exists():
+        texts = rollouts.prompts(recipe.rollouts, recipe.sharp.seed)[workers.rank :: workers.count]
+        pairs = [tuple(map(torch.from_numpy, pair)) for pair in rollouts.rollouts(target, known, texts)]
+        stages.save(path, {"pairs": pairs})
+    workers.wait()
+    written = []
+    for rank in range(workers.count):
+        pairs = torch.load(folder / f"rollouts-{rank}-of-{workers.count}.pt", weights_only=True)["pairs"]
+        written += [(prompt.numpy(), answer.numpy()) for prompt, answer in pairs]
+    made = {}
+    for context in (CONTEXT, LONG_CONTEXT):
+        once = rollouts.windows(written, known.eos_token_id, context, recipe.sharp.weights)
+        made[context] = Rows(*(np.tile(part, (recipe.rollout_epochs, 1)) for part in once))
+    return made
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("models/checkpoints"))
+    parser.add_argument("--from", dest="start", type=Path, help="folder of a pair to go on from")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     arguments = parser.parse_args()
     # Attention weights of a trained model underflow to subnormal numbers, which take a processor ten times as long.
     # Set before any thread pool starts: threads inherit it.
     torch.set_flush_denormal(True)
-    train(Recipe(), arguments.folder, arguments.device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        torch.distributed.init_process_group()
+    train(Recipe(), arguments.folder, arguments.device, arguments.start)
 
 
 if __name__ == "__main__":

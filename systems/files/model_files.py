@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
 from systems.files.chat import ChatTemplate, wanted
+from systems.files.compact import COMPACT
 from systems.files.quantisation import check_quantisation
 from systems.files.weight_files import checkpoint_files, content_hash, read_header
 
@@ -113,7 +114,8 @@ def verify(folder: Path) -> None:
     Raises:
         BadInput: a file is missing, truncated or corrupted.
     """
-    files = checkpoint_files(folder)
+    compact = folder / COMPACT
+    files = [compact] if compact.is_file() else checkpoint_files(folder)
     for file in files:
         read_header(file)
     sums = folder / CHECKSUMS

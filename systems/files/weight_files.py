@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from systems.contract.errors import BadInput
+from systems.files.compact import unfolded
 
 OTHER_FORMS = ("*.bin", "*.pth", "*.pt", "*.gguf", "*.msgpack", "*.h5")
 """Files that weights come in besides safetensors."""
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a checkpoint folder, all present.
+    """Return the safetensors files of a checkpoint folder, all present; of a compact one, those of what it unfolds to.
 
     Raises:
         BadInput: the folder or one of the files it lists is missing.
     """
     if not folder.is_dir():
         raise BadInput(f"model folder {folder} does not exist; check `model.target` and `model.draft`")
+    folder = unfolded(folder)
     index = folder / "model.safetensors.index.json"
     names = _listed(index) if index.is_file() else ["model.safetensors"]
     files = [folder / name for name in names]

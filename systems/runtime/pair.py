@@ -14,6 +14,7 @@ from systems.contract.config import ModelConfig, located
 from systems.contract.errors import BadInput
 from systems.contract.pair import ModelPair
 from systems.files.chat import ChatTemplate
+from systems.files.compact import unfolded
 from systems.files.downloading import fetch_models
 from systems.files.model_files import Tokenized, check_config, fingerprint, verify
 from systems.files.vocabulary import check_tokenizers, end_logits, shared_ids
@@ -168,6 +169,12 @@ def load(config: ModelConfig, root: Path) -> Pair:
     target_path, tokenizer_path = config.folder(config.target, root), config.tokenizer_folder(root)
     draft_path = config.folder(config.draft, root) if config.draft else None
     activations = str(located(config.activations, root)) if config.activations else None
+    for folder in filter(None, (target_path, draft_path)):
+        verify(folder)
+        check_config(folder)
+    if draft_path is not None:
+        check_tokenizers(tokenizer_path, draft_path)
+    target_path, draft_path = unfolded(target_path), unfolded(draft_path) if draft_path else None
     config = replace(
         config,
         target=str(target_path),
@@ -176,11 +183,6 @@ def load(config: ModelConfig, root: Path) -> Pair:
         root=None,
         cache_dir=str(root / config.cache_dir),
     )
-    for folder in filter(None, (target_path, draft_path)):
-        verify(folder)
-        check_config(folder)
-    if draft_path is not None:
-        check_tokenizers(tokenizer_path, draft_path)
     dtype: torch.dtype = getattr(torch, config.dtype)
     target, store = load_target(target_path, config, dtype, Path(config.cache_dir))
     draft = load_model(draft_path, dtype, config.device) if draft_path else None

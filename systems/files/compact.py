@@ -1,0 +1,76 @@
+"""Weights kept in half their bytes: each row of a matrix as int8 times a power of two, which bf16 holds exactly.
+
+A folder with `compact.safetensors` holds a model as any other does, once it is unfolded: beside it, or in the user's
+cache where the folder cannot be written. Only the first use of a folder does anything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from systems.contract.errors import BadInput
+
+COMPACT, PLAIN = "compact.safetensors", "model.safetensors"
+EXPONENT = ".exponent"
+"""What the name of a matrix ends with where its rows' powers of two are stored."""
+UNFOLDED = ".unfolded"
+
+
+def unfolded(folder: Path) -> Path:
+    """Return the folder with the plain weights of `folder`: itself, unless its weights are compact.
+
+    Raises:
+        BadInput: the compact weights cannot be read, or there is no place to unfold them.
+    """
+    source = folder / COMPACT
+    if (folder / PLAIN).exists() or not source.is_file():
+        return folder
+    from systems.files.weight_files import content_hash
+
+    name = content_hash(source)[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    places = [folder / UNFOLDED / name, cache / "spmoe-bench" / "weights" / name]
+    ready = next((place for place in places if (place / PLAIN).is_file()), None)
+    return ready or _unfold(folder, places)
+
+
+def _unfold(folder: Path, places: list[Path]) -> Path:
+    """Write the plain folder to the first place that takes it; a process that does the same meanwhile is no harm."""
+    refused: OSError | None = None
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place.parent) as work:
+                made = Path(work) / "made"
+                made.mkdir()
+                for file in folder.glob("*.json"):
+                    shutil.copyfile(file, made / file.name)
+                _write_plain(folder / COMPACT, made / PLAIN)
+                if not place.exists():
+                    made.rename(place)
+        except OSError as error:
+            refused = error
+            if place.exists():  # another process was first
+                return place
+        else:
+            return place
+    raise BadInput(f"the weights of {folder} cannot be unfolded ({refused}); name a folder for it in XDG_CACHE_HOME")
+
+
+def _write_plain(source: Path, target: Path) -> None:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    try:
+        stored = load_file(source)
+    except SafetensorError as error:
+        raise BadInput(f"weights file {source} is corrupted ({error}); restore it") from error
+    plain = {name: tensor for name, tensor in stored.items() if not name.endswith(EXPONENT)}
+    for name, whole in plain.items():
+        if (exponents := stored.get(name + EXPONENT)) is not None:
+            plain[name] = torch.ldexp(whole.float(), exponents.int()[:, None]).bfloat16()
+    save_file(plain, target, metadata={"format": "pt"})
