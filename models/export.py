@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from transformers import (
 )
 
 from models.transformer import Architecture, Decoder
+from systems.files.compact import unfolded
 
 
 def export(
@@ -96,11 +96,29 @@ def save(target: Decoder, draft: Decoder, end_token: int, folder: Path) -> None:
 
 def load(folder: Path) -> Decoder:
     """The module whose weights `save` wrote into `folder`, in fp32, to train it further."""
+    folder = unfolded(folder)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    experts = getattr(config, "num_local_experts", 0)
-    kind = MixtralForCausalLM if experts else MistralForCausalLM
+    kind = MixtralForCausalLM if config.model_type == "mixtral" else MistralForCausalLM
     weights = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True).state_dict()
-    model = Decoder(replace(Architecture(), experts=experts))
+    model = Decoder(architecture(config))
     for name, tensor in state(model).items():
         tensor.copy_(weights[name])
     return model
+
+
+def architecture(config: MistralConfig | MixtralConfig) -> Architecture:
+    """The shape that `configuration` wrote."""
+    return Architecture(
+        vocab=config.vocab_size,
+        hidden=config.hidden_size,
+        layers=config.num_hidden_layers,
+        intermediate=config.intermediate_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        experts=getattr(config, "num_local_experts", 0),
+        top_k=getattr(config, "num_experts_per_tok", Architecture.top_k),
+        max_positions=config.max_position_embeddings,
+        rope_theta=config.rope_parameters["rope_theta"],
+        norm_eps=config.rms_norm_eps,
+    )

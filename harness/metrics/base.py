@@ -11,6 +11,8 @@ from harness.metrics.intervals import Scale, pooled_interval
 from harness.records.generation import Generation
 
 Better = Literal["lower", "higher", "neither"]
+DIGITS = 6
+"""Of a number in `summary.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,16 @@ class Value:
     def row(self) -> dict[str, float | int | str | None]:
         """Return the entry of `summary.json`."""
         entry: dict[str, float | int | str | None] = {
-            "value": self.value, "unit": self.unit, "low": self.low, "high": self.high, "n": self.n,
-            "definition": self.definition,
+            "value": _kept(self.value), "unit": self.unit, "low": _kept(self.low), "high": _kept(self.high),
+            "n": self.n, "definition": self.definition,
         }  # fmt: skip
         notes = {"reason": self.reason, "over": self.over}
         return entry | {name: note for name, note in notes.items() if note is not None}
+
+
+def _kept(number: float | None) -> float | None:
+    """The digits of a number that mean something; the records beside a summary have all of them."""
+    return None if number is None else float(f"{number:.{DIGITS}g}")
 
 
 @dataclass(frozen=True, slots=True)

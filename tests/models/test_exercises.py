@@ -40,6 +40,15 @@ def test_canonical_solutions_pass_their_own_asserts(split: Split) -> None:
         run(exercise, exercise.canonical_solution)
 
 
+def test_brief_exercises_show_at_most_one_example_and_the_others_are_as_before() -> None:
+    brief = list(generate("train", 300, 7, brief=0.5))
+    shown = [exercise.prompt.count(">>>") + exercise.prompt.count(" == ") for exercise in brief]
+    assert 100 < sum(count <= 1 for count in shown) < 200
+    assert all(ast.get_docstring(ast.parse(exercise.prompt).body[-1]) for exercise in brief)  # type: ignore[arg-type]
+    for exercise in brief[:50]:
+        run(exercise, exercise.canonical_solution)
+
+
 def test_asserts_reject_a_wrong_solution() -> None:
     for exercise in sample("held_out", 100):
         with pytest.raises(AssertionError):

@@ -57,6 +57,16 @@ def test_experts_are_stored_one_by_one_in_bf16(tmp_path: Path) -> None:
     assert GenerationConfig.from_pretrained(tmp_path / "target").do_sample is False
 
 
+def test_what_was_exported_can_be_trained_further(tmp_path: Path) -> None:
+    target, draft = decoder(6).bfloat16().float(), decoder(0).bfloat16().float()
+    export.save(target, draft, 0, tmp_path)
+    for role, model in (("target", target), ("draft", draft)):
+        again = export.load(tmp_path / role)
+        assert again.arch == model.arch
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(dict(again.named_parameters())[name], parameter, rtol=0, atol=0)
+
+
 def test_upcycling_keeps_the_rest_and_makes_experts_differ() -> None:
     dense = decoder(0)
     target = upcycled(dense, experts=4, top_k=2, redrawn=0.5, seed=0)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed
+import torch.multiprocessing
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -85,6 +87,35 @@ def test_training_learns(tmp_path: Path) -> None:
     stage = Stage("learns", 100 * 128, 128, 0.02, 3e-3, context=32, long_share=0.0)
     record = stages.run(stage, tiny(), objective, rows, tmp_path)
     assert record["log"][-1]["loss"] < 0.3 * record["log"][0]["loss"]
+
+
+def test_workers_take_different_batches_and_end_with_the_same_weights(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(train_together, (tmp_path,), nprocs=2)  # type: ignore[attr-defined]
+    first, second = (torch.load(tmp_path / f"worker{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["steps"] == second["steps"] == STAGE.steps
+    assert not set(first["seen"]) & set(second["seen"]), "every batch is of one worker"
+    assert len(first["seen"]) + len(second["seen"]) == STAGE.steps
+    for mine, theirs in zip(first["model"].values(), second["model"].values(), strict=True):
+        assert torch.equal(mine, theirs)
+    alone = tiny()
+    stages.run(STAGE, alone, objective, ROWS, tmp_path / "alone")
+    assert not torch.equal(alone.embedding, first["model"]["embedding"])
+
+
+def train_together(rank: int, folder: Path) -> None:
+    """One of two workers: trains a stage, and leaves its weights and which batches it saw."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    seen: list[float] = []
+
+    def noting(model: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
+        seen.append(float((tokens.double() * torch.arange(1, tokens.numel() + 1).view_as(tokens)).sum()))
+        return objective(model, tokens, weights)
+
+    model = tiny()
+    record = stages.run(STAGE, model, noting, ROWS, folder / "together")
+    left = {"steps": record["step"], "seen": seen, "model": {n: p.detach() for n, p in model.named_parameters()}}
+    torch.save(left, folder / f"worker{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def test_rate_warms_up_and_ends_at_the_final_rate() -> None:
