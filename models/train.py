@@ -41,7 +41,7 @@ CONTEXT, LONG_CONTEXT = 256, 512
 DENSE = Stage("dense", 12_000_000, 4096, 0.02, 3e-3, seed=1, long_share=0.0, decay=0.4, final_rate=0.3)
 TARGET = Stage("target", 2_400_000, 4096, 0.006, 9e-4, seed=2, long_share=0.25, decay=1.0)
 SHARPEN = Stage("sharpen", 8_000_000, 4096, 0.004, 6e-4, seed=4, long_share=0.0, decay=1.0)
-DRAFT = Stage("draft", 1_000_000, 4096, 0.005, 8e-4, seed=3, long_share=0.5, decay=1.0)
+DRAFT = Stage("draft", 2_400_000, 4096, 0.005, 8e-4, seed=3, long_share=0.4, decay=1.0)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class Recipe:
     redrawn: float = 0.1
     routing: RoutingWeights = field(default_factory=RoutingWeights)
     agreement: float = 0.05
-    rollouts: int = 8_000
-    rollout_epochs: int = 4
+    rollouts: int = 6_000
     dense: Stage = DENSE
     target: Stage = TARGET
     sharpen: Stage = SHARPEN
@@ -157,13 +156,13 @@ def train(recipe: Recipe, folder: Path, device: torch.device, start: Path | None
     sharp = windows(recipe.sharp, known, folder / "sharp.npz")
     records["sharpen"] = stages.run(recipe.sharpen, target, sparse_objective, sharp, folder)
     own = rolled_out(recipe, target, known, folder)
-    both = {context: Rows(*map(np.concatenate, zip(own[context], sharp[context], strict=True))) for context in sharp}
-    records["draft"] = stages.run(recipe.draft, draft, distil_objective(target), both, folder)
+    half = {context: half_of_each(own[context], sharp[context]) for context in own}
+    records["draft"] = stages.run(recipe.draft, draft, distil_objective(target), half, folder)
     return records
 
 
 def rolled_out(recipe: Recipe, target: Decoder, known: PreTrainedTokenizerFast, folder: Path) -> dict[int, Rows]:
-    """Windows of what the target writes by itself, as often as `recipe.rollout_epochs`; every worker writes a part."""
+    """Windows of what the target writes by itself; every worker has it write a part."""
     workers = stages.Workers.here()
     path = folder / f"rollouts-{workers.rank}-of-{workers.count}.pt"
     if not path.exists():
@@ -175,11 +174,16 @@ def rolled_out(recipe: Recipe, target: Decoder, known: PreTrainedTokenizerFast, 
     for rank in range(workers.count):
         pairs = torch.load(folder / f"rollouts-{rank}-of-{workers.count}.pt", weights_only=True)["pairs"]
         written += [(prompt.numpy(), answer.numpy()) for prompt, answer in pairs]
-    made = {}
-    for context in (CONTEXT, LONG_CONTEXT):
-        once = rollouts.windows(written, known.eos_token_id, context, recipe.sharp.weights)
-        made[context] = Rows(*(np.tile(part, (recipe.rollout_epochs, 1)) for part in once))
-    return made
+    return {
+        context: rollouts.windows(written, known.eos_token_id, context, recipe.sharp.weights)
+        for context in (CONTEXT, LONG_CONTEXT)
+    }
+
+
+def half_of_each(some: Rows, others: Rows) -> Rows:
+    """All windows of `some`, and as many of `others`."""
+    tokens, weights = (np.concatenate([a, b[: len(a)]]) for a, b in zip(some, others, strict=True))
+    return Rows(tokens, weights)
 
 
 def main() -> None:
