@@ -104,7 +104,7 @@ class Workers:
         if self.count > 1:
             for parameter in model.parameters():
                 distributed.all_reduce(parameter.data)
-                parameter /= self.count
+                parameter.div_(self.count)
 
 
 def run(
