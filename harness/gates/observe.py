@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.datasets import Selection
-from harness.measure.meter import RecordingMeter
+from harness.measure import one_by_one
 from harness.metrics import acceptance, tpot
 from harness.records.generation import BYTES, COUNTS, Generation, needs
 from harness.verdict.identities import violations
@@ -22,22 +22,10 @@ def observe(
     systems: Mapping[str, SystemConfig], build: Build, selection: Selection, stop_tokens: frozenset[int]
 ) -> dict[str, Observed]:
     """Run every system over the prompts, one at a time, behind the warm-up."""
-    return {label: _counts(_generations(build(system), selection, stop_tokens)) for label, system in systems.items()}
-
-
-def _generations(system: System, selection: Selection, stop_tokens: frozenset[int]) -> list[Generation]:
-    found = []
-    try:
-        for request in selection.warmup:
-            system.calibrate([request])
-        for place, request in enumerate(selection.requests):
-            system.rehearse([request])
-            meter = RecordingMeter([request.id], [request.max_new_tokens], stop_tokens, system.now_ns)
-            system.generate([request], meter)
-            found.append(meter.finish(batch=place))
-    finally:
-        system.close()
-    return found
+    return {
+        label: _counts(one_by_one.generations(build(system), selection.warmup, selection.requests, stop_tokens))
+        for label, system in systems.items()
+    }
 
 
 def _counts(generations: Sequence[Generation]) -> Observed:

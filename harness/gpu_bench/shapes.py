@@ -14,12 +14,11 @@ from typing import Any
 from harness import metrics
 from harness.gpu_bench.micro import Keep
 from harness.gpu_bench.stages import Setup
+from harness.measure import one_by_one
 from harness.measure.contender import undisturbed
 from harness.measure.device_memory import give_back
-from harness.measure.meter import RecordingMeter
 from harness.metrics.base import Cell
 from harness.records import provenance
-from harness.records.generation import Generation
 from systems import api
 
 SYSTEMS: Mapping[str, api.SystemConfig] = {
@@ -104,32 +103,11 @@ def _row(
 def _run(build: Callable[[], api.System], traces: api.Imagination, device: str) -> dict[str, Any]:
     """Warm up on the last request and measure the others."""
     system = build()
-    try:
-        *measured, warm_up = traces.requests
-        system.calibrate([warm_up])
-        found = [_generate(system, request, number, device) for number, request in enumerate(measured)]
-    finally:
-        system.close()
+    *measured, warm_up = traces.requests
+    with undisturbed():
+        found = one_by_one.generations(system, [warm_up], measured, synchronize=one_by_one.synchronizer(device))
     values = metrics.measure(Cell(found, fast_bytes=system.fast_bytes))
     return {name: value.row() for name, value in values.items()}
-
-
-def _generate(system: api.System, request: api.Request, batch: int, device: str) -> Generation:
-    system.rehearse([request])
-    with undisturbed():
-        meter = RecordingMeter(
-            [request.id], [request.max_new_tokens], clock=system.now_ns, synchronize=_synchronize(device)
-        )
-        system.generate([request], meter)
-    return meter.finish(batch=batch)
-
-
-def _synchronize(device: str) -> Callable[[], None] | None:
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    return lambda: torch.cuda.current_stream(torch.device(device)).synchronize()
 
 
 def _shape(name: str) -> api.ModelShape:

@@ -25,6 +25,7 @@ from harness.measure.contender import Contender, frozen
 from harness.measure.device_memory import DeviceMemory, is_exhausted
 from harness.measure.hardware import calibrate, predict
 from harness.measure.meter import RecordingMeter
+from harness.measure.one_by_one import synchronizer
 from harness.measure.progress import Display
 from harness.measure.reference import Reference
 from harness.metrics.base import Cell
@@ -116,7 +117,7 @@ class Session:
         limits = [request.max_new_tokens for request in turn.requests]
         system = turn.contender.system
         clock = time.perf_counter_ns if system is None else system.now_ns
-        start = partial(RecordingMeter, ids, limits, self.pair.stop_tokens, clock, _synchronize(self.pair.device))
+        start = partial(RecordingMeter, ids, limits, self.pair.stop_tokens, clock, synchronizer(self.pair.device))
         generation = turn.contender.measure(turn.requests, turn.at_once, start, turn.repeat, turn.batch, turn.order)
         if generation is None:
             display.advance(f"{turn.contender.label} (out)", 0, 0.0)
@@ -256,12 +257,3 @@ def set_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _synchronize(device: str) -> Callable[[], None] | None:
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    # The compute stream only: waiting for copies in flight would forbid the overlap that is measured.
-    return lambda: torch.cuda.current_stream(torch.device(device)).synchronize()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness.measure.meter import RecordingMeter
+from harness.measure import one_by_one
 from harness.metrics import acceptance, coverage, experts, tpot
 from harness.metrics.base import Cell
 from harness.predict import machine as machines
@@ -111,15 +111,8 @@ class Forecaster:
         except api.DidNotFit as error:
             return Forecast(reason=str(error))
         warm_up, *measured = self._traces.requests
-        built.calibrate([warm_up])
-        generations = []
-        for number, request in enumerate(measured):
-            built.rehearse([request])
-            meter = RecordingMeter([request.id], [request.max_new_tokens], frozenset(), built.now_ns)
-            built.generate([request], meter)
-            generations.append(meter.finish(0, number, 0))
+        generations = one_by_one.generations(built, [warm_up], measured)
         facts = built.describe()
-        built.close()
         cell = Cell(generations, no_reference="a generated trace", fast_bytes=built.fast_bytes)
         values = tpot.measure(cell) | experts.measure(cell) | coverage.measure(cell) | acceptance.measure(cell)
         return Forecast(
