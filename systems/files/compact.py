@@ -1,4 +1,4 @@
-"""Weights kept in half their bytes: each row of a matrix as int8 times a power of two, which bf16 holds exactly.
+"""Weights kept in half their bytes: matrices as int8, with a scale for every so many columns of a row.
 
 A folder with `compact.safetensors` holds a model as any other does, once it is unfolded: beside it, or in the user's
 cache where the folder cannot be written. Only the first use of a folder does anything.
@@ -10,12 +10,16 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from systems.contract.errors import BadInput
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 COMPACT, PLAIN = "compact.safetensors", "model.safetensors"
-EXPONENT = ".exponent"
-"""What the name of a matrix ends with where its rows' powers of two are stored."""
+SCALES = ".scales"
+"""What the name of a matrix ends with where its scales are stored: `[rows, groups of columns]`, bf16."""
 UNFOLDED = ".unfolded"
 
 
@@ -61,7 +65,6 @@ def _unfold(folder: Path, places: list[Path]) -> Path:
 
 
 def _write_plain(source: Path, target: Path) -> None:
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
@@ -69,8 +72,15 @@ def _write_plain(source: Path, target: Path) -> None:
         stored = load_file(source)
     except SafetensorError as error:
         raise BadInput(f"weights file {source} is corrupted ({error}); restore it") from error
-    plain = {name: tensor for name, tensor in stored.items() if not name.endswith(EXPONENT)}
+    plain = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALES)}
     for name, whole in plain.items():
-        if (exponents := stored.get(name + EXPONENT)) is not None:
-            plain[name] = torch.ldexp(whole.float(), exponents.int()[:, None]).bfloat16()
+        if (scales := stored.get(name + SCALES)) is not None:
+            plain[name] = scaled(whole, scales)
     save_file(plain, target, metadata={"format": "pt"})
+
+
+def scaled(whole: Tensor, scales: Tensor) -> Tensor:
+    """Return int8 `whole` `[rows, columns]` times `scales` `[rows, groups]` in bf16: one product and one rounding each,
+    the same on every machine."""
+    groups = whole.float().unflatten(1, (scales.shape[1], -1))
+    return (groups * scales.float()[..., None]).flatten(1).bfloat16()

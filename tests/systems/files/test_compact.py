@@ -1,4 +1,4 @@
-"""Compact weights: what a row becomes, that they load as what they were rounded to, where they unfold, what is refused."""
+"""Compact weights: what a row becomes, that they load as what they were rounded to, where they unfold, refusals."""
 
 from __future__ import annotations
 
@@ -29,23 +29,39 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "pair"
 
 
-def test_a_row_is_whole_numbers_times_the_smallest_power_of_two_that_holds_it() -> None:
-    rows = torch.tensor([[127.0, -3.4, 0.6], [128.0, 1.0, 3.0], [-0.5, 0.25, 0.0], [0.0, 0.0, 0.0]])
-    whole, exponents = compacting.rounded(rows)
-    assert exponents[:3].tolist() == [0, 1, -7], "127 steps of 1; of 2; 64 of 1/128 (64 of 1/256 would be 128)"
-    assert whole.tolist() == [[127, -3, 1], [64, 0, 2], [-64, 32, 0], [0, 0, 0]]
+def test_weights_are_whole_numbers_times_the_scale_of_their_columns() -> None:
+    row = torch.cat([torch.linspace(-127, 127, 64) / 64, torch.full((64,), 0.5), torch.zeros(64)])
+    row[1] = 1.3 / 64
+    whole, scales = compacting.rounded(row[None])
+    assert scales[0, :2].tolist() == [1 / 64, torch.tensor(0.5 / 127).bfloat16()], "the largest is 127 of each"
+    assert whole[0, :2].tolist() == [-127, 1]
+    assert whole[0, 64:128].tolist() == [127] * 64
+    assert whole[0, 128:].tolist() == [0] * 64
+    again = compact.scaled(whole, scales)[0].float()
+    assert again[0] == -127 / 64
+    assert torch.equal(again[128:], torch.zeros(64))
+    assert (again - row)[:64].abs().max() <= 0.5 / 64 + 2**-8
+    assert (again - row)[64:128].abs().max() <= 0.5 * 2**-8, "two roundings to bf16"
 
 
-def test_bf16_holds_every_compact_weight_exactly(folder: Path) -> None:
+def test_rows_of_other_lengths_have_one_scale() -> None:
+    whole, scales = compacting.rounded(torch.tensor([[127.0, -3.4, 0.6]]))
+    assert (whole.tolist(), scales.tolist()) == ([[127, -3, 1]], [[1.0]])
+
+
+def test_the_unfolded_weights_are_the_products_rounded_to_bf16(folder: Path) -> None:
     stored, plain = load_file(folder / "target" / COMPACT), load_file(unfolded(folder / "target") / PLAIN)
-    matrices = [name for name in plain if name + compact.EXPONENT in stored]
+    matrices = [name for name in plain if name + compact.SCALES in stored]
     assert len(matrices) > 10
     for name in matrices:
-        exact = stored[name].double() * 2.0 ** stored[name + compact.EXPONENT].double()[:, None]
+        scales = (
+            stored[name + compact.SCALES]
+            .double()
+            .repeat_interleave(plain[name].shape[1] // stored[name + compact.SCALES].shape[1], 1)
+        )
+        exact = (stored[name].double() * scales).bfloat16()
         assert plain[name].dtype == torch.bfloat16
-        assert torch.equal(plain[name].double(), exact)
-        again, exponents = compacting.rounded(plain[name])
-        assert torch.equal(torch.ldexp(again.float(), exponents.int()[:, None]), plain[name].float()), "no second loss"
+        assert torch.equal(plain[name], exact)
 
 
 def test_a_compact_pair_loads_and_its_folder_stays_as_it_is(folder: Path) -> None:
