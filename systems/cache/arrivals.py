@@ -66,6 +66,15 @@ class Visit:
         while (expert := self.take()) >= 0:
             yield expert, self.place
 
+    def waves(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield what is left in groups, each of which may be read as a whole: the experts that are there, then every
+        other by itself. What reads a group is submitted before the next is asked for."""
+        while (expert := self.take()) >= 0:
+            wave = [(expert, self.place)]
+            while self._turn < len(self._present):
+                wave.append((self.take(), self.place))
+            yield wave
+
     def _of_host(self) -> Elsewhere:
         assert self._host is not None
         return self._host

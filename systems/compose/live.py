@@ -14,6 +14,7 @@ from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput, Unsupported
 from systems.modeling.decoder import Decoder, at_once
 from systems.modeling.experts import CachedExperts, Mixer
+from systems.modeling.grouped_experts import GroupedExperts, known
 from systems.policies.composition import Composition
 from systems.policies.hinting import Predict
 from systems.policies.listening import Listener
@@ -99,7 +100,7 @@ class LiveAssembly(Assembly):
     def make_mixer(self, listener: Listener | None) -> Mixer:
         """Products from the slots, or from copies in their stead."""
         copies: Mixer | None = self.composition.residency.mixer(self)
-        return copies or CachedExperts(self.cache, listener, self.pace if self.clock.virtual else None)
+        return copies or kind_of_experts(self.pair)(self.cache, listener, self.pace if self.clock.virtual else None)
 
     @property
     def draft_listener(self) -> Any:
@@ -115,6 +116,8 @@ class LiveAssembly(Assembly):
             parts.gating = cast("AdaptiveGating", parts.mixer)
         if not at_once(self.pair.target):
             self.note(lambda: {"reads": "token by token"})
+        if kind_of_experts(self.pair) is GroupedExperts and not known(self.pair.arithmetic):
+            self.note(lambda: {"experts": "one by one"})
         parts.drafter = composition.drafter.build(self) or self.plain()
         if parts.governor is None and parts.scheduler is None:
             self.govern(parts.drafter.draft_length, composition.drafter.token_time(self))
@@ -122,3 +125,8 @@ class LiveAssembly(Assembly):
     def plain(self) -> Drafter:
         """Decode plainly."""
         return NoDrafter(self.device)
+
+
+def kind_of_experts(pair: Pair) -> type[CachedExperts]:
+    """Return what computes a pair's experts from a cache, as `model.operators` says."""
+    return GroupedExperts if pair.config.operators == "grouped" else CachedExperts

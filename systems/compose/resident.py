@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 
 from systems.compose.composed import Parts
-from systems.compose.live import LiveAssembly
+from systems.compose.live import LiveAssembly, kind_of_experts
 from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
-from systems.modeling.experts import CachedExperts, Mixer
+from systems.modeling.experts import Mixer
 from systems.policies.composition import Composition
 from systems.policies.orders import Shape
 from systems.runtime.pair import Pair
@@ -36,7 +36,7 @@ def resident_experts(pair: Pair) -> Iterator[Mixer]:
     assembly = _OneLayer if not holds(pair, pair.expert_bytes) else LiveAssembly
     cache = assembly(composition, pair, shape, link, NOTHING).parts().cache
     try:
-        yield CachedExperts(cache)
+        yield kind_of_experts(pair)(cache)
     finally:
         cache.close()
 

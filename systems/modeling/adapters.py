@@ -10,7 +10,7 @@ from torch import Tensor
 
 from systems.contract.errors import BadInput
 from systems.modeling.experts import Arithmetic, Matrix
-from systems.modeling.offloaded import OffloadedExperts, Part, gated, product, within
+from systems.modeling.offloaded import Gated, OffloadedExperts, Part, product, within
 
 
 class LongcatFlashExperts(OffloadedExperts):
@@ -26,7 +26,7 @@ class LongcatFlashExperts(OffloadedExperts):
 
     def find_arithmetic(self) -> Arithmetic:
         """Gated linear units."""
-        return gated(self.act_fn)  # type: ignore[attr-defined]
+        return Gated(self.act_fn)  # type: ignore[attr-defined]
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Mix as ever, with the token's own experts at no weight in the identities' place; then add what those give."""
@@ -111,7 +111,7 @@ class JetMoeMoE(OffloadedExperts):
 
     def find_arithmetic(self) -> Arithmetic:
         """Gated linear units."""
-        return gated(self.activation)  # type: ignore[attr-defined]
+        return Gated(self.activation)  # type: ignore[attr-defined]
 
     def forward(self, layer_input: Tensor) -> Tensor:  # type: ignore[override]
         """Route `(B, T, H)` as the family does, and mix."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from systems.cache.arrivals import Visit
 from systems.cache.clock import Pace
 from systems.cache.expert_cache import ExpertCache
 from systems.policies.listening import Listener, drafted
@@ -42,21 +43,28 @@ class CachedExperts:
 
     def __init__(self, cache: ExpertCache, listener: Listener | None = None, pace: Pace | None = None) -> None:
         assert isinstance(cache.slots, Places)
-        self._cache, self._slots, self._listener, self._pace = cache, cache.slots, listener, pace
+        self._cache, self._listener, self.slots, self.pace = cache, listener, cache.slots, pace
 
     def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Return, bit for bit, what the family's own loop gives: the same products on the same rows, added per
         token in ascending order of experts, whatever the order in which experts arrive."""
         dispatch = Dispatch(chosen)
         cache = self._cache
-        if self._pace is not None:
-            self._pace.half_layer(len(hidden))
-        arriving: Iterable[tuple[int, int]] = cache.visit(layer, dispatch.needed, drafted(dispatch.chosen, cache.width))
+        if self.pace is not None:
+            self.pace.half_layer(len(hidden))
+        visit = cache.visit(layer, dispatch.needed, drafted(dispatch.chosen, cache.width))
         if self._listener is not None:
             self._listener.routed(layer, hidden, dispatch.chosen)
-        if self._pace is not None:
-            arriving = _paced(arriving, self._pace, len(hidden), len(dispatch.needed))
-        return mix(self._slots, arriving, dispatch, hidden, weights, arithmetic)
+        return self.compute(visit, dispatch, hidden, weights, arithmetic)
+
+    def compute(
+        self, visit: Visit, dispatch: Dispatch, hidden: Tensor, weights: Tensor, arithmetic: Arithmetic
+    ) -> Tensor:
+        """Compute what a layer is handed out; see `mix`."""
+        arriving: Iterable[tuple[int, int]] = visit
+        if self.pace is not None:
+            arriving = _paced(visit, self.pace, len(hidden), len(dispatch.needed))
+        return mix(self.slots, arriving, dispatch, hidden, weights, arithmetic)
 
 
 def _paced(places: Iterable[tuple[int, int]], pace: Pace, tokens: int, experts: int) -> Iterator[tuple[int, int]]:

@@ -55,7 +55,7 @@ def load_target(path: Path, config: ModelConfig, dtype: torch.dtype, cache_dir: 
         store = _as_stored(path, bones, dtype)
         return _load(path, dtype, config.device, changes, own, None), store
     if config.store == "ram":
-        inputs = config.operators == "fused" and by_inputs(dtype, config.device) and not bones.shape.transposed
+        inputs = config.operators != "stock" and by_inputs(dtype, config.device) and not bones.shape.transposed
         slab = RamStore(replace(bones.shape, by_inputs=inputs), dtype)
         return _load(path, dtype, config.device, changes, own, slab), slab
     if config.store == "pack":

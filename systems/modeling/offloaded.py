@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from systems.contract.errors import BadInput
 from systems.modeling.experts import Arithmetic, ExpertPort, Matrix
@@ -104,7 +105,7 @@ class OffloadedExperts:
         usual = own.__module__ == "transformers.integrations.moe"
         flags = (self.has_bias, self.is_transposed, _normed(self))  # type: ignore[attr-defined]
         if usual and names == ["gate_up_proj", "down_proj"] and not any(flags):
-            return gated(self.act_fn)  # type: ignore[attr-defined]
+            return Gated(self.act_fn)  # type: ignore[attr-defined]
         return _interface(self, names)
 
     def wait(self, layer: int, hand_over: OnPart) -> None:
@@ -130,14 +131,22 @@ class OffloadedExperts:
         return self.port.mixer(self.layer, hidden_states, top_k_index, top_k_weights, self.arithmetic)
 
 
-def gated(activation: Callable[[Tensor], Tensor]) -> Arithmetic:
-    """Return what most families' experts compute, from `gate | up` and `down`."""
+class Gated:
+    """What most families' experts compute, from `gate | up` and `down`: an `Arithmetic`."""
 
-    def arithmetic(rows: Tensor, matrices: Sequence[Matrix]) -> Tensor:
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        self._activation = activation
+
+    def __call__(self, rows: Tensor, matrices: Sequence[Matrix]) -> Tensor:
+        """Compute rows `(n, H)`."""
         gate, up = product(rows, matrices[0]).chunk(2, dim=-1)
-        return product(activation(gate) * up, matrices[1])
+        return product(self._activation(gate) * up, matrices[1])
 
-    return arithmetic
+    @cached_property
+    def by_silu(self) -> bool:
+        """Whether the activation is `x / (1 + exp(-x))`, as its values say."""
+        tried = torch.linspace(-8, 8, 65)
+        return torch.equal(self._activation(tried), functional.silu(tried))
 
 
 def within(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from systems.compose.composed import Parts
+from systems.compose.live import kind_of_experts
 from systems.compose.resident import recorded_parts
 from systems.contract.config import SystemConfig
 from systems.contract.errors import BadInput
@@ -19,7 +20,6 @@ from systems.contract.requests import Request
 from systems.drafters.model import ModelDrafter
 from systems.files.model_files import TOP_K
 from systems.methods.moe_speq.drafter import QuantisedSelf
-from systems.modeling.experts import CachedExperts
 from systems.policies.composition import part
 from systems.policies.listening import Chosen, PhaseListener
 from systems.replay.trace import NOTHING, Header, Record, Trace
@@ -126,7 +126,7 @@ class _Recorder(PhaseListener):
     def record(self) -> Record:
         """Run the request and return its record."""
         request, parts = self._request, self._parts
-        mixer = CachedExperts(parts.cache, self)
+        mixer = kind_of_experts(self._pair)(parts.cache, self)
         self._pair.port.mixer = mixer
         drafter = self._tapped(parts.drafter)
         meter = NullMeter([request.max_new_tokens], self._pair.stop_tokens)

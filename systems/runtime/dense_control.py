@@ -36,7 +36,7 @@ def dense_model(pair: Pair) -> Any:
         sliding_window=None,
     )
     model = MistralForCausalLM(config).to(pair.store.dtype).to(pair.device).eval()
-    if pair.config.operators == "fused":
+    if pair.config.operators != "stock":
         fuse(model, read_along)
     return model
 

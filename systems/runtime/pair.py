@@ -25,6 +25,7 @@ from systems.modeling.loading import first_line, load_model, load_target
 from systems.modeling.offloaded import OffloadedExperts
 from systems.modeling.routers import Router, observe
 from systems.modeling.skeleton import bind_experts
+from systems.operators import grouped
 from systems.operators.fusing import fuse
 from systems.runtime import activation_file
 from systems.runtime.activation_file import Stored
@@ -53,7 +54,7 @@ class Pair(Tokenized):
         self.port.mixer = nothing
         for model in filter(None, (target, draft)):
             learn(model)
-            if config.operators == "fused":
+            if config.operators != "stock":
                 fuse(model, read_along)
         text = target.config.get_text_config()
         self.decoder_layers: int = text.num_hidden_layers
@@ -163,8 +164,12 @@ def load(config: ModelConfig, root: Path) -> Pair:
     """Load a pair; for paths in `config` and `root` see `located`.
 
     Raises:
-        BadInput: missing, truncated or corrupted files, or a draft that does not speak the target's tokens.
+        BadInput: missing, truncated or corrupted files, a draft that does not speak the target's tokens, or operators
+            that this machine does not run.
     """
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    if config.operators == "grouped":
+        grouped.require(config.device, dtype)
     config.check_downloads(root)
     target_path, tokenizer_path = config.folder(config.target, root), config.tokenizer_folder(root)
     draft_path = config.folder(config.draft, root) if config.draft else None
@@ -183,7 +188,6 @@ def load(config: ModelConfig, root: Path) -> Pair:
         root=None,
         cache_dir=str(root / config.cache_dir),
     )
-    dtype: torch.dtype = getattr(torch, config.dtype)
     target, store = load_target(target_path, config, dtype, Path(config.cache_dir))
     draft = load_model(draft_path, dtype, config.device) if draft_path else None
     return Pair(config, target, draft, tokenizer_path, store)

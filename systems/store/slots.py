@@ -58,6 +58,10 @@ class Slots(Places):
         """Behind the slots, where `add` has put the store."""
         return len(self) + expert
 
+    def row_of(self, place: int) -> int:
+        """In which row of the slab the record of a place is."""
+        return place
+
     @property
     def nbytes(self) -> int:
         """Bytes of the slab."""
@@ -73,6 +77,10 @@ class LayerSlots(Slots):
         layers = shape.count // shape.experts
         self.owner, self.pins = [-1] * shape.count, [0] * shape.count
         self.raw, self.matrices = self.raw * layers, self.matrices * layers
+
+    def row_of(self, place: int) -> int:
+        """That of the layer's expert in whose stead it is computed."""
+        return place % len(self.slab)
 
 
 class StoreSlots(Places):
