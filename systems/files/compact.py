@@ -83,4 +83,5 @@ def scaled(whole: Tensor, scales: Tensor) -> Tensor:
     """Return int8 `whole` `[rows, columns]` times `scales` `[rows, groups]` in bf16: one product and one rounding each,
     the same on every machine."""
     groups = whole.float().unflatten(1, (scales.shape[1], -1))
-    return (groups * scales.float()[..., None]).flatten(1).bfloat16()
+    products: Tensor = groups * scales.float()[..., None]
+    return products.flatten(1).bfloat16()
