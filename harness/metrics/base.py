@@ -11,7 +11,7 @@ from harness.metrics.intervals import Scale, pooled_interval
 from harness.records.generation import Generation
 
 Better = Literal["lower", "higher", "neither"]
-DIGITS = 6
+DIGITS = 9
 """Of a number in `summary.json`."""
 
 
