@@ -172,13 +172,24 @@ def test_prepared_windows_are_read_back_as_they_were_made(
     tmp_path: Path, exercises: list[Exercise], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = corpus.Corpus([f"import os\n\nx{i} = {i}\n" * 20 for i in range(20)], [], exercises, [])
-    monkeypatch.setattr(corpus, "build", lambda count, seed: texts)
-    first = train.prepare(train.Recipe(), tmp_path)
+    monkeypatch.setattr(corpus, "build", lambda *_: texts)
+    recipe, path = train.Recipe(), tmp_path / "broad.npz"
+    known = train.words(recipe, tmp_path)
+    first = train.windows(recipe.broad, known, path)
     monkeypatch.delattr(corpus, "build")
-    again = train.prepare(train.Recipe(), tmp_path)
-    assert set(first.rows) == {train.CONTEXT, train.LONG_CONTEXT}
-    for context, found in first.rows.items():
+    again = train.windows(recipe.broad, known, path)
+    assert set(first) == {train.CONTEXT, train.LONG_CONTEXT}
+    for context, found in first.items():
         assert found.tokens.shape == (len(found.weights), context + 1)
-        assert found.tokens.max() < len(first.tokenizer)
-        assert all(np.array_equal(a, b) for a, b in zip(found, again.rows[context], strict=True))
-    assert first.tokenizer.get_vocab() == again.tokenizer.get_vocab()
+        assert found.tokens.max() < len(known)
+        assert all(np.array_equal(a, b) for a, b in zip(found, again[context], strict=True))
+    assert train.words(recipe, tmp_path).get_vocab() == known.get_vocab()
+
+
+def test_half_of_each_is_all_of_the_fewer_windows() -> None:
+    def rows(count: int, token: int) -> Rows:
+        return Rows(np.full((count, 4), token, np.uint16), np.ones((count, 3), np.float16))
+
+    mixed = train.half_of_each(rows(2, 1), rows(5, 2))
+    assert mixed.tokens[:, 0].tolist() == [1, 1, 2, 2]
+    assert mixed.weights.shape == (4, 3)
