@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from models import measure, stages
 from models.report import NEW_TOKENS, Pair, greedy, load
-from systems.files.weight_files import checkpoint_files, content_hash
+from systems.files.hashing import content_hash
+from systems.files.weight_files import checkpoint_files
 from systems.methods.moe_speq.quantised import quantise
 
 SCHEMA = "spmoe-bench/alignment/1"

@@ -173,11 +173,15 @@ def _prompt(
     given = " and ".join(f"{kind.description} {arg}" for arg, kind in zip(arguments, kinds, strict=True))
     pattern = rng.choice(QUESTIONS if template.returns == "bool" else STATEMENTS)
     text = pattern.format(rng.choice(template.phrases).format(**slots), given=given)
-    wrapped = textwrap.fill(text, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
     count = rng.randint(*shown)
     answers = _examples(name, examples[:count], rng) if count else ""
-    opening = '    """' + (" " + wrapped[4:] if rng.random() < 0.7 else "\n" + wrapped)
-    return f'{imports}{head}{opening}\n{answers}    """\n'
+    return f'{imports}{head}{opened(text, rng)}\n{answers}    """\n'
+
+
+def opened(text: str, rng: random.Random) -> str:
+    """The first lines of a docstring: quotes and the wrapped text, on one line or the next."""
+    wrapped = textwrap.fill(text, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return '    """' + (" " + wrapped[4:] if rng.random() < 0.7 else "\n" + wrapped)
 
 
 def _examples(name: str, examples: list[tuple[str, object]], rng: random.Random) -> str:

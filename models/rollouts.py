@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import random
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from models import corpus, export
 from models.data import LossWeights, Rows, Tokens, encode
-from models.exercises import LINE_WIDTH, Exercise, generate
+from models.exercises import Exercise, generate, opened
 from models.transformer import Decoder
 
 EXAMPLES_SHOWN = re.compile(r"\n\s*(>>>|Examples?:|For example:|\w+\(.*\) ==)")
@@ -66,8 +65,7 @@ def _statement(exercise: Exercise) -> str:
 
 def _prompt(head: str, text: str, shown: Exercise, rng: random.Random) -> str:
     """A signature, a docstring and an exercise's examples under the function's name."""
-    wrapped = textwrap.fill(text, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
-    opening = '    """' + (" " + wrapped[4:] if rng.random() < 0.7 else "\n" + wrapped)
+    opening = opened(text, rng)
     found = EXAMPLES_SHOWN.search(body := shown.prompt.split('"""')[1])
     examples = body[found.start() :].strip("\n").rstrip() if found and rng.random() < 0.8 else ""
     name = re.findall(r"def (\w+)", head)[-1]

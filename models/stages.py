@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,7 @@ class Workers:
     """The processes that train together (`torch.distributed.run` starts several), each on batches of its own.
 
     Their weights are averaged now and then (local SGD, Stich 2019) instead of the gradients at every step: two
-    processes of one thread train twice as fast as one, while in a process of two threads every matrix product waits
-    for the slower one.
+    processes of one thread read 2,600 tokens per second so, and 1,800 with the gradients; one of them reads 1,300.
     """
 
     rank: int = 0
@@ -98,6 +98,15 @@ class Workers:
         if self.count > 1:
             distributed.barrier()
 
+    @contextmanager
+    def first_ahead(self) -> Iterator[None]:
+        """Let the first worker through, and the others when it is done: they find the files that it has made."""
+        if self.rank:
+            self.wait()
+        yield
+        if not self.rank:
+            self.wait()
+
     @torch.no_grad()
     def average(self, model: Decoder) -> None:
         """Give all workers the mean of their weights."""
@@ -113,7 +122,7 @@ def run(
     """Train `model` in place, continuing from `folder/<stage>.pt` where there is one; returns the stage's record."""
     path = folder / f"{stage.name}.pt"
     optimizer = Optimizer(model, stage.muon_rate, stage.adam_rate)
-    record: dict[str, Any] = {"step": 0, "rounds": 0, "seconds": 0.0, "log": []}
+    record: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
     if path.exists():
         saved = torch.load(path, weights_only=True, map_location=model.embedding.device)
         model.load_state_dict(saved["model"])
@@ -126,11 +135,11 @@ def run(
         saved_at = time.monotonic()
         while record["step"] < stage.steps:
             line = _step(stage, model, optimizer, objective, rows, record, workers)
-            done = record["step"] >= stage.steps
+            done, rounds = record["step"] >= stage.steps, record["step"] // workers.count
             progress.update(task, completed=record["step"], description=f"{stage.name} {line}")
-            if not (workers.rank or progress.console.is_terminal) and record["rounds"] % LOG_EVERY == 0:
+            if not (workers.rank or progress.console.is_terminal) and rounds % LOG_EVERY == 0:
                 progress.console.print(f"{stage.name} {record['step']}/{stage.steps} {line}", highlight=False)
-            if done or record["rounds"] % AVERAGE_EVERY == 0:
+            if done or rounds % AVERAGE_EVERY == 0:
                 workers.average(model)
             if not workers.rank and (done or time.monotonic() - saved_at > save_every):
                 content = {"model": model.state_dict(), "optimizer": optimizer.state(), "record": record}
@@ -156,9 +165,9 @@ def _step(
     loss.backward()
     optimizer.step(stage.rate(step))
     record["step"] += workers.count
-    record["rounds"] += 1
+    rounds = record["step"] // workers.count
     record["seconds"] += time.monotonic() - started
-    if record["rounds"] % LOG_EVERY == 0 or record["rounds"] == 1 or record["step"] >= stage.steps:
+    if rounds % LOG_EVERY == 0 or rounds == 1 or record["step"] >= stage.steps:
         tokens = record["step"] * stage.batch_tokens
         record["log"].append({"tokens": tokens, **{key: round(value, 4) for key, value in values.items()}})
     speed = workers.count * stage.batch_tokens / (time.monotonic() - started)

@@ -142,18 +142,19 @@ def train(recipe: Recipe, folder: Path, device: torch.device, start: Path | None
     """Run or resume the stages, those from `sharpen` on of the pair in `start` where one is given; returns the record
     of each, and leaves the weights in `folder`."""
     dense_objective, sparse_objective, distil_objective = objectives(recipe)
-    known = words(recipe, folder) if start is None else tokenizer.load(start)
+    with stages.Workers.here().first_ahead():
+        known = words(recipe, folder) if start is None else tokenizer.load(start)
+        broad = windows(recipe.broad, known, folder / "broad.npz") if start is None else {}
+        sharp = windows(recipe.sharp, known, folder / "sharp.npz")
     records = {}
     torch.manual_seed(recipe.seed)
     if start is None:
-        broad = windows(recipe.broad, known, folder / "broad.npz")
         draft = Decoder(Architecture()).to(device)
         records["dense"] = stages.run(recipe.dense, draft, dense_objective, broad, folder)
         target = upcycled(draft, recipe.experts, recipe.top_k, recipe.redrawn, recipe.seed).to(device)
         records["target"] = stages.run(recipe.target, target, sparse_objective, broad, folder)
     else:
         draft, target = (export.load(start / role).to(device) for role in ("draft", "target"))
-    sharp = windows(recipe.sharp, known, folder / "sharp.npz")
     records["sharpen"] = stages.run(recipe.sharpen, target, sparse_objective, sharp, folder)
     own = rolled_out(recipe, target, known, folder)
     half = {context: half_of_each(own[context], sharp[context]) for context in own}

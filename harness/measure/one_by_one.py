@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from harness.measure.meter import RecordingMeter
 from harness.records.generation import Generation
@@ -15,12 +16,14 @@ def generations(
     requests: Sequence[Request],
     stop_tokens: frozenset[int] = frozenset(),
     synchronize: Callable[[], None] | None = None,
+    within: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> list[Generation]:
     """Calibrate a system on the prompts of `warm_up`, have it answer `requests`, and close it whatever happens.
 
     Args:
         stop_tokens: ids that end an output.
         synchronize: as of `RecordingMeter`.
+        within: what each request is answered in; `undisturbed` where time is real.
     """
     found = []
     try:
@@ -28,8 +31,9 @@ def generations(
             system.calibrate([request])
         for place, request in enumerate(requests):
             system.rehearse([request])
-            meter = RecordingMeter([request.id], [request.max_new_tokens], stop_tokens, system.now_ns, synchronize)
-            system.generate([request], meter)
+            with within():
+                meter = RecordingMeter([request.id], [request.max_new_tokens], stop_tokens, system.now_ns, synchronize)
+                system.generate([request], meter)
             found.append(meter.finish(batch=place))
     finally:
         system.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from systems.contract.errors import BadInput
+from systems.files.hashing import content_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,18 +24,20 @@ SCALES = ".scales"
 UNFOLDED = ".unfolded"
 
 
+def is_compact(folder: Path) -> bool:
+    """Whether a folder's weights are compact; where plain ones lie beside them, those are meant."""
+    return (folder / COMPACT).is_file() and not (folder / PLAIN).exists()
+
+
 def unfolded(folder: Path) -> Path:
     """Return the folder with the plain weights of `folder`: itself, unless its weights are compact.
 
     Raises:
         BadInput: the compact weights cannot be read, or there is no place to unfold them.
     """
-    source = folder / COMPACT
-    if (folder / PLAIN).exists() or not source.is_file():
+    if not is_compact(folder):
         return folder
-    from systems.files.weight_files import content_hash
-
-    name = content_hash(source)[:16]
+    name = content_hash(folder / COMPACT)[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     places = [folder / UNFOLDED / name, cache / "spmoe-bench" / "weights" / name]
     ready = next((place for place in places if (place / PLAIN).is_file()), None)
@@ -53,13 +56,10 @@ def _unfold(folder: Path, places: list[Path]) -> Path:
                 for file in folder.glob("*.json"):
                     shutil.copyfile(file, made / file.name)
                 _write_plain(folder / COMPACT, made / PLAIN)
-                if not place.exists():
-                    made.rename(place)
+                made.rename(place)
         except OSError as error:
             refused = error
-            if place.exists():  # another process was first
-                return place
-        else:
+        if (place / PLAIN).is_file():  # made here, or by another process that was first
             return place
     raise BadInput(f"the weights of {folder} cannot be unfolded ({refused}); name a folder for it in XDG_CACHE_HOME")
 
@@ -76,7 +76,10 @@ def _write_plain(source: Path, target: Path) -> None:
     for name, whole in plain.items():
         if (scales := stored.get(name + SCALES)) is not None:
             plain[name] = scaled(whole, scales)
-    save_file(plain, target, metadata={"format": "pt"})
+    try:
+        save_file(plain, target, metadata={"format": "pt"})
+    except SafetensorError as error:  # of the disk: what is written is sound
+        raise OSError(str(error)) from error
 
 
 def scaled(whole: Tensor, scales: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 from systems.contract.config import ModelConfig
 from systems.contract.errors import BadInput
 from systems.files.chat import ChatTemplate, wanted
-from systems.files.compact import COMPACT
+from systems.files.compact import COMPACT, is_compact
+from systems.files.hashing import content_hash
 from systems.files.quantisation import check_quantisation
-from systems.files.weight_files import checkpoint_files, content_hash, read_header
+from systems.files.weight_files import checkpoint_files, read_header
 
 CHECKSUMS = "SHA256SUMS"
 TOP_K = "num_experts_per_tok"
@@ -114,8 +115,7 @@ def verify(folder: Path) -> None:
     Raises:
         BadInput: a file is missing, truncated or corrupted.
     """
-    compact = folder / COMPACT
-    files = [compact] if compact.is_file() else checkpoint_files(folder)
+    files = [folder / COMPACT] if is_compact(folder) else checkpoint_files(folder)
     for file in files:
         read_header(file)
     sums = folder / CHECKSUMS

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +42,6 @@ def _instead(folder: Path, file: Path) -> str:
             " `save_pretrained` of transformers writes it"
         )
     return "restore it, or `make models` rebuilds ours"
-
-
-def content_hash(file: Path) -> str:
-    """Return the SHA-256 of a file, read once as long as it is not touched."""
-    facts = file.stat()
-    return _content_hash(file, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-
-
-@cache
-def _content_hash(file: Path, *_: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _listed(index: Path) -> list[str]:

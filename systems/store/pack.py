@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 
 from systems.contract.errors import BadInput
-from systems.files.weight_files import content_hash
+from systems.files.hashing import content_hash
 from systems.store.checkpoint import ExpertShape, as_memory, read_exactly
 
 _PAGE = 4096

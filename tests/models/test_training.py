@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_workers_take_different_batches_and_end_with_the_same_weights(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(train_together, (tmp_path,), nprocs=2)  # type: ignore[attr-defined]
     first, second = (torch.load(tmp_path / f"worker{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert (first["found"], second["found"]) == (False, True), "what one makes the others find"
     assert first["steps"] == second["steps"] == STAGE.steps
     assert not set(first["seen"]) & set(second["seen"]), "every batch is of one worker"
     assert len(first["seen"]) + len(second["seen"]) == STAGE.steps
@@ -106,6 +108,11 @@ def train_together(rank: int, folder: Path) -> None:
     """One of two workers: trains a stage, and leaves its weights and which batches it saw."""
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     seen: list[float] = []
+    made = folder / "made"
+    with stages.Workers.here().first_ahead():
+        found = made.exists()
+        time.sleep(0.2 * (1 - rank))
+        made.touch()
 
     def noting(model: Decoder, tokens: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
         seen.append(float((tokens.double() * torch.arange(1, tokens.numel() + 1).view_as(tokens)).sum()))
@@ -113,7 +120,12 @@ def train_together(rank: int, folder: Path) -> None:
 
     model = tiny()
     record = stages.run(STAGE, model, noting, ROWS, folder / "together")
-    left = {"steps": record["step"], "seen": seen, "model": {n: p.detach() for n, p in model.named_parameters()}}
+    left = {
+        "found": found,
+        "steps": record["step"],
+        "seen": seen,
+        "model": {n: p.detach() for n, p in model.named_parameters()},
+    }
     torch.save(left, folder / f"worker{rank}.pt")
     torch.distributed.destroy_process_group()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models import compacting
@@ -16,7 +17,7 @@ from systems.api import ModelConfig, load_pair
 from systems.contract.errors import BadInput
 from systems.files import compact
 from systems.files.compact import COMPACT, PLAIN, UNFOLDED, unfolded
-from systems.files.weight_files import content_hash
+from systems.files.hashing import content_hash
 from tests.systems.tiny import make_pair
 
 
@@ -95,6 +96,28 @@ def test_no_place_to_unfold_names_the_setting(folder: Path, tmp_path: Path, monk
     (folder / "target" / UNFOLDED).write_text("in the way")
     with pytest.raises(BadInput, match="XDG_CACHE_HOME"):
         unfolded(folder / "target")
+
+
+def test_a_full_disk_is_a_place_that_does_not_take_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(BadInput, match=r"No space left.*XDG_CACHE_HOME"):
+        unfolded(folder / "target")
+    assert not list((folder / "target" / UNFOLDED).iterdir()), "nothing is left behind"
+
+
+def test_plain_weights_beside_compact_ones_are_those_that_are_read_and_checked(folder: Path) -> None:
+    shutil.copyfile(unfolded(folder / "target") / PLAIN, folder / "target" / PLAIN)
+    write_checksums(folder / "target")
+    assert unfolded(folder / "target") == folder / "target"
+    (folder / "target" / "SHA256SUMS").write_text("0" * 64 + f"  {PLAIN}\n")
+    with pytest.raises(BadInput, match=rf"{PLAIN} is corrupted"):
+        load_pair(ModelConfig("", "target", "draft", None), folder)
 
 
 def test_another_process_that_unfolds_first_is_no_harm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
