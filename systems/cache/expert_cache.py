@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from systems.cache.arrivals import Visit
+from systems.cache.device_link import DeviceLink
 from systems.cache.in_place import Elsewhere
 from systems.cache.ledger import Ledger
 from systems.cache.link import InLineLink, Link, PolledLink, ThreadedLink
@@ -58,12 +61,16 @@ class ExpertCache(LinkedCache):
         self._hear: Callable[[Transfer], None] | None = None
         self._untold: list[tuple[Order, Arrival]] = []
         """Transfers whose times only a device knows, and not yet."""
+        self._waits: deque[tuple[Any, Arrival]] = deque()
+        """Arrivals that a device waits for, each with the end of what was submitted before."""
 
     def _make_link(self, in_line: bool) -> Link:
         if in_line:
             return InLineLink(self._desk, self._transport)
         if self.clock.skips:
             return PolledLink(self._desk, self._transport, self._occupancy.loading)
+        if self._transport.asynchronous:
+            return DeviceLink(self._desk, self._transport)
         return ThreadedLink(self._desk, self._transport)
 
     def visit(self, layer: int, needed: dict[int, int], drafted: Collection[int] | None = None) -> Visit:
@@ -87,7 +94,7 @@ class ExpertCache(LinkedCache):
                 needed = {expert: rows for expert, rows in needed.items() if expert not in away}
                 apart = [base + expert for expert in away]
             present, absent = self._desk.classify(layer, needed, self.clock.now())
-            if self._pending:
+            if absent:
                 self._link.wake()
         return Visit(self, base, present, apart, absent, self._elsewhere)
 
@@ -264,8 +271,8 @@ class ExpertCache(LinkedCache):
         if missing and not self._worker:
             if self._transport.asynchronous:
                 idle = self._transport.submitted()
-                last = self._settle(missing)
-                self.meter.attribute("transfer", last.after(idle) if last is not None else 0.0)
+                if (last := self._settle(missing)) is not None:
+                    self._waits.append((idle, last))
             else:
                 with self.meter.span("transfer"):
                     self._settle(missing)
@@ -273,18 +280,29 @@ class ExpertCache(LinkedCache):
 
     def await_any(self, experts: set[int]) -> int:
         """Block until one of the experts, pinned and on their way, may be read; return it. The link is serial: first
-        ordered, first in."""
+        ordered, first in. Where a device computes, what is submitted from now on waits for it, and the host does not.
+        """
         if self._transport.asynchronous:
             idle = self._transport.submitted()
             expert, arrival = self._next_of(experts)
-            arrival.wait()
-            self.meter.attribute("transfer", arrival.after(idle))
+            arrival.precede()
+            self._waits.append((idle, arrival))
             return expert
         span = self.meter.span("transfer")
         if isinstance(span, NullSpan):  # as in most replays, where entering it would take as long as all else here
             return self._first_of(experts)
         with span:
             return self._first_of(experts)
+
+    def tell_waits(self) -> None:
+        """Tell the meter how long a device has waited for experts, as far as it knows: to be called in the span in
+        which it did, when the host has waited for the device."""
+        while self._waits:
+            idle, arrival = self._waits[0]
+            if (waited := arrival.after(idle)) is None:
+                return
+            self.meter.attribute("transfer", waited)
+            self._waits.popleft()
 
     def unpin(self, experts: list[int]) -> None:
         """Say that these expert ids have been read."""

@@ -32,6 +32,11 @@ class TransferQueue:
             self._insert(order)
         self.pending[order.expert] = order
 
+    @property
+    def demanded(self) -> bool:
+        """Whether a demand is pending."""
+        return bool(self._demands)
+
     def replan(self, orders: dict[int, Order]) -> tuple[list[int], int]:
         """Let these prefetches, by expert, take the place of all others; a pending demand stays, and its expert leaves
         `orders`.

@@ -176,6 +176,14 @@ class TransferDesk:
             transport.put_back(back, asked)
         return transport.move(experts, slots, asked)
 
+    def slot_of(self, order: Order) -> int:
+        """The slot that an admitted order has."""
+        return self._occupancy.slots.of[order.expert]
+
+    def awaited(self, order: Order) -> bool:
+        """Whether somebody waits for what an order that was admitted brings."""
+        return self._occupancy.slots.pins[self.slot_of(order)] > 0
+
     def note(self, run: list[Order], arrivals: list[Arrival]) -> None:
         """A run has started; its experts arrive then."""
         for place, order in enumerate(run):

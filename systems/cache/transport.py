@@ -35,8 +35,27 @@ class Arrival:
         not before it has ended."""
         raise NotImplementedError
 
-    def after(self, submitted: Any) -> float:
-        """How long a device waited for this arrival that has come; see `Transport.submitted`."""
+    def precede(self) -> None:
+        """Let what is submitted to a device from now on come behind it, while the host goes on."""
+        raise NotImplementedError
+
+    def after(self, submitted: Any) -> float | None:
+        """How long a device waited for this arrival (s); None while it does not know. See `Transport.submitted`."""
+        raise NotImplementedError
+
+
+class Copy:
+    """A record on its way to a device in blocks, behind any of which another may overtake it."""
+
+    __slots__ = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all blocks are submitted."""
+        raise NotImplementedError
+
+    def submit(self) -> Arrival:
+        """Submit the next block; return when it has arrived, and with the last one the record."""
         raise NotImplementedError
 
 
@@ -87,6 +106,10 @@ class Transport:
         """
         raise NotImplementedError
 
+    def copy(self, expert: int, slot: int) -> Copy:
+        """Begin to move a record into a slot, block by block. For asynchronous ones."""
+        raise NotImplementedError
+
     def put(self, expert: int, slot: int) -> None:
         """Let a slot hold a record at once: no transfer that anybody measures."""
         raise NotImplementedError
@@ -105,8 +128,8 @@ class Transport:
         """The computation that reads these slots has been submitted; they may be overwritten after it."""
 
     def submitted(self) -> Any:
-        """Mark the end of what has been submitted to a device, for `Arrival.after`: the host waits for a copy while the
-        device still computes, so that only the device knows how long it has waited. For asynchronous ones."""
+        """Mark the end of what has been submitted to a device, for `Arrival.after`: only the device knows how long it
+        has waited for a copy. For asynchronous ones."""
         raise NotImplementedError
 
     def set_base(self) -> None:

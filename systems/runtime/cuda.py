@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 
 import torch
 
 from systems.cache.clock import WallClock
-from systems.cache.transport import Arrival, Transport
+from systems.cache.transport import Arrival, Copy, Transport
 from systems.contract.costs import LinkSpec
 from systems.contract.errors import BadInput
 from systems.store.slots import Slots
 from systems.store.store import ExpertStore, RamStore
 
+BLOCK = 16 * 2**20
+"""Bytes of a block at most: a third of a millisecond of a PCIe 5 link. It decides how long a demand waits for a
+prefetch that has begun; what a block costs besides its bytes, a few microseconds, is a hundredth of that."""
+
+_UNKNOWN = 1e-3
+"""Seconds that a block is taken to need until one has landed."""
+
 
 class CopyDone(Arrival):
-    """An arrival marked by CUDA events, `begin` and `done` on the copy stream; `base` was recorded at `zero` of the
-    host's clock (s)."""
+    """An arrival marked by CUDA events, `begin` and `done` on the copy stream of a device; `base` was recorded at
+    `zero` of the host's clock (s)."""
 
-    __slots__ = ("_base", "_begin", "_done", "_zero")
+    __slots__ = ("_base", "_begin", "_device", "_done", "_zero")
 
-    def __init__(self, begin: torch.cuda.Event, done: torch.cuda.Event, base: torch.cuda.Event, zero: float) -> None:
-        self._begin, self._done, self._base, self._zero = begin, done, base, zero
+    def __init__(
+        self,
+        begin: torch.cuda.Event,
+        done: torch.cuda.Event,
+        base: torch.cuda.Event,
+        zero: float,
+        device: torch.device,
+    ) -> None:
+        self._begin, self._done, self._base, self._zero, self._device = begin, done, base, zero, device
 
     def done(self) -> bool:
         """Whether the copy has ended."""
@@ -32,6 +47,10 @@ class CopyDone(Arrival):
         """Block the host until the copy has ended; other threads run meanwhile."""
         self._done.synchronize()
 
+    def precede(self) -> None:
+        """Let the stream that computes wait for it."""
+        torch.cuda.current_stream(self._device).wait_event(self._done)
+
     def times(self) -> tuple[float, float]:
         """When a copy that has ended began and when it ended, as the device says, on the host's clock (s)."""
         return (
@@ -39,9 +58,35 @@ class CopyDone(Arrival):
             self._zero + self._base.elapsed_time(self._done) / 1e3,
         )
 
-    def after(self, submitted: torch.cuda.Event) -> float:
+    def after(self, submitted: torch.cuda.Event) -> float | None:
         """How long the device, which had this work submitted, had nothing to compute before the copy had ended (s)."""
-        return max(0.0, submitted.elapsed_time(self._done) / 1e3) if submitted.query() else 0.0
+        if not (submitted.query() and self._done.query()):
+            return None
+        return max(0.0, submitted.elapsed_time(self._done) / 1e3)
+
+
+class BlockCopy(Copy):
+    """A record on its way, in blocks of `BLOCK` bytes."""
+
+    __slots__ = ("_begin", "_blocks", "_expert", "_slot", "_submitted", "_transport")
+
+    def __init__(self, transport: CudaTransport, expert: int, slot: int, blocks: int) -> None:
+        self._transport, self._expert, self._slot = transport, expert, slot
+        self._blocks, self._submitted = blocks, 0
+        self._begin: torch.cuda.Event | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all blocks are submitted."""
+        return self._submitted == self._blocks
+
+    def submit(self) -> CopyDone:
+        """Enqueue the next block on the copy stream, the first behind the readers of the slot."""
+        transport = self._transport
+        begin, done = transport.enqueue(self._expert, self._slot, self._submitted)
+        self._submitted += 1
+        self._begin = self._begin or begin
+        return transport.arrival(self._begin, done)
 
 
 class CudaTransport(Transport):
@@ -69,8 +114,8 @@ class CudaTransport(Transport):
         # The slab is being filled with zeros, in memory that others may have read until now.
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         self._free: list[torch.cuda.Event | None] = [None] * len(slots)
-        self._timed: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-        self._busy = 0.0
+        self._timed: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+        self._busy, self._landed = 0.0, 0
         self._base, self._zero = torch.cuda.Event(enable_timing=True), 0.0
         self.set_base()
 
@@ -82,19 +127,35 @@ class CudaTransport(Transport):
         self._base.synchronize()
         self._zero = time.perf_counter()
 
-    def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
-        """Enqueue the copies of one run on the copy stream, each behind the readers of its slot."""
-        arrivals = list[Arrival]()
+    def copy(self, expert: int, slot: int) -> BlockCopy:
+        """Begin to move a record into a slot."""
+        return BlockCopy(self, expert, slot, -(-self._store.slab.shape[1] // BLOCK))
+
+    def enqueue(self, expert: int, slot: int, block: int) -> tuple[torch.cuda.Event, torch.cuda.Event]:
+        """Enqueue one block of a record on the copy stream; return what marks its begin and its end."""
+        begin, done = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True, blocking=True)
+        part = slice(block * BLOCK, (block + 1) * BLOCK)
         with torch.cuda.stream(self._stream):
-            for expert, slot in zip(experts, into, strict=True):
-                if (free := self._free[slot]) is not None:
-                    self._stream.wait_event(free)
-                begin, done = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-                begin.record(self._stream)  # behind the wait: the link is idle meanwhile
-                self._slots.raw[slot].copy_(self._store.record(expert), non_blocking=True)
-                done.record(self._stream)
-                self._timed.append((begin, done))
-                arrivals.append(CopyDone(begin, done, self._base, self._zero))
+            if block == 0 and (free := self._free[slot]) is not None:
+                self._stream.wait_event(free)
+            begin.record(self._stream)  # behind the wait: the link is idle meanwhile
+            self._slots.raw[slot][part].copy_(self._store.record(expert)[part], non_blocking=True)
+            done.record(self._stream)
+        self._timed.append((begin, done))
+        return begin, done
+
+    def arrival(self, begin: torch.cuda.Event, done: torch.cuda.Event) -> CopyDone:
+        """The arrival that two events of the copy stream mark."""
+        return CopyDone(begin, done, self._base, self._zero, self._device)
+
+    def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
+        """Enqueue whole records."""
+        arrivals = list[Arrival]()
+        for expert, slot in zip(experts, into, strict=True):
+            copy = self.copy(expert, slot)
+            while not copy.complete:
+                arrival = copy.submit()
+            arrivals.append(arrival)
         return arrivals
 
     def put(self, expert: int, slot: int) -> None:
@@ -117,16 +178,19 @@ class CudaTransport(Transport):
 
     @property
     def free_at(self) -> float:
-        """Not before the last copy has ended: decisions are made when the link is free, not queued on it."""
-        if self._timed and not self._timed[-1][1].query():
-            return self.clock.now() + 5e-5
-        return 0.0
+        """Now, where the last copy has ended; else behind what has not, each block as long as those before took."""
+        self.busy_seconds()
+        if not self._timed:
+            return 0.0
+        block = self._busy / self._landed if self._landed else _UNKNOWN
+        return self.clock.now() + len(self._timed) * block
 
     def busy_seconds(self) -> float:
         """Sum of the copies that have ended (s), as the device timed them."""
         while self._timed and self._timed[0][1].query():
-            begin, done = self._timed.pop(0)
+            begin, done = self._timed.popleft()
             self._busy += begin.elapsed_time(done) / 1e3
+            self._landed += 1
         return self._busy
 
     def close(self) -> None:

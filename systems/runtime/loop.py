@@ -126,6 +126,7 @@ class _Generation:
             logits = self._read(len(self.rows), prompts)
             newcomers = self.make_chooser([request.sampling for _, request in joining], self.target.device)
             firsts = newcomers.choose(logits).tokens.tolist()
+            self.cache.tell_waits()
             if self.begun:
                 self.chooser.join(newcomers)
                 self.drafter.join(prompts)
@@ -159,6 +160,7 @@ class _Generation:
             self.cache.width = tokens.shape[1] if self.target.at_once else 1
             logits = self.target.forward(tokens, [row.length for row in self.rows])
             committed = self.chooser.verify(logits, tokens[:, 1:], draft.probabilities, drafted)
+            self.cache.tell_waits()
         with self.meter.span("host"):
             self.cache.end_step()
             self.listener.end_step()

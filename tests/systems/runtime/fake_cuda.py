@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import torch
 
-from systems.cache import link
+from systems.cache import device_link
 from systems.compose import live
 from systems.runtime import cuda
 from systems.store import page_lock
@@ -103,6 +103,8 @@ class FakeStream:
             join(self.clock, event.clock)
             self.queue.append((None, event))
             self._sim.tick()
+            if self is self._sim.computing:  # kernels run where they are called: what they come behind has happened
+                self._sim.finish(event)
 
     def wait_stream(self, other: FakeStream) -> None:
         event = FakeEvent(self._sim)
@@ -130,8 +132,8 @@ class FakeCuda:
     def __init__(self, seed: int = 0, eager: float = 0.3) -> None:
         self._random, self._eager = random.Random(seed), eager
         self.lock = threading.RLock()
-        self._default = FakeStream(self, "compute")
-        self._streams = [self._default]
+        self.computing = FakeStream(self, "compute")
+        self._streams = [self.computing]
         self._current = threading.local()
         self._threads: dict[int, Clock] = {}
         self.registered: dict[int, torch.Tensor] = {}
@@ -147,7 +149,7 @@ class FakeCuda:
         return self._threads.setdefault(threading.get_ident(), {})
 
     def current(self) -> FakeStream:
-        stream: FakeStream = getattr(self._current, "stream", self._default)
+        stream: FakeStream = getattr(self._current, "stream", self.computing)
         return stream
 
     @contextmanager
@@ -212,7 +214,7 @@ class FakeCuda:
         with self.lock:
             stream = self.current()
             self.writing(slot)
-            if stream is self._default:  # a plain copy from pageable memory, which the host waits for
+            if stream is self.computing:  # a plain copy from pageable memory, which the host waits for
                 target.copy_(source)
                 return
             pages = self._pages(source)
@@ -296,6 +298,9 @@ class _Destination:
     def __init__(self, sim: FakeCuda, raw: torch.Tensor, slot: Any) -> None:
         self._sim, self._raw, self._slot = sim, raw, slot
 
+    def __getitem__(self, part: slice) -> _Destination:
+        return _Destination(self._sim, self._raw[part], self._slot)
+
     def copy_(self, source: torch.Tensor, non_blocking: bool = False) -> None:
         self._sim.copy(self._raw, source, self._slot)
 
@@ -324,8 +329,8 @@ class _Lock:
         self.release()
 
 
-def install(monkeypatch: pytest.MonkeyPatch, sim: FakeCuda) -> None:
-    """Let systems that are built from now on run on the device."""
+def install(monkeypatch: pytest.MonkeyPatch, sim: FakeCuda, block: int = cuda.BLOCK) -> None:
+    """Let systems that are built from now on run on the device, to which records travel in blocks of so many bytes."""
 
     class WatchedSlots(Slots):
         def __init__(self, shape: Any, dtype: torch.dtype, count: int, device: torch.device) -> None:
@@ -352,7 +357,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sim: FakeCuda) -> None:
             return sim.stream(device)
 
     class Event:
-        def __new__(cls, enable_timing: bool = False) -> Any:
+        def __new__(cls, enable_timing: bool = False, blocking: bool = False) -> Any:
             return FakeEvent(sim)
 
     sim.thread()
@@ -369,6 +374,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sim: FakeCuda) -> None:
     monkeypatch.setattr(live, "Slots", WatchedSlots)
     monkeypatch.setattr(live.LiveAssembly, "on_device", True)
     tracked = SimpleNamespace(Lock=lambda: _Lock(sim), Condition=threading.Condition, Thread=threading.Thread)
-    monkeypatch.setattr(link, "threading", tracked)
+    monkeypatch.setattr(device_link, "threading", tracked)
+    monkeypatch.setattr(cuda, "BLOCK", block)
     assert cuda.torch is torch
     assert page_lock.torch is torch

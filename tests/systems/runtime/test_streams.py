@@ -14,11 +14,12 @@ import torch
 from systems.api import NullMeter, Request, SystemConfig, Unsupported, build_system
 from systems.cache import occupancy
 from systems.cache.arrivals import Visit
+from systems.cache.device_link import DeviceLink
 from systems.cache.expert_cache import ExpertCache
-from systems.cache.link import ThreadedLink
 from systems.cache.transfers import TransferDesk
 from systems.modeling import experts
-from systems.runtime.cuda import CopyDone, CudaTransport
+from systems.runtime import cuda
+from systems.runtime.cuda import BLOCK, BlockCopy, CopyDone, CudaTransport
 from systems.runtime.pair import Pair
 from systems.store import page_lock
 from systems.store.store import RamStore
@@ -94,11 +95,17 @@ def left_over(sim: FakeCuda) -> list[str]:
     return threads + [f"{len(sim.registered)} pieces of locked memory"] * bool(sim.registered)
 
 
+def device(patch: pytest.MonkeyPatch, seed: int) -> FakeCuda:
+    """A device for systems that are built from now on; how eager it is, and how small its blocks, the seed says."""
+    sim = FakeCuda(seed, eager=(0.0, 0.2, 0.5)[seed % 3])
+    install(patch, sim, (BLOCK, 700)[seed % 2])
+    return sim
+
+
 def check(monkeypatch: pytest.MonkeyPatch, pair: Pair, name: str, batch: int, seed: int, expected: Any) -> list[str]:
     """Decode on one schedule; return what is wrong."""
-    sim = FakeCuda(seed, eager=(0.0, 0.2, 0.5)[seed % 3])
     with monkeypatch.context() as patch:
-        install(patch, sim)
+        sim = device(patch, seed)
         wanted = group(batch, seed)
         try:
             emitted = decode(pair, SYSTEMS[name], wanted, (SLOTS, 5, 14)[seed % 3])
@@ -156,44 +163,57 @@ def _released_on_the_copy_stream(patch: pytest.MonkeyPatch) -> None:
 
 
 def _waits_for_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(CopyDone, "wait", lambda self: None)
+    patch.setattr(CopyDone, "precede", lambda self: None)
 
 
 def _is_always_done(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CopyDone, "done", lambda self: True)
 
 
-def _moves(patch: pytest.MonkeyPatch, readers: bool = True, marked_first: bool = False, shift: int = 0) -> None:
-    def move(self: CudaTransport, wanted: list[int], into: list[int], asked: float) -> list[Any]:
-        arrivals: list[Any] = []
+def _enqueues(
+    patch: pytest.MonkeyPatch, behind_readers: Callable[[int, int], bool], marked_first: bool = False, shift: int = 0
+) -> None:
+    def enqueue(self: CudaTransport, expert: int, slot: int, block: int) -> tuple[Any, Any]:
+        source = self._store.slab[(expert + shift) % len(self._store.slab)]
+        size = cuda.BLOCK
+        part = slice(block * size, (block + 1) * size)
+        begin, done = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         with torch.cuda.stream(self._stream):
-            for expert, slot in zip(wanted, into, strict=True):
-                if readers and (free := self._free[slot]) is not None:
-                    self._stream.wait_event(free)
-                begin, done = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-                begin.record(self._stream)
-                if marked_first:
-                    done.record(self._stream)
-                source = self._store.slab[(expert + shift) % len(self._store.slab)]
-                self._slots.raw[slot].copy_(source, non_blocking=True)
-                if not marked_first:
-                    done.record(self._stream)
-                arrivals.append(CopyDone(begin, done, self._base, self._zero))
-        return arrivals
+            if behind_readers(block, len(source) // size) and (free := self._free[slot]) is not None:
+                self._stream.wait_event(free)
+            begin.record(self._stream)
+            if marked_first:
+                done.record(self._stream)
+            self._slots.raw[slot][part].copy_(source[part], non_blocking=True)
+            if not marked_first:
+                done.record(self._stream)
+        return begin, done
 
-    patch.setattr(CudaTransport, "move", move)
+    patch.setattr(CudaTransport, "enqueue", enqueue)
+
+
+def _first(block: int, last: int) -> bool:
+    return block == 0
 
 
 def _overwrites_what_is_read(patch: pytest.MonkeyPatch) -> None:
-    _moves(patch, readers=False)
+    _enqueues(patch, lambda block, last: False)
+
+
+def _waits_for_readers_with_the_last_block(patch: pytest.MonkeyPatch) -> None:
+    _enqueues(patch, lambda block, last: block == last > 0)
 
 
 def _marks_the_copy_before_it(patch: pytest.MonkeyPatch) -> None:
-    _moves(patch, marked_first=True)
+    _enqueues(patch, _first, marked_first=True)
 
 
 def _copies_another_expert(patch: pytest.MonkeyPatch) -> None:
-    _moves(patch, shift=1)
+    _enqueues(patch, _first, shift=1)
+
+
+def _takes_a_block_for_the_record(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(BlockCopy, "complete", property(lambda self: self._submitted > 0))
 
 
 def _copies_while_the_slab_is_zeroed(patch: pytest.MonkeyPatch) -> None:
@@ -254,7 +274,7 @@ def _notes_arrivals_in_another_order(patch: pytest.MonkeyPatch) -> None:
 
 
 def _leaves_its_thread(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ThreadedLink, "close", lambda self: None)
+    patch.setattr(DeviceLink, "close", lambda self: None)
 
 
 def _leaves_memory_locked(patch: pytest.MonkeyPatch) -> None:
@@ -275,6 +295,8 @@ MUTANTS = {
     _waits_for_nothing: "offload",
     _is_always_done: "sp_moe",
     _overwrites_what_is_read: "sp_moe",
+    _waits_for_readers_with_the_last_block: "sp_moe",
+    _takes_a_block_for_the_record: "sp_moe",
     _marks_the_copy_before_it: "offload",
     _copies_another_expert: "offload",
     _copies_while_the_slab_is_zeroed: "offload",
@@ -299,9 +321,8 @@ def test_what_is_broken_is_found(
 
 
 def _finds(mutant: Any, seed: int, pair: Pair, expected: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
-    sim = FakeCuda(seed, eager=(0.0, 0.2, 0.5)[seed % 3])
     with monkeypatch.context() as patch:
-        install(patch, sim)
+        sim = device(patch, seed)
         mutant(patch)
         wanted = group(1, seed)
         try:
