@@ -1,4 +1,5 @@
 """What keeps the link busy: a thread beside the computation, whoever calls (on an emulated link), or who waits for it.
+A device's has a module of its own, `device_link`.
 
 All serve the orders of one desk. On an emulated link no thread runs: it does, whenever it is looked at, what it would
 have done until then, and whoever waits moves the clock on. The same calls at the same times give the same counts.
@@ -201,8 +202,6 @@ class ThreadedLink(Link):
             while not self._closed:
                 if not self._pending:
                     self._sleep()
-                elif (delay := self._transport.free_at - self._transport.clock.now()) > 0:
-                    self._work.wait(delay)
                 elif run := self._desk.admit():
                     return run
                 else:

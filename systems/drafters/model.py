@@ -11,6 +11,7 @@ from torch import Tensor
 from systems.cache.clock import Pace
 from systems.contract.errors import BadInput
 from systems.modeling.decoder import Decoder, MakeDecoder
+from systems.operators.uploading import upload
 from systems.policies.draft_lengths import DraftLengths
 from systems.runtime.drafting import Draft, nothing
 from systems.runtime.sampling import Chooser
@@ -96,7 +97,7 @@ class ModelDrafter:
         was drafted, and added that."""
         if min(self._last) < 1:  # a draft was rejected, or a row has just begun
             return False
-        rows, last = range(len(self._last)), torch.tensor(self._last, device=tokens.device)
+        rows, last = range(len(self._last)), upload(self._last, tokens.device)
         return bool((logits[rows, last - 1].argmax(-1) == tokens[rows, last]).all())
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:
@@ -140,7 +141,7 @@ class ModelDrafter:
         """
         width = max(len(pending) for pending in self._pending)
         padded = [pending + [0] * (width - len(pending)) for pending in self._pending]
-        return torch.tensor(padded, device=self._decoder.device), [len(pending) - 1 for pending in self._pending]
+        return upload(padded, self._decoder.device), [len(pending) - 1 for pending in self._pending]
 
     def _at_last(self, values: Tensor) -> Tensor:
         """Pick `(B, ...)` at the last real token of each row from `(B, width, ...)`."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from systems.modeling.decoder import Decoder
+from systems.operators.uploading import upload
 from systems.runtime.drafting import Draft, nothing
 from systems.runtime.sampling import Chooser
 
@@ -42,7 +43,7 @@ class PromptLookup:
         found = [continuation(text, self._longest, length) for text in self._texts]
         width = max(len(tokens) for tokens in found)
         padded = [tokens + [0] * (width - len(tokens)) for tokens in found]
-        tokens = torch.tensor(padded, dtype=torch.long, device=self._device).view(len(found), width)
+        tokens = upload(padded, self._device).view(len(found), width)
         return Draft(tokens, None, tuple(len(tokens) for tokens in found))
 
     def observe(self, row: int, tokens: Sequence[int]) -> None:

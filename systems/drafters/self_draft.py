@@ -9,6 +9,7 @@ from torch import Tensor
 
 from systems.modeling.decoder import Decoder
 from systems.modeling.experts import Arithmetic, ExpertPort, Mixer
+from systems.operators.uploading import upload
 from systems.runtime.drafting import Draft, nothing
 from systems.runtime.sampling import Chooser
 
@@ -58,7 +59,7 @@ class SelfDrafter:
     def _draft(self, chooser: Chooser, count: int) -> Draft:
         """Draft `count` tokens per row."""
         choices = []
-        tokens = torch.tensor(self._last, device=self._target.device)
+        tokens = upload(self._last, self._target.device)
         own: Mixer = self._port.mixer
         self._port.mixer = self._mix
         try:

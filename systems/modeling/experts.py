@@ -10,6 +10,7 @@ from torch import Tensor
 from systems.cache.arrivals import Visit
 from systems.cache.clock import Pace
 from systems.cache.expert_cache import ExpertCache
+from systems.operators.uploading import upload
 from systems.policies.listening import Listener, drafted
 from systems.store.slots import Places
 
@@ -48,7 +49,7 @@ class CachedExperts:
     def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Return, bit for bit, what the family's own loop gives: the same products on the same rows, added per
         token in ascending order of experts, whatever the order in which experts arrive."""
-        dispatch = Dispatch(chosen)
+        dispatch = Dispatch(chosen.tolist(), chosen.device)
         cache = self._cache
         if self.pace is not None:
             self.pace.half_layer(len(hidden))
@@ -134,14 +135,14 @@ class Dispatch:
 
     __slots__ = ("_device", "_shape", "chosen", "entries", "needed")
 
-    def __init__(self, top_k_index: Tensor) -> None:
-        self._shape, self._device = top_k_index.shape, top_k_index.device
+    def __init__(self, chosen: list[list[int]], device: torch.device) -> None:
+        self._shape, self._device = (len(chosen), len(chosen[0])), device
         tokens, k = self._shape
         by_expert: dict[int, list[int]] = {}
-        self.chosen: list[list[int]] = top_k_index.tolist()
+        self.chosen = chosen
         for rank in range(k):  # rank before token: the row order of the families' own loop
             for token in range(tokens):
-                by_expert.setdefault(self.chosen[token][rank], []).append(token * k + rank)
+                by_expert.setdefault(chosen[token][rank], []).append(token * k + rank)
         self.needed = {expert: len(by_expert[expert]) for expert in sorted(by_expert)}
         self.entries = [entry for expert in self.needed for entry in by_expert[expert]]
 
@@ -154,5 +155,5 @@ class Dispatch:
             places[entry // k].append(copy)
         order = [place for rank in zip(*places, strict=True) for place in rank]
         rows = [entry // k for entry in self.entries]
-        packed = torch.tensor([self.entries, rows, order], device=self._device)
+        packed = upload([self.entries, rows, order], self._device)
         return packed[0], packed[1], packed[2].view(k, tokens)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from systems.modeling.states import States
+from systems.operators.uploading import upload
 
 
 class RaggedLengths(Exception):
@@ -69,7 +70,7 @@ class PositionalCache:
         if len(starts) == 1:
             self._positions = torch.arange(starts[0], self._end, device=device)[None]
         else:
-            self._positions = torch.tensor(starts, device=device)[:, None] + torch.arange(width, device=device)
+            self._positions = upload(starts, device)[:, None] + torch.arange(width, device=device)
         if self.states is not None:
             self.states.begin(starts, width, first)
         return self._positions

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from systems.contract.errors import BadInput
+from systems.operators.uploading import upload
 
 ABSENT, DONE = -1, -2
 """In a table in the place of a record: an expert that is not here yet, and one that an earlier launch has computed."""
@@ -77,7 +78,7 @@ class Mixing:
         until now has been computed."""
         here = dict(arrived)
         self._places = [here.get(expert, place) for expert, place in zip(self._experts, self._places, strict=True)]
-        table = _upload(list(zip(self._places, self._entries, strict=True)), self._hidden.device)
+        table = upload(list(zip(self._places, self._entries, strict=True)), self._hidden.device, torch.int32)
         launch(self._hidden, self._slab, table, self._weights, self._active, self._products, self.mixed)
         self._places = [DONE if place >= 0 else place for place in self._places]
 
@@ -119,9 +120,3 @@ def _aligned(rows: Tensor) -> Tensor:
     others would be compiled otherwise."""
     rows = rows.contiguous()
     return rows if rows.data_ptr() % 16 == 0 else rows.clone()
-
-
-def _upload(numbers: list[tuple[int, int]], device: torch.device) -> Tensor:
-    """Return int32 on a device, without waiting for what is submitted there."""
-    table = torch.tensor(numbers, dtype=torch.int32, pin_memory=device.type == "cuda")
-    return table.to(device, non_blocking=True)

@@ -62,7 +62,7 @@ class CopyDone(Arrival):
         """How long the device, which had this work submitted, had nothing to compute before the copy had ended (s)."""
         if not (submitted.query() and self._done.query()):
             return None
-        return max(0.0, submitted.elapsed_time(self._done) / 1e3)
+        return max(0.0, float(submitted.elapsed_time(self._done)) / 1e3)
 
 
 class BlockCopy(Copy):

@@ -19,6 +19,7 @@ from systems.contract.errors import BadInput
 from systems.contract.meter import Meter
 from systems.contract.requests import Request
 from systems.modeling.decoder import Decoder, MakeDecoder
+from systems.operators.uploading import upload
 from systems.policies.draft_lengths import DraftGovernor
 from systems.policies.listening import Listener
 from systems.runtime.ahead import DraftAhead
@@ -153,7 +154,7 @@ class _Generation:
             if self.ahead is not None:
                 self.ahead.drafted(drafting, draft.tokens.shape[1], draft.foreseen)
         with self.meter.span("verify"):
-            last = torch.tensor([[row.last] for row in self.rows], device=self.target.device)
+            last = upload([[row.last] for row in self.rows], self.target.device)
             drafted = draft.lengths or (draft.tokens.shape[1],) * len(self.rows)
             tokens = torch.cat([last, draft.tokens], 1) if any(drafted) else last
             # Where tokens are read one by one, nobody can say which of them a draft had read.

@@ -58,7 +58,7 @@ class CachedSelf(SelfDrafter):
             cached = torch.zeros(self._cache.experts, dtype=torch.bool, device=hidden.device)
             cached[[expert - base for expert in here]] = True
             chosen, weights = rerouted(self._routers[layer].logits(hidden), chosen, weights, cached)
-            dispatch = Dispatch(chosen)
+            dispatch = Dispatch(chosen.tolist(), chosen.device)
             places = [(expert, self._slots.place_of(base + expert)) for expert in dispatch.needed]
             mixed = mix(self._slots, places, dispatch, hidden, weights, arithmetic)
         self._pace.half_layer(len(hidden))

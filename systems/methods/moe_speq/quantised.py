@@ -88,7 +88,7 @@ class QuantisedExperts:
 
     def __call__(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         """Mix the quantised experts of each token."""
-        dispatch = Dispatch(chosen)
+        dispatch = Dispatch(chosen.tolist(), chosen.device)
         entries, tokens, order = dispatch.index()
         outputs = hidden.new_empty(len(entries), hidden.shape[-1])
         whole = (hidden.to(torch.bfloat16)[tokens], weights.reshape(-1, 1)[entries], outputs)

@@ -40,8 +40,8 @@ class ResidentSelf(SelfDrafter):
 
     def _mix(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
         self._pace.half_layer(len(hidden))
-        stand_ins = [self._affinity.stand_ins(layer, token) for token in chosen.tolist()]
-        dispatch = Dispatch(torch.tensor(stand_ins, device=chosen.device))
+        stand_ins = [list(self._affinity.stand_ins(layer, token)) for token in chosen.tolist()]
+        dispatch = Dispatch(stand_ins, chosen.device)
         base = layer * self._cache.experts
         places = [(expert, self._cache.place(base + expert)) for expert in dispatch.needed]
         mixed = mix(self._slots, places, dispatch, hidden, weights, arithmetic)

@@ -252,11 +252,12 @@ def test_a_copy_behind_a_busy_device_is_not_exposed() -> None:
             return float((later.time - self.time) * 1e3)
 
     def arrived(time: float) -> cuda.CopyDone:
-        return cuda.CopyDone(At(time - 1), At(time), At(10.0), 1000.0)  # type: ignore[arg-type]
+        device = torch.device("cpu")
+        return cuda.CopyDone(At(time - 1), At(time), At(10.0), 1000.0, device)  # type: ignore[arg-type]
 
     assert arrived(15.0).after(At(12.0)) == 3.0  # type: ignore[arg-type]
     assert arrived(11.0).after(At(12.0)) == 0.0  # type: ignore[arg-type]
-    assert arrived(11.0).after(At(None)) == 0.0  # type: ignore[arg-type]
+    assert arrived(11.0).after(At(None)) is None  # type: ignore[arg-type]
     assert arrived(15.0).times() == (1004.0, 1005.0)
 
 
