@@ -41,7 +41,7 @@ CONTEXT, LONG_CONTEXT = 256, 512
 DENSE = Stage("dense", 12_000_000, 4096, 0.02, 3e-3, seed=1, long_share=0.0, decay=0.4, final_rate=0.3)
 TARGET = Stage("target", 2_400_000, 4096, 0.006, 9e-4, seed=2, long_share=0.25, decay=1.0)
 SHARPEN = Stage("sharpen", 8_000_000, 4096, 0.004, 6e-4, seed=4, long_share=0.0, decay=1.0)
-DRAFT = Stage("draft", 2_000_000, 4096, 0.005, 8e-4, seed=3, long_share=0.4, decay=1.0)
+DRAFT = Stage("draft", 5_000_000, 4096, 0.005, 8e-4, seed=3, long_share=0.4, decay=1.0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Recipe:
     redrawn: float = 0.1
     routing: RoutingWeights = field(default_factory=RoutingWeights)
     agreement: float = 0.05
-    rollouts: int = 6_000
+    rollouts: int = 10_000
     dense: Stage = DENSE
     target: Stage = TARGET
     sharpen: Stage = SHARPEN

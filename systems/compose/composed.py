@@ -54,6 +54,8 @@ class Parts:
     """What sets an `auto` depth when the warm-up has been seen."""
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     """What parts have chosen, for the record."""
+    closing: list[Callable[[], None]] = field(default_factory=list)
+    """What frees memory beside that of the slots."""
 
 
 class ComposedSystem(ABC):
@@ -136,8 +138,10 @@ class ComposedSystem(ABC):
         return facts
 
     def close(self) -> None:
-        """Stop the transfer thread."""
+        """Stop the transfer thread, and free what parts hold."""
         self.cache.close()
+        for close in self._parts.closing:
+            close()
 
     def _weigh(self, requests: Sequence[Request], retention: Retention) -> None:
         """Run the warm-up with the draft model and without it, and go on with what was faster."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -12,7 +13,8 @@ from systems.compose.assembly import Assembly
 from systems.compose.composed import Parts
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput, Unsupported
-from systems.modeling.decoder import Decoder, at_once
+from systems.graphs.decoder import GraphedDecoders
+from systems.modeling.decoder import Decoder, MakeDecoder, at_once
 from systems.modeling.experts import CachedExperts, Mixer
 from systems.modeling.grouped_experts import GroupedExperts, known
 from systems.policies.composition import Composition
@@ -102,6 +104,11 @@ class LiveAssembly(Assembly):
         copies: Mixer | None = self.composition.residency.mixer(self)
         return copies or kind_of_experts(self.pair)(self.cache, listener, self.pace if self.clock.virtual else None)
 
+    @cached_property
+    def make_decoder(self) -> MakeDecoder:
+        """What computes forwards of target and draft."""
+        return decoders(self.pair)
+
     @property
     def draft_listener(self) -> Any:
         """What listens to the draft model's layers; None: nothing does."""
@@ -110,7 +117,7 @@ class LiveAssembly(Assembly):
     def finish(self, parts: Parts) -> None:
         """Gate, divide the batch, and draft."""
         composition = self.composition
-        parts.decoder = composition.attention.build(self) or Decoder
+        parts.decoder = composition.attention.build(self) or self.make_decoder
         parts.mixer = composition.gating.build(self, parts.mixer)
         if composition.gating.profiles:
             parts.gating = cast("AdaptiveGating", parts.mixer)
@@ -122,6 +129,10 @@ class LiveAssembly(Assembly):
         if parts.governor is None and parts.scheduler is None:
             self.govern(parts.drafter.draft_length, composition.drafter.token_time(self))
 
+        if isinstance(self.make_decoder, GraphedDecoders):
+            parts.closing.append(self.make_decoder.close)
+            self.note(self.make_decoder.describe)
+
     def plain(self) -> Drafter:
         """Decode plainly."""
         return NoDrafter(self.device)
@@ -129,4 +140,9 @@ class LiveAssembly(Assembly):
 
 def kind_of_experts(pair: Pair) -> type[CachedExperts]:
     """Return what computes a pair's experts from a cache, as `model.operators` says."""
-    return GroupedExperts if pair.config.operators == "grouped" else CachedExperts
+    return GroupedExperts if pair.config.operators in ("grouped", "graphed") else CachedExperts
+
+
+def decoders(pair: Pair) -> MakeDecoder:
+    """Return what makes the decoders of a pair, as `model.operators` says."""
+    return GraphedDecoders(pair.port) if pair.config.operators == "graphed" else Decoder

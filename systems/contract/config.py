@@ -42,7 +42,8 @@ class ModelConfig:
 
     `operators` is how the modules of target and draft compute: `stock`, each by its own, or `fused`, by fewer operators
     where these give the same but for rounding (`systems.operators`). `grouped` is `fused`, and on a CUDA device the
-    experts of a few rows are two kernels in Triton (`systems.operators.grouped`): not yet tried on one.
+    experts of a few rows are two kernels in Triton (`systems.operators.grouped`); `graphed` is `grouped`, and what lies
+    between experts is a graph (`systems.graphs`): neither yet tried on one.
 
     `chat` says whether a dataset's prompt is a message to the model, in the words of the tokenizer's chat template, or
     a text to continue; `auto`: a message where the tokenizer has a template.
@@ -56,7 +57,7 @@ class ModelConfig:
     store: Literal["ram", "pack", "checkpoint"] = "ram"
     cache_dir: str = ".cache/experts"
     top_k: int | None = None
-    operators: Literal["fused", "stock", "grouped"] = "fused"
+    operators: Literal["fused", "stock", "grouped", "graphed"] = "fused"
     device: str = "cpu"
     activations: str | None = None
     root: str | None = None

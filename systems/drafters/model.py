@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +17,18 @@ from systems.policies.draft_lengths import DraftLengths
 from systems.runtime.drafting import Draft, nothing
 from systems.runtime.sampling import Chooser
 
-AttentionListener = Callable[[int, Tensor], None]
-"""Called with a draft layer and the `(B, H)` input of its MLP, the normalised attention output, of the one
-token per row that is being drafted from."""
+
+class AttentionListener(Protocol):
+    """Hears the input of the MLP of each draft layer, the normalised attention output."""
+
+    def cares(self, layer: int) -> bool:
+        """Whether it would make anything of a layer."""
+
+    def choose(self, layer: int, hidden: Tensor) -> Tensor | None:
+        """Choose experts `(T, k)` for inputs `(T, H)`; None: it never will for this layer."""
+
+    def hint(self, layer: int, chosen: list[list[int]]) -> None:
+        """Take what was chosen for the one token per row that is being drafted from, `(B, k)`."""
 
 
 class ModelDrafter:
@@ -152,9 +162,23 @@ class ModelDrafter:
             if self._pace is not None:
                 self._pace.draft_layer(inputs[0].shape[0] * inputs[0].shape[1])
             if self._listener is not None and self._last:
-                self._listener(layer, self._at_last(inputs[0]))
+                self._listen(self._listener, layer, inputs[0])
 
         return hook
+
+    def _listen(self, listener: AttentionListener, layer: int, heard: Tensor) -> None:
+        """Have experts chosen for the tokens that are drafted from; where a forward is recorded, for all its tokens,
+        since those of later ones may be others."""
+        if not self._decoder.recording:
+            if listener.cares(layer) and (chosen := listener.choose(layer, self._at_last(heard))) is not None:
+                listener.hint(layer, chosen.tolist())
+        elif (chosen := listener.choose(layer, heard.flatten(0, 1))) is not None:
+            self._decoder.later(chosen.unflatten(0, heard.shape[:2]), partial(self._hint, listener, layer))
+
+    def _hint(self, listener: AttentionListener, layer: int, chosen: list[list[list[int]]]) -> None:
+        """Hand on what was chosen for all tokens of a forward, `(B, T, k)`."""
+        if self._last and listener.cares(layer):
+            listener.hint(layer, [tokens[last] for tokens, last in zip(chosen, self._last, strict=True)])
 
 
 def _mlp(layer: Any) -> Any:

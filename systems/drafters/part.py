@@ -78,10 +78,9 @@ class ModelDrafterPart(DrafterPart):
     def build(self, site: LiveSite) -> Drafter:
         """Make the drafter."""
         from systems.drafters.model import ModelDrafter
-        from systems.modeling.decoder import Decoder, MakeDecoder
         from systems.runtime.split_decoder import SplitDecoder
 
-        make: MakeDecoder = Decoder
+        make = site.make_decoder
         if self.split > 1 and not site.clock.virtual:
             make = partial(SplitDecoder, parts=self.split)
         lengths = DraftLengths(self.by_positions) if self.by_positions else None

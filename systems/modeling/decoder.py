@@ -32,6 +32,9 @@ class Way:
     own: bool = False
 
 
+Hear = Callable[[list[Any]], None]
+"""Called with values that a device has computed, as lists."""
+
 ways: WeakKeyDictionary[Any, Way] = WeakKeyDictionary()
 """What was learned of models."""
 
@@ -85,6 +88,15 @@ class Decoder:
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows, in this order."""
         self._cache.keep(rows)
+
+    @property
+    def recording(self) -> bool:
+        """Whether a forward is going on that computes nothing; see `systems.graphs`."""
+        return False
+
+    def later(self, values: Tensor, hear: Hear) -> None:
+        """Tell `hear` values of the forward that is being recorded, whenever it is replayed."""
+        raise NotImplementedError
 
     @property
     def nbytes(self) -> int:

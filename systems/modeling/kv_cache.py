@@ -75,6 +75,12 @@ class PositionalCache:
             self.states.begin(starts, width, first)
         return self._positions
 
+    def begin_at(self, positions: Tensor, end: int) -> None:
+        """Prepare a forward at positions `(B, width)` that only the device knows, for the first rows, over the first
+        `end` positions of each: those behind a row's own have to be masked."""
+        self._rows, self._width, self._end = slice(0, len(positions)), positions.shape[1], end
+        self._positions, self._first = positions, None
+
     @property
     def end(self) -> int:
         """Where the forward in preparation ends: behind the last position of the longest row."""

@@ -31,7 +31,7 @@ def require(device: str, dtype: torch.dtype) -> None:
         BadInput: the device is the host, triton is not installed, or weights are of another dtype.
     """
     if not device.startswith("cuda"):
-        raise BadInput("model.operators=grouped computes experts on a CUDA device; set model.device=cuda or "
+        raise BadInput("model.operators=grouped and graphed compute on a CUDA device; set model.device=cuda or "
                        "model.operators=fused")  # fmt: skip
     if dtype not in _DTYPES:
         raise BadInput("model.operators=grouped computes in float32 or bfloat16; set model.dtype=bfloat16 or "

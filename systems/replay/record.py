@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,29 @@ class _OneByOne(Chooser):
         return [answers[:1]]
 
 
+class _Tap:
+    """An `AttentionListener` that has the target's routers choose for every draft layer beside one of theirs."""
+
+    def __init__(self, pair: Pair, keep: Callable[[list[list[int]]], object]) -> None:
+        self._routers, self._keep = pair.routers, keep
+        draft, target = pair.draft.config.get_text_config(), pair.target.config.get_text_config()
+        self._ordinals: dict[int, int] = {}
+        if draft.hidden_size == target.hidden_size:
+            self._ordinals = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
+
+    def cares(self, layer: int) -> bool:
+        """Whether there is one."""
+        return layer in self._ordinals
+
+    def choose(self, layer: int, hidden: Tensor) -> Tensor:
+        """Choose as the target would."""
+        return self._routers[self._ordinals[layer]](hidden)
+
+    def hint(self, layer: int, chosen: list[list[int]]) -> None:
+        """Keep it."""
+        self._keep(chosen)
+
+
 class _Recorder(PhaseListener):
     """Hears one request."""
 
@@ -151,15 +174,8 @@ class _Recorder(PhaseListener):
     def _tapped(self, drafter: Drafter) -> Drafter:
         """Let the drafter tell where it would route."""
         if isinstance(drafter, ModelDrafter):
-            ordinals = {layer: ordinal for ordinal, layer in enumerate(self._pair.store.shape.layers)}
-            draft, target = self._pair.draft.config.get_text_config(), self._pair.target.config.get_text_config()
-            aligned = draft.hidden_size == target.hidden_size
-
-            def hear(layer: int, hidden: Tensor) -> None:
-                if aligned and layer in ordinals:
-                    self._hinted[-1].append(self._routers[ordinals[layer]](hidden).tolist())
-
-            return ModelDrafter(self._pair.draft, drafter.draft_length, drafter.fast_bytes, hear)
+            tap = _Tap(self._pair, lambda chosen: self._hinted[-1].append(chosen))
+            return ModelDrafter(self._pair.draft, drafter.draft_length, drafter.fast_bytes, tap)
         if isinstance(drafter, QuantisedSelf):
             drafter.on_routed = self._self_routed
         return drafter

@@ -20,6 +20,7 @@ from systems.runtime.activation_file import Stored
 if TYPE_CHECKING:
     import torch
 
+    from systems.modeling.decoder import MakeDecoder
     from systems.runtime.pair import Pair
 
 T = TypeVar("T")
@@ -110,6 +111,10 @@ class LiveSite(Site, Protocol):
 
     pair: Pair
     device: torch.device
+
+    @property
+    def make_decoder(self) -> MakeDecoder:
+        """What computes forwards of target and draft."""
 
     @property
     def draft_listener(self) -> Any:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from systems.contract.errors import BadInput
-from systems.runtime.naming import naming
+from systems.policies.listening import distinct
+from systems.runtime.naming import choosing
 from systems.runtime.pair import Pair
 
 Prefetch = Callable[[int, list[int]], object]
@@ -32,15 +33,21 @@ class DraftAttention:
     def __init__(self, pair: Pair, depth: Callable[[], int], prefetch: Prefetch) -> None:
         _check_alignment(pair)
         self._ordinal = {layer: ordinal for ordinal, layer in enumerate(pair.store.shape.layers)}
-        self._names = {layer: naming(pair.routers[ordinal]) for layer, ordinal in self._ordinal.items()}
+        self._choose = {layer: choosing(pair.routers[ordinal]) for layer, ordinal in self._ordinal.items()}
         self._depth, self._prefetch = depth, prefetch
 
-    def __call__(self, layer: int, hidden: Tensor) -> None:
-        """Hear the normalised attention output `(B, H)` of a draft layer."""
+    def cares(self, layer: int) -> bool:
+        """Whether a layer of the draft has one of the target's MoE layers beside it, above the depth."""
         ordinal = self._ordinal.get(layer)
-        if ordinal is None or ordinal >= self._depth():
-            return
-        self._prefetch(ordinal, self._names[layer](hidden))
+        return ordinal is not None and ordinal < self._depth()
+
+    def choose(self, layer: int, hidden: Tensor) -> Tensor | None:
+        """Let the target's router choose `(T, k)` for what a draft layer feeds its MLP, `(T, H)`; None: it has none."""
+        return self._choose[layer](hidden) if layer in self._choose else None
+
+    def hint(self, layer: int, chosen: list[list[int]]) -> None:
+        """Prefetch what was chosen for the token of each row, `(B, k)`."""
+        self._prefetch(self._ordinal[layer], distinct(chosen))
 
 
 def _check_alignment(pair: Pair) -> None:

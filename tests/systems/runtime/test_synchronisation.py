@@ -22,12 +22,15 @@ from tests.systems.tiny import COSTS, SYSTEMS, requests
 
 ROOT = Path(__file__).parents[3]
 TOKENS = 4
-HOST_VALUES = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero")
+HOST_VALUES = (
+    "aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero"
+)  # fmt: skip
 ALLOWED = {
     "systems/modeling/experts.py": "a layer has to know which experts it needs: once per layer and forward",
     "systems/runtime/loop.py": "the first token of a prompt",
     "systems/runtime/sampling.py": "what was drafted, and what the target says: twice per step",
     "systems/runtime/naming.py": "a predictor's experts",
+    "systems/drafters/model.py": "a predictor's experts, and whether the draft had foreseen the target's own token",
     "systems/methods/moe_speq/drafter.py": "the draft's routing and its weights, for the scheduler",
     "systems/methods/spec_moe/drafter.py": "who is to be stood in for",
 }
@@ -98,16 +101,21 @@ class Steps(NullMeter):
         self.drafted += max(drafted)
 
 
-def test_a_hidden_wait_is_seen() -> None:
-    """As boolean indexing, comparing, and asking for a number are."""
-    values = torch.arange(4)
-    for wait in (lambda: values[values > 2], lambda: torch.equal(values, values), lambda: values[0].item()):
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize(
+    "wait",
+    [lambda values: values[values > 2], lambda values: torch.equal(values, values), lambda values: values[0].item()],
+)
+def test_a_hidden_wait_is_seen(wait: Any, inference: bool) -> None:
+    """As boolean indexing, comparing, and asking for a number are, in torch's inference mode too."""
+    with torch.inference_mode(inference):
+        values = torch.arange(4)
         names: list[str] = []
 
         class Named(Watching):
             def note(self) -> None:
-                names.append("seen")  # noqa: B023
+                names.append("seen")
 
         with Named():
-            wait()
-        assert names
+            wait(values)
+    assert names

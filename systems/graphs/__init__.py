@@ -1,0 +1,1 @@
+"""Forwards as graphs of a device, cut where the host has a say."""
