@@ -1,8 +1,9 @@
 """INT4 copies of all experts, resident: of MoE-SpeQ's draft (arXiv 2511.14102, 3.1) what is not shared, and `int4`.
 
 Symmetric, in groups of 128 inputs. The paper quantises with GPTQ; here every weight goes to the nearest of its group's
-levels. Products run on torch's packed INT4 kernel for the CPU in bf16, where it is as fast as an fp32 product; in
-other dtypes it is tens of times slower.
+levels. Products run on torch's packed INT4 kernels in bf16, whatever the experts' dtype: rows are cast to it, and what
+an expert gives is cast back. On the CPU that is as fast as an fp32 product, and other dtypes are tens of times slower;
+a CUDA device's kernel takes no other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from systems.contract.errors import BadInput, Unsupported
+from systems.contract.errors import BadInput
+from systems.methods.moe_speq.int4_kernels import check_device, kernel_for
 from systems.modeling.experts import Arithmetic, Dispatch, Matrix
 from systems.store.slots import Slots
 from systems.store.store import ExpertStore
@@ -21,18 +23,23 @@ LEVELS = 7
 
 
 class Int4Matrix:
-    """One `(out, in)` matrix in INT4.
+    """One `(out, in)` matrix in INT4, on the device that the weight is on.
 
     Attributes:
         nbytes: fast memory it occupies, scales included.
+
+    Raises:
+        BadInput, Unsupported: see `kernel_for`.
     """
 
     def __init__(self, weight: Tensor, group: int) -> None:
+        out, inputs = weight.shape
+        self._kernel = kernel_for(out, inputs, group, weight.device)
         levels, scales = quantise(weight.float(), group)
         self._group = group
         both = torch.stack([scales, torch.zeros_like(scales)], -1)
         self._scale_and_zero = both.transpose(0, 1).contiguous().to(torch.bfloat16)
-        self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu((levels + 8).to(torch.int32), 1)
+        self._packed = self._kernel.pack(levels + 8)
 
     @property
     def nbytes(self) -> int:
@@ -42,10 +49,7 @@ class Int4Matrix:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply bf16 rows `(n, in)` by the transposed matrix."""
-        product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            rows, self._packed, self._group, self._scale_and_zero
-        )
-        return product
+        return self._kernel.multiply(rows, self._packed, self._group, self._scale_and_zero)
 
 
 def quantise(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
@@ -63,14 +67,17 @@ def quantise(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
 class QuantisedExperts:
     """A `Mixer` over INT4 copies of every expert of a store.
 
+    Hidden states of any dtype are multiplied in bf16, and what comes of it is given back in theirs.
+
     Args:
         group: weights that share a scale.
+        device: where the copies are, and where they are made: experts travel there one by one, as they are stored.
 
     Attributes:
         nbytes: fast memory of all copies.
 
     Raises:
-        BadInput: see `check`.
+        BadInput, Unsupported: see `check`.
     """
 
     def __init__(self, store: ExpertStore, group: int, device: torch.device) -> None:
@@ -82,7 +89,7 @@ class QuantisedExperts:
         self.nbytes = 0
         for expert in range(shape.count):
             store.read([expert], [staging.raw[0]])
-            parts = [_part(part, group, shape.transposed) for part in staging.matrices[0]]
+            parts = [_part(part.to(device), group, shape.transposed) for part in staging.matrices[0]]
             self._matrices.append(tuple(parts))
             self.nbytes += sum(part.nbytes for part in parts)
 
@@ -110,11 +117,10 @@ def check(hidden: int, intermediate: int, group: int, device: torch.device) -> N
 
     Raises:
         BadInput: the experts' width is not a multiple of `group`.
-        Unsupported: torch has no INT4 kernel for the device.
+        Unsupported: see `check_device`.
     """
     if hidden % group or intermediate % group:
         raise BadInput(
             f"group={group} of INT4 must divide the experts' hidden size {hidden} and intermediate size {intermediate}"
         )
-    if device.type != "cpu":
-        raise Unsupported("INT4 experts run on the CPU only so far; set model.device=cpu")
+    check_device(device)

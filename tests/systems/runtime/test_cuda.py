@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from systems.api import BadInput, LinkSpec, NullMeter, build_system, load_pair, measure_costs, record_traces
+from systems.methods.moe_speq.quantised import Int4Matrix, quantise
 from systems.runtime.pair import Pair
 from systems.store.store import RamStore
 from tests.systems.test_exactness import copies
@@ -47,7 +48,7 @@ def tokens(name: str, pair: Pair, batch: int = 1, budget: int | None = None) -> 
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("name", ["offload", "sd_offload", "sp_moe", "adapmoe", "spec_moe", "oracle"])
+@pytest.mark.parametrize("name", ["offload", "sd_offload", "sp_moe", "adapmoe", "spec_moe", "moe_speq", "oracle"])
 def test_tokens_equal_the_resident_system(name: str, batch: int, cuda_pair: Pair) -> None:
     budget = copies(SYSTEMS[name], cuda_pair) + 8 * cuda_pair.record_bytes
     assert tokens(name, cuda_pair, batch, budget) == tokens("resident", cuda_pair, batch)
@@ -59,6 +60,30 @@ def test_devices_and_dtypes(device: str, dtype: str, tmp_path: Path) -> None:
     """In 16 bits every kernel rounds, and by its own width: plain decoding runs those of the resident system."""
     pair = open_pair(tmp_path, device, dtype)
     assert tokens("offload", pair) == tokens("resident", pair)
+    pair.close()
+
+
+@pytest.mark.parametrize("group", [32, 64, 128, 256])
+@pytest.mark.parametrize(("outputs", "inputs"), [(8, 256), (2816, 2048), (2048, 1536)])
+def test_int4_multiplies_by_what_was_packed(outputs: int, inputs: int, group: int) -> None:
+    weight = torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(0)).cuda()
+    levels, scales = quantise(weight, group)
+    expanded = (levels.view(outputs, -1, group) * scales.to(torch.bfloat16)[..., None]).view(outputs, inputs)
+    matrix = Int4Matrix(weight, group)
+    assert matrix.nbytes == outputs * inputs // 2 + 4 * outputs * inputs // group
+    each = matrix(torch.eye(inputs, dtype=torch.bfloat16, device="cuda"))  # a weight at a time
+    assert torch.equal(each.T, expanded.to(torch.bfloat16))
+    rows = torch.randn(19, inputs, device="cuda").to(torch.bfloat16)
+    product, expected = matrix(rows).float(), rows.float() @ expanded.float().T
+    assert (product - expected).norm() < 0.005 * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_int4_decodes_and_moves_nothing(dtype: str, tmp_path: Path) -> None:
+    pair = open_pair(tmp_path, dtype=dtype)
+    found = tokens("int4", pair, 4, pair.expert_bytes)
+    assert [len(emitted) for emitted in found] == [24] * 4
+    assert found == tokens("int4", pair, 4, pair.expert_bytes)
     pair.close()
 
 

@@ -32,6 +32,7 @@ ALLOWED = {
     "systems/runtime/naming.py": "a predictor's experts",
     "systems/drafters/model.py": "a predictor's experts, and whether the draft had foreseen the target's own token",
     "systems/methods/moe_speq/drafter.py": "the draft's routing and its weights, for the scheduler",
+    "systems/methods/moe_speq/quantised.py": "a layer has to know which copies it needs",
     "systems/methods/spec_moe/drafter.py": "who is to be stood in for",
 }
 
@@ -64,7 +65,10 @@ def _is_mask(index: Any) -> bool:
     return index is not None and index.dtype == torch.bool
 
 
-@pytest.mark.parametrize("name", ["offload", "sp_moe", "sd_offload", "sd_adapmoe", "spec_moe", "moe_spec", "oracle"])
+NAMES = ["offload", "sp_moe", "sd_offload", "sd_adapmoe", "spec_moe", "moe_spec", "oracle", "moe_speq", "int4"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_host_waits_for_the_device_where_it_must_only(
     name: str, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
