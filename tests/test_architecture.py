@@ -150,6 +150,7 @@ FLOORS = {
         ("store",),
         ("cache",),
         ("modeling",),
+        ("graphs",),
         ("runtime",),
         ("drafters", "peers"),
         ("methods",),

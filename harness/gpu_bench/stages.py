@@ -69,8 +69,17 @@ def comparison(setup: Setup, dtype: str, module: str = "harness", *more: str) ->
     ]  # fmt: skip
 
 
-def _pair(dtype: str) -> Callable[[Setup], Sequence[str]]:
-    return lambda setup: comparison(setup, dtype, "harness", f"output={setup.output / 'results' / f'pair_{dtype}'}")
+def _pair(dtype: str, operators: str = "fused") -> Callable[[Setup], Sequence[str]]:
+    """The pair by a kind of operators; those that a device alone runs are rehearsed as `fused`."""
+    name = f"pair_{dtype}" if operators == "fused" else f"pair_{operators}"
+
+    def command(setup: Setup) -> Sequence[str]:
+        kind = "fused" if setup.tiny else operators
+        return comparison(
+            setup, dtype, "harness", f"output={setup.output / 'results' / name}", f"model.operators={kind}"
+        )
+
+    return command
 
 
 def _recorded(setup: Setup) -> Sequence[str]:
@@ -92,14 +101,16 @@ def _sample(setup: Setup) -> Sequence[str]:
 STAGES = (
     Stage("facts", 20, _own("facts")),
     Stage("micro", 45, _own("micro")),
-    Stage("tests", 60, _tests),
-    Stage("deepseek_v2_lite", 90, _own("deepseek_v2_lite"), least=30),
-    Stage("pair_float32", 80, _pair("float32"), least=20),
+    Stage("tests", 50, _tests),
+    Stage("deepseek_v2_lite", 80, _own("deepseek_v2_lite"), least=30),
+    Stage("pair_float32", 50, _pair("float32"), least=20),
     Stage("mixtral_8x7b", 60, _own("mixtral_8x7b"), least=30),
-    Stage("record", 30, _recorded, least=15),
+    Stage("record", 20, _recorded, least=15),
     Stage("replay", 20, _replayed),
     Stage("sample", 20, _sample, least=10),
     Stage("profile", 15, _own("profile"), least=10),
+    Stage("pair_graphed", 30, _pair("float32", "graphed"), least=20),
+    Stage("pair_grouped", 30, _pair("float32", "grouped"), least=20),
     Stage("pair_bfloat16", 30, _pair("bfloat16"), least=20),
 )
 """In order of worth: what comes last is left out first. `replay` predicts what `pair_float32` has measured."""

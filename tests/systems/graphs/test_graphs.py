@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from systems.api import NullMeter, Request, build_system
 from systems.compose import live
@@ -17,7 +18,9 @@ from systems.graphs.decoder import GraphedDecoder, GraphedDecoders, keys_read
 from systems.graphs.recording import Recording
 from systems.modeling.decoder import Decoder
 from systems.modeling.experts import ExpertPort
+from systems.modeling.grouped_experts import GroupedExperts
 from systems.modeling.masks import Masks
+from systems.operators import grouped
 from systems.runtime.pair import Pair
 from tests.systems.graphs.fake_capture import FakeCapture, memory
 from tests.systems.runtime.test_streams import ON_DEVICE, decode, device, left_over, unlock
@@ -260,3 +263,70 @@ def test_what_is_broken_is_found(
     system.generate(wanted, meter)
     system.close()
     assert meter.tokens != expected(wanted)
+
+
+COMPUTES_NOTHING = {
+    "empty",
+    "new_empty",
+    "view",
+    "to",
+    "detach",
+    "detach_",
+    "resolve_conj",
+    "resolve_neg",
+    "lift_fresh",
+}
+
+
+class Launches(TorchDispatchMode):
+    """Counts operators that a device would be given; kernels of ours as two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        if name not in COMPUTES_NOTHING:
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+def test_a_layer_is_a_few_launches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSeek-V2 at width 1, all experts there: reading the choice, its table, two kernels, their sum's way into the
+    next graph, that graph."""
+    save_target(tmp_path / "target", "deepseek_v2")
+    save_draft(tmp_path / "draft")
+    save_tokenizer(tmp_path)
+    pair = make_pair(tmp_path)
+    launched: list[int] = []
+    monkeypatch.setattr(grouped, "launch", lambda *operands: launched.append(2))
+    monkeypatch.setattr(live, "kind_of_experts", lambda pair: GroupedExperts)
+    Graphs(monkeypatch)
+    counted: list[int] = []
+
+    def replay(recording: Recording) -> Tensor:
+        for step in recording._steps:
+            launched.clear()
+            with Launches() as launches:
+                if step.__qualname__.startswith("FakeCapture"):
+                    launched.append(1)
+                    with _disable_current_modes():
+                        step()
+                else:
+                    launched.append(2)  # the choice is read, and the table written: in one memory neither is a copy
+                    step()
+            counted.append(sum(launched) + len(launches.names))
+            print(launches.names)
+        return recording._logits
+
+    monkeypatch.setattr(Recording, "replay", replay)
+    system = build_system(SYSTEMS["resident"], pair, pair.expert_bytes, None, COSTS)
+    system.generate(requests(1, TOKENS), NullMeter([TOKENS]))
+    system.close()
+    pair.close()
+    layers = pair.num_layers
+    forwards = len(counted) // (2 * layers + 1)
+    assert forwards > 3
+    assert sum(counted) / forwards <= 6 * layers + 1
