@@ -30,7 +30,7 @@ class Recipe:
 
     experts: int = 8
     top_k: int = 2
-    kept: float = 0.7
+    kept: float = 0.6
     gap: float = 1.0
     seed: int = 0
 

@@ -41,6 +41,11 @@ class Visit:
         self.place = -1
         """Where the last expert that was taken is."""
 
+    @property
+    def apart(self) -> bool:
+        """Whether some are computed where they lie."""
+        return bool(self._apart)
+
     def take(self) -> int:
         """Return the next expert of the layer; -1 when all have been read."""
         present, turn = self._present, self._turn

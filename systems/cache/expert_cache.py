@@ -73,6 +73,11 @@ class ExpertCache(LinkedCache):
             return DeviceLink(self._desk, self._transport)
         return ThreadedLink(self._desk, self._transport)
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether a device computes, which is given its work ahead."""
+        return self._transport.asynchronous
+
     def visit(self, layer: int, needed: dict[int, int], drafted: Collection[int] | None = None) -> Visit:
         """Order what a layer needs at once; return what hands it out. There may be more experts than slots.
 

@@ -37,14 +37,13 @@ def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequ
 
 
 def host_costs(pair: ModelPair) -> HostCosts | None:
-    """Time what this machine's processor takes for one expert in host memory; None where a device computes, or where
-    experts are read from files.
+    """Time what this machine's processor takes for one expert in host memory; None where experts are read from files.
 
     One row and few take as long as the reading, many as long as the products: a line through both.
     """
     loaded = cast("Pair", pair)
     store = loaded.store
-    if loaded.device != "cpu" or not isinstance(store, RamStore):
+    if not isinstance(store, RamStore):
         return None
     places = StoreSlots(store, 0)
     turns = count()  # another expert each time: the same one would stay in the processor's cache

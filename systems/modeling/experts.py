@@ -63,7 +63,12 @@ class CachedExperts:
     ) -> Tensor:
         """Compute what a layer is handed out; see `mix`."""
         arriving: Iterable[tuple[int, int]] = visit
-        if self.pace is not None:
+        if visit.apart and self._cache.asynchronous:
+            from systems.modeling.host_experts import HostExperts
+
+            arriving = beside = HostExperts(visit, dispatch, hidden, len(self.slots))
+            arithmetic = beside.arithmetic(arithmetic)
+        elif self.pace is not None:
             arriving = _paced(visit, self.pace, len(hidden), len(dispatch.needed))
         return mix(self.slots, arriving, dispatch, hidden, weights, arithmetic)
 

@@ -15,7 +15,7 @@ class GroupedExperts(CachedExperts):
     """Computes those that are there at once, and each of the others when it has come; see `systems.operators.grouped`.
 
     What the kernels do not compute is computed as ever: other experts than gated ones with SiLU, many rows, other
-    dtypes.
+    dtypes, and layers of which the host computes some.
     """
 
     def compute(
@@ -24,7 +24,7 @@ class GroupedExperts(CachedExperts):
         """Compute what a layer is handed out; see `mix`."""
         slots = self.slots
         assert isinstance(slots, Slots)
-        if not (known(arithmetic) and grouped.serves(hidden, slots.slab)):
+        if visit.apart or not (known(arithmetic) and grouped.serves(hidden, slots.slab)):
             return super().compute(visit, dispatch, hidden, weights, arithmetic)
         mixing = grouped.Mixing(slots.slab, hidden, weights, dispatch.chosen)
         for wave in visit.waves():

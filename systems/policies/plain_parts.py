@@ -100,10 +100,6 @@ class CpuPart(PlacementPart):
         if others.attention.micro_batches > 1:
             raise BadInput("placement.part=cpu takes the processor of chunked attention; set attention.micro_batches=1")
 
-    def host_only(self, virtual: bool) -> str | None:
-        """Slots and slow memory are read side by side."""
-        return "placement.part=cpu runs beside host slots only so far; set model.device=cpu"
-
     def host(self, site: Any) -> HostCosts | None:
         """What the costs say, or a share of a transfer."""
         if site.costs.host is None:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from systems.api import NullMeter, Request, SystemConfig, Unsupported, build_system
+from systems.api import HostCosts, NullMeter, Request, SystemConfig, Unsupported, build_system
 from systems.cache import occupancy
 from systems.cache.arrivals import Visit
 from systems.cache.device_link import DeviceLink
 from systems.cache.expert_cache import ExpertCache
 from systems.cache.transfers import TransferDesk
 from systems.modeling import experts
+from systems.modeling.host_experts import HostExperts
 from systems.runtime import cuda
 from systems.runtime.cuda import BLOCK, BlockCopy, CopyDone, CudaTransport
 from systems.runtime.pair import Pair
@@ -29,11 +30,7 @@ from tests.systems.tiny import COSTS, LOSSLESS, SYSTEMS, make_pair, requests
 
 SLOTS = 8
 TOKENS = 7
-UNSUPPORTED = (
-    "cpu_compute", "cpu_compute_as_published", "oracle_cpu", "cpu_lru", "cached_self", "cascade", "moe_spac", "arbiter",
-    "offload_as_released", "sd_offload_as_released",
-    "spec_moe_off", "spec_moe_off_plain",
-)  # fmt: skip
+UNSUPPORTED = ("offload_as_released", "sd_offload_as_released", "spec_moe_off", "spec_moe_off_plain")
 ON_DEVICE = [name for name in LOSSLESS if name not in UNSUPPORTED]
 
 
@@ -71,7 +68,9 @@ def group(batch: int, seed: int) -> list[Request]:
 
 def decode(pair: Pair, config: SystemConfig, batch: Sequence[Request], slots: int = SLOTS) -> list[list[int]]:
     """Build, generate, close, and unlock the store as its own close does."""
-    system = build_system(config, pair, copies(config, pair) + slots * pair.record_bytes, None, COSTS)
+    # A host that is nearly as fast as the link, so that both have something to do.
+    costs = dataclasses.replace(COSTS, host=HostCosts(0.8 * COSTS.transfer))
+    system = build_system(config, pair, copies(config, pair) + slots * pair.record_bytes, None, costs)
     meter = NullMeter([request.max_new_tokens for request in batch])
     try:
         system.rehearse(batch)
@@ -143,6 +142,31 @@ def test_what_a_device_does_not_run_is_refused(name: str, device_pair: Pair, mon
         decode(device_pair, SYSTEMS[name], group(1, 0))
     unlock(device_pair)
     assert left_over(sim) == []
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", ["cpu_compute", "arbiter"])
+def test_the_host_computes_beside_the_device(
+    name: str, batch: int, device_pair: Pair, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From rows that were copied before anything of their layer was submitted, one of them per token and expert."""
+    computed: list[int] = []
+
+    class Counted(HostExperts):
+        def arithmetic(self, own: Any) -> Any:
+            compute = super().arithmetic(own)
+
+            def counted(rows: torch.Tensor, matrices: Any) -> torch.Tensor:
+                if self._place >= self._first:
+                    assert torch.equal(self._hidden[self._tokens()], rows)
+                    computed.append(len(rows))
+                return compute(rows, matrices)
+
+            return counted
+
+    monkeypatch.setattr("systems.modeling.host_experts.HostExperts", Counted)
+    assert check(monkeypatch, device_pair, name, batch, 0, expected) == []
+    assert computed
 
 
 # Mutants: each breaks one thing, and must be found by some schedule.
