@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure as Canvas
 
-OUT = ("resident", "sd_resident", "transformers", "transformers_assisted", "llama_cpp", "llama_cpp_draft")
+OUT = (
+    "resident",
+    "sd_resident",
+    "transformers",
+    "transformers_assisted",
+    "llama_cpp",
+    "llama_cpp_draft",
+    "openvino_genai",
+)
 OURS = {"Mixtral-Offloading": "sd_offload", "AdapMoE": "sd_adapmoe", "SP-MoE": "sp_moe"}
 """The paper's systems all speculate with the same draft."""
 

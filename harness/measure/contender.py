@@ -137,9 +137,11 @@ class Contender:
         device_memory.give_back()
 
     def fail(self, error: Exception) -> None:
-        """Take the system out of the comparison: what it met does not fit, or is a bug."""
+        """Take the system out of the comparison: what it met does not fit, or is not for it, or is a bug."""
         if device_memory.is_exhausted(error):
             self.did_not_fit = scrub(device_memory.EXHAUSTED.format(str(error).splitlines()[0]))
+        elif isinstance(error, api.Unsupported):
+            self.unsupported = str(error)
         else:
             self.error = scrub("".join(traceback.format_exception(error)))
         self.close()

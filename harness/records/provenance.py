@@ -36,6 +36,8 @@ PACKAGES = (
     "accelerate",
     "xllamacpp",
     "gguf",
+    "openvino",
+    "openvino-genai",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 _BEGINS, _ENDS = r"(?:(?<=://)|(?<![\w.~+@%/-]))", r"(?![\w~+@%-]|\.[\w.~+@%-])"

@@ -12,6 +12,8 @@ from systems.files.compact import unfolded
 
 OTHER_FORMS = ("*.bin", "*.pth", "*.pt", "*.gguf", "*.msgpack", "*.h5")
 """Files that weights come in besides safetensors."""
+_POINTER = b"version "
+"""How a file begins that Git LFS keeps in place of a large one; as a length it would be beyond all files."""
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -56,12 +58,15 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the tensors of a safetensors file by name and the offset at which their data starts.
 
     Raises:
-        BadInput: the header cannot be read or points past the end of the file.
+        BadInput: the header cannot be read or points past the end of the file, or Git LFS left a pointer in its place.
     """
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
+            start = stream.read(8)
+            if start == _POINTER:
+                raise BadInput(f"weights file {file} is a pointer of Git LFS; get what it stands for: git lfs pull")
+            (length,) = struct.unpack("<Q", start)
             header = json.loads(stream.read(length)) if length < size else {}
     except OSError as error:
         raise BadInput(f"weights file {file} cannot be read ({error.strerror}); check its permissions") from error

@@ -131,6 +131,21 @@ class LlamaCppDraftPart(LlamaCppPart):
         return _llama_cpp(pair, self.draft_length)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenVinoGenAIPart(PeerPart):
+    """`engine.part: openvino_genai`: generation by OpenVINO GenAI on the processor, all experts resident."""
+
+    part: ClassVar[str] = "openvino_genai"
+    extra: ClassVar[str] = "openvino"
+    packages: ClassVar[tuple[str, ...]] = ("openvino", "openvino_genai")
+
+    def build(self, pair: Pair, budget_bytes: int, link: LinkSpec | None) -> System:
+        """Make the peer."""
+        from systems.peers.openvino_genai import OpenVinoGenAI
+
+        return OpenVinoGenAI(pair)
+
+
 def _llama_cpp(pair: Pair, draft_length: int) -> System:
     from systems.peers.llama_cpp import LlamaCpp
 

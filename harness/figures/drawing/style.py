@@ -86,7 +86,7 @@ def kind(label: str, drafts: bool) -> str:
     name = base(label)
     if name in (*BOUNDS, "no_cache"):
         return "bound"
-    if name.startswith(("transformers", "accelerate", "llama_cpp")):
+    if name.startswith(("transformers", "accelerate", "llama_cpp", "openvino")):
         return "peer"
     special = dict.fromkeys(("moe_speq", "spec_moe", "cached_self"), "self-draft") | {"prompt_lookup": "n-gram draft"}
     return special.get(name, "draft model" if drafts else "decodes plainly")

@@ -109,3 +109,18 @@ def test_drift_that_cannot_be_told_costs_no_results(app: App, monkeypatch: pytes
     assert app("systems=[offload]", "output=out").code == 0
     (row,) = rows(Path("out/summary.json")).values()
     assert (row["status"], row["layer_drift"]) == ("ok", None)
+
+
+@pytest.mark.parametrize("asked", ["calibrate", "generate"])
+def test_what_a_system_does_not_do_is_no_error_of_it(app: App, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """It may say so when it is asked only: what requests want is not known when it is built."""
+    from systems.api import Unsupported
+
+    def refused(*_: object, **__: object) -> None:
+        raise Unsupported("it decodes greedily; set measure.sampling.temperature=0")
+
+    monkeypatch.setattr(fake.FakeSystem, asked, refused)
+    ran = app("systems=[offload]", "output=out")
+    assert "unsupported: it decodes greedily; set measure.sampling.temperature=0" in ran.words
+    (row,) = rows(Path("out/summary.json")).values()
+    assert row["status"] == "unsupported"

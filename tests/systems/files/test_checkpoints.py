@@ -349,3 +349,12 @@ def test_the_same_checkpoint_elsewhere_shares_its_pack(tmp_path: Path) -> None:
     for target in ("target", "copy"):
         load(tmp_path, target=target, draft=None, store="pack", cache_dir=str(tmp_path / "packs")).close()
     assert len(list((tmp_path / "packs").iterdir())) == 1
+
+
+def test_a_pointer_of_git_lfs_is_told_from_weights(tmp_path: Path) -> None:
+    save_target(tmp_path / "target")
+    save_tokenizer(tmp_path)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 12\n"
+    (tmp_path / "target" / "model.safetensors").write_text(pointer)
+    with pytest.raises(BadInput, match=r"model\.safetensors is a pointer of Git LFS; .*git lfs pull"):
+        load_pair(ModelConfig("tiny", "target", None, "."), tmp_path)
