@@ -59,11 +59,11 @@ def _tests(setup: Setup) -> Sequence[str]:
     return [sys.executable, "-m", "pytest", "-m", "cuda", tests, f"--junitxml={setup.output / 'junit.xml'}"]
 
 
-def comparison(setup: Setup, dtype: str, module: str = "harness", *more: str) -> list[str]:
-    """The command that compares systems over the reference pair, copies unpaced."""
+def comparison(setup: Setup, dtype: str, command: Sequence[str] = (), *more: str) -> list[str]:
+    """The command that compares systems over the reference pair, copies unpaced; or another one over the same."""
     size = ("dataset.limit=2", "measure.max_new_tokens=6") if setup.tiny else ("dataset.limit=8",)
     return [
-        sys.executable, "-m", module, "experiment=bench", f"systems=[{setup.systems}]", "hardware=local",
+        sys.executable, "-m", "harness", *command, "experiment=bench", f"systems=[{setup.systems}]", "hardware=local",
         f"model.device={setup.device}", f"model.dtype={dtype}", "measure.repeats=1", "measure.warmup=1", *size,
         f"runs={setup.output / 'runs'}", *more,
     ]  # fmt: skip
@@ -75,27 +75,23 @@ def _pair(dtype: str, operators: str = "fused") -> Callable[[Setup], Sequence[st
 
     def command(setup: Setup) -> Sequence[str]:
         kind = "fused" if setup.tiny else operators
-        return comparison(
-            setup, dtype, "harness", f"output={setup.output / 'results' / name}", f"model.operators={kind}"
-        )
+        return comparison(setup, dtype, (), f"output={setup.output / 'results' / name}", f"model.operators={kind}")
 
     return command
 
 
 def _recorded(setup: Setup) -> Sequence[str]:
-    return comparison(setup, "float32", "harness.predict.record", f"replay={setup.output / 'traces'}")
+    return comparison(setup, "float32", ["record"], f"replay={setup.output / 'traces'}")
 
 
 def _replayed(setup: Setup) -> Sequence[str]:
     traces, output = setup.output / "traces", setup.output / "results" / "pair_replayed"
-    return comparison(setup, "float32", "harness", f"replay={traces}", f"output={output}")
+    return comparison(setup, "float32", (), f"replay={traces}", f"output={output}")
 
 
 def _sample(setup: Setup) -> Sequence[str]:
     output = setup.output / "sample"
-    return comparison(
-        setup, "float32", "harness.studies.timeline", f"output={output}", "systems=[sp_moe]", "dataset.limit=1"
-    )
+    return comparison(setup, "float32", ["timeline"], f"output={output}", "systems=[sp_moe]", "dataset.limit=1")
 
 
 STAGES = (
