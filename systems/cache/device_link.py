@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
-from systems.cache.link import PATIENCE, Link, Stuck
+from systems.cache.link import PATIENCE, Stuck, WorkedLink
 from systems.cache.transfers import TransferDesk
 from systems.cache.transport import Arrival, Copy, Transport
-from systems.contract.errors import WorkerDied
 from systems.policies.orders import Order
 
 DEPTH = 2
@@ -16,7 +14,7 @@ DEPTH = 2
 and a demand waits for these two at most."""
 
 
-class DeviceLink(Link):
+class DeviceLink(WorkedLink):
     """Submits copies block by block.
 
     What the computation waits for is submitted at once, all of it: nothing overtakes it, and the device, not the host,
@@ -25,18 +23,11 @@ class DeviceLink(Link):
     """
 
     def __init__(self, desk: TransferDesk, transport: Transport) -> None:
-        self._lock = threading.Lock()
-        super().__init__(desk, transport, self._lock)
-        self._work = threading.Condition(self._lock)
-        self._moved = threading.Condition(self._lock)
         self._begun: list[tuple[Order, Copy]] = []
         """Copies that have a slot, and blocks that are not submitted."""
         self._flying: deque[Arrival] = deque()
         """Blocks that are submitted, in the order in which they land."""
-        self._idle = self._closed = False
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._serve, name="expert-link", daemon=True)
-        self._thread.start()
+        super().__init__(desk, transport)  # last: the thread starts
 
     def wake(self) -> None:
         """Submit what can be; wake the thread if that is not all."""
@@ -58,20 +49,6 @@ class DeviceLink(Link):
             self._work.notify()
         if not self._moved.wait(PATIENCE):
             raise Stuck(f"nothing has moved for {PATIENCE:.0f} s: {self._desk.describe()}")
-
-    def check(self) -> None:
-        """Raise if the thread has ended."""
-        if self._failure is not None:
-            raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
-        if self._closed:
-            raise WorkerDied("the transfer worker has ended: the system is closed")
-
-    def close(self) -> None:
-        """End the thread."""
-        with self._lock:
-            self._closed = True
-            self._work.notify_all()
-        self._thread.join()
 
     def _serve(self) -> None:
         try:

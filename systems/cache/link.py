@@ -126,13 +126,9 @@ class InLineLink(Link):
         self._desk.note(run, self._desk.move(run, self._transport, self._transport.clock.now()))
 
 
-class ThreadedLink(Link):
-    """A thread that carries one I/O call at a time, until closed.
-
-    It only blocks in calls that release the interpreter lock (waits and copies); a polling one would slow the
-    computation on the other core several times over. Whoever changes state notifies under the same lock, so that no
-    wake-up is lost.
-    """
+class WorkedLink(Link):
+    """A link with a thread, which works until closed. Whoever changes state notifies under the same lock, so that no
+    wake-up is lost."""
 
     def __init__(self, desk: TransferDesk, transport: Transport) -> None:
         self._lock = threading.Lock()
@@ -141,8 +137,34 @@ class ThreadedLink(Link):
         self._moved = threading.Condition(self._lock)
         self._idle = self._closed = False
         self._failure: BaseException | None = None
-        self._carrier = threading.Thread(target=self._serve, name="expert-link", daemon=True)
-        self._carrier.start()
+        self._thread = threading.Thread(target=self._serve, name="expert-link", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise if the thread has ended."""
+        if self._failure is not None:
+            raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
+        if self._closed:
+            raise WorkerDied("the transfer worker has ended: the system is closed")
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        """Work until closed, in the thread."""
+        raise NotImplementedError
+
+
+class ThreadedLink(WorkedLink):
+    """A thread that carries one I/O call at a time, until closed.
+
+    It only blocks in calls that release the interpreter lock (waits and copies); a polling one would slow the
+    computation on the other core several times over.
+    """
 
     def wake(self) -> None:
         """Wake the thread if there is something for it and it does not wait for the link.
@@ -165,20 +187,6 @@ class ThreadedLink(Link):
             raise Stuck(f"nothing can move: {self._desk.describe()}")
         if not self._moved.wait(PATIENCE):
             raise Stuck(f"nothing has moved for {PATIENCE:.0f} s: {self._desk.describe()}")
-
-    def check(self) -> None:
-        """Raise if the thread has ended."""
-        if self._failure is not None:
-            raise WorkerDied(f"the transfer worker died: {self._failure!r}") from self._failure
-        if self._closed:
-            raise WorkerDied("the transfer worker has ended: the system is closed")
-
-    def close(self) -> None:
-        """End the thread."""
-        with self._lock:
-            self._closed = True
-            self._work.notify_all()
-        self._carrier.join()
 
     def _serve(self) -> None:
         try:

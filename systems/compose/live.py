@@ -128,7 +128,6 @@ class LiveAssembly(Assembly):
         parts.drafter = composition.drafter.build(self) or self.plain()
         if parts.governor is None and parts.scheduler is None:
             self.govern(parts.drafter.draft_length, composition.drafter.token_time(self))
-
         if isinstance(self.make_decoder, GraphedDecoders):
             parts.closing.append(self.make_decoder.close)
             self.note(self.make_decoder.describe)

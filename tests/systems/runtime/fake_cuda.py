@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import torch
 
-from systems.cache import device_link
+from systems.cache import link
 from systems.compose import live
 from systems.runtime import cuda
 from systems.store import page_lock
@@ -374,7 +374,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sim: FakeCuda, block: int = cuda.BL
     monkeypatch.setattr(live, "Slots", WatchedSlots)
     monkeypatch.setattr(live.LiveAssembly, "on_device", True)
     tracked = SimpleNamespace(Lock=lambda: _Lock(sim), Condition=threading.Condition, Thread=threading.Thread)
-    monkeypatch.setattr(device_link, "threading", tracked)
+    monkeypatch.setattr(link, "threading", tracked)
     monkeypatch.setattr(cuda, "BLOCK", block)
     assert cuda.torch is torch
     assert page_lock.torch is torch
