@@ -95,15 +95,16 @@ class DeviceLink(WorkedLink):
         for index, (order, _) in enumerate(begun):
             if self._desk.awaited(order):
                 return index
-        if self._pending and self._desk.queue.demanded:
-            return self._begin()
+        demanded = self._desk.queue.demanded
+        if demanded and (index := self._begin()) >= 0:
+            return index
         if len(self._flying) >= DEPTH:
             self._land()
             if len(self._flying) >= DEPTH:
                 return -1
         if begun:
-            return 0
-        return self._begin() if self._pending else -1
+            return 0  # also beside a demand that was refused: what has begun may be what it waits for
+        return self._begin() if self._pending and not demanded else -1
 
     def _begin(self) -> int:
         """Begin what travels next; return the first of it, -1 where no slot can be had."""

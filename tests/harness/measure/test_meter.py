@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -180,15 +183,20 @@ def test_outermost_spans_and_commits_wait_for_the_device(clock: ScriptedClock) -
 
 
 def test_a_span_costs_little() -> None:
+    """Against the least that it could cost on this machine, now: a context manager and two looks at the clock."""
     meter = RecordingMeter(["a"], [9])
     rounds = 2000
 
-    def seconds_per_span() -> float:
+    def seconds_each(measure: Callable[[], AbstractContextManager[object]], looks: int) -> float:
         start = time.perf_counter()
         for _ in range(rounds):
-            with meter.span("verify"):
-                pass
+            with measure():
+                for _ in range(looks):
+                    time.perf_counter_ns()
         return (time.perf_counter() - start) / rounds
 
-    # The target is 1 us on an idle machine; the best of many is compared with a bound for a busy one.
-    assert min(seconds_per_span() for _ in range(20)) < 3e-6
+    def ratio() -> float:
+        return seconds_each(lambda: meter.span("verify"), looks=0) / seconds_each(contextlib.nullcontext, looks=2)
+
+    # 2 to 3 on an idle machine; a busy one disturbs single rounds, hardly the best of many.
+    assert min(ratio() for _ in range(20)) < 6

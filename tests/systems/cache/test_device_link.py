@@ -95,11 +95,11 @@ class Device(Transport):
 class Rig:
     """A cache in front of the device."""
 
-    def __init__(self, slots: int = 8, worker: bool = True) -> None:
+    def __init__(self, slots: int = 8, worker: bool = True, batch_io: int = 1) -> None:
         self.device = Device()
         ledger = Ledger(3, SHAPE.record_bytes(torch.float32))
         self.slots = Slots(SHAPE, torch.float32, slots, torch.device("cpu"))
-        self.cache = ExpertCache(Occupancy(self.slots, Lru(), ledger), self.device, ledger, 4, 1, worker)
+        self.cache = ExpertCache(Occupancy(self.slots, Lru(), ledger), self.device, ledger, 4, batch_io, worker)
 
     @property
     def submitted(self) -> list[tuple[int, int]]:
@@ -183,6 +183,21 @@ def test_more_experts_than_slots_wait_for_those_that_are_read(rig: Rig) -> None:
     assert small.submitted == [block for expert in range(4) for block in whole(expert)]
     small.land(99)
     small.cache.close()
+
+
+def test_a_demand_that_waits_for_the_slot_of_a_prefetch_lets_it_arrive() -> None:
+    """Of two prefetches admitted together and hardly begun, each in one of the only slots."""
+    rig = Rig(slots=2, batch_io=2)
+    rig.cache.prefetch(1, [0, 1])
+    assert rig.submitted == whole(4)[:DEPTH]
+    visit = rig.cache.visit(0, {0: 1})
+    landing = threading.Thread(target=lambda: eventually(lambda: rig.land(1) or (0, 2) in rig.submitted))
+    landing.start()
+    assert visit.take() == 0
+    landing.join()
+    assert rig.submitted[:3] == whole(4)
+    rig.land(99)
+    rig.cache.close()
 
 
 def test_what_a_device_has_waited_is_told_when_it_knows(rig: Rig) -> None:
