@@ -15,13 +15,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.cli.launch import typed
 from harness.gpu_bench.kit import Kit
 from harness.gpu_bench.stages import BUDGET_SECONDS, REHEARSAL, STAGES, Setup
 from harness.records import provenance
 
 
 def main() -> int:
-    """Run for `sys.argv`; the exit code is 1 where a stage failed."""
+    """Run for `sys.argv`; the exit code is 1 where a stage failed, and else as `harness.cli.launch.main` has it."""
     parser = argparse.ArgumentParser(prog="python -m harness gpu_bench")
     parser.add_argument("--output", type=Path, default=provenance.ROOT / "build" / "gpu_bench")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu for a rehearsal")
@@ -35,7 +36,7 @@ def main() -> int:
     if strangers := sorted(set(wanted or ()) - set(known)):
         parser.error(f"--stages: {', '.join(strangers)} unknown; choose from {', '.join(known)}")
     kit = Kit(setup, [stage for stage in STAGES if wanted is None or stage.name in wanted], arguments.seconds)
-    return 0 if kit.run() else 1
+    return typed(lambda: 0 if kit.run() else 1)
 
 
 if __name__ == "__main__":

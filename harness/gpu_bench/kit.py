@@ -19,6 +19,7 @@ from rich.console import Console
 from harness.gpu_bench.stages import Setup, Stage
 from harness.records import provenance
 from harness.records.files import dump, write_text
+from systems.api import BadInput
 
 SCHEMA = "spmoe-bench/gpu-bench/1"
 BACK = "back"
@@ -46,15 +47,26 @@ class Kit:
         self._back, self._console = setup.output / BACK, Console()
 
     def run(self) -> bool:
-        """Run; say whether every stage that was begun ended well."""
-        if self._setup.output.exists():
-            shutil.rmtree(self._setup.output)
-        self._back.mkdir(parents=True)
+        """Run; say whether every stage that was begun ended well.
+
+        Raises:
+            BadInput: the folder for the results holds something that no kit has written.
+        """
+        self._empty()
+        self._back.mkdir(parents=True, exist_ok=True)
         for stage in self._stages:
             self._states[stage.name] = self._run(stage)
             self._gather()
             self._console.print(f"{stage.name}: {self._states[stage.name]}", highlight=False)
         return all(state["state"] in ("ok", "left out") for state in self._states.values())
+
+    def _empty(self) -> None:
+        """Let go of what a kit has left before, and of nothing else."""
+        output = self._setup.output
+        if (output / BACK / "kit.json").exists():
+            shutil.rmtree(output)
+        elif output.exists() and any(output.iterdir()):
+            raise BadInput(f"{output} holds files that no kit has written; name an empty folder")
 
     def _run(self, stage: Stage) -> dict[str, Any]:
         left = self._ends - time.monotonic()
@@ -94,9 +106,11 @@ class Kit:
         if (profile := output / "profile.json").exists():
             with profile.open("rb") as source, gzip.open(self._back / "profile.json.gz", "wb") as target:
                 shutil.copyfileobj(source, target)
-        if (results := output / "results").exists():
+        # `runs` are the records, also of a comparison that had to be ended.
+        if folders := [name for name in ("results", "runs") if (output / name).exists()]:
             with tarfile.open(self._back / "results.tar.gz", "w:gz") as archive:
-                archive.add(results, "results")
+                for name in folders:
+                    archive.add(output / name, name)
         for file in self._back.iterdir():
             if file.stat().st_size > LARGEST:
                 file.unlink()
@@ -107,12 +121,12 @@ def _within(command: Sequence[str], seconds: float, log: Any) -> int | None:
     """Run a command; return its exit code, None if it and its children had to be ended."""
     process = subprocess.Popen(
         command, cwd=provenance.ROOT, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGINT)  # upon which pytest writes what it knows
         try:
             process.wait(GRACE)
         except subprocess.TimeoutExpired:

@@ -60,12 +60,14 @@ HOST_BYTES = 9_000_000_000
 BUDGET = 1 / 3
 """Share of the experts' bytes that slots may take; the draft has a place of its own."""
 DRAFTS, WIDTHS = 1, [1, 2]
+SIZES = {"deepseek_v2_lite": (3, 32, 24), "mixtral_8x7b": (2, 16, 8)}
+"""Requests, tokens of a prompt and new tokens: what a stage has time for. A token of Mixtral moves some 12 GB."""
 
 
 def measure(name: str, setup: Setup, keep: Keep) -> None:
     """Run the systems of a shape, the most telling first."""
     shape = _tiny() if setup.tiny else _shape(name)
-    requests, prompt, new_tokens = (2, 4, 6) if setup.tiny else (3, 32, 32)
+    requests, prompt, new_tokens = (2, 4, 6) if setup.tiny else SIZES[name]
     model = api.plant_model(shape, setup.device, distinct=HOST_BYTES // shape.expert_bytes)
     try:
         costs = model.costs(WIDTHS)

@@ -41,6 +41,10 @@ class Tally:
         self._last = now
         return self._row.commit(row, tokens)
 
+    def left(self, row: int) -> int:
+        """Count down from the limit."""
+        return self._row.left(row)
+
     def end(self) -> None:
         """The request has ended."""
         tokens = len(self._row.tokens[0])

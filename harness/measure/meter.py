@@ -84,6 +84,10 @@ class RecordingMeter:
                 self._first = list(self._totals)
         return record.stopped or len(record.tokens) >= self._limits[row]
 
+    def left(self, row: int) -> int:
+        """Count down from the limit."""
+        return self._limits[row] - len(self._rows[row].tokens)
+
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
         """Close a cycle: its time runs from the previous step, or from the commit that ended the prefill."""
         self._settle()

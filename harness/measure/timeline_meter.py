@@ -58,6 +58,10 @@ class TimelineMeter:
             self._mark = self._now()
         return self._counter.commit(row, tokens)
 
+    def left(self, row: int) -> int:
+        """Count down from the limit."""
+        return self._counter.left(row)
+
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
         """Keep the cycle."""
         end = self._now()

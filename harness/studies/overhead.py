@@ -74,6 +74,10 @@ class AlternatingMeter:
             self._recording.commit(row, tokens)
         return self._nothing.commit(row, tokens)
 
+    def left(self, row: int) -> int:
+        """As the meter says that counts in every step."""
+        return self._nothing.left(row)
+
     def traffic(self, traffic: Traffic) -> None:
         """Hand on to the meter whose turn it is."""
         self._now.traffic(traffic)

@@ -32,7 +32,7 @@ def measure_costs(pair: ModelPair, widths: Sequence[int], prompts: Sequence[Sequ
     loaded = cast("Pair", pair)
     target, draft = _layer_times(loaded, widths, prompts)
     if loaded.device == "cpu":
-        return Costs(target, draft, medians([lambda: _copy(loaded)])[0], 0.0)
+        return Costs(target, draft, medians([lambda: _copy(loaded)], loaded.device)[0], 0.0)
     return Costs(target, draft, *_device_transfer(loaded))
 
 
@@ -54,7 +54,7 @@ def host_costs(pair: ModelPair) -> HostCosts | None:
         loaded.arithmetic(rows, places.matrices[expert])
 
     inputs = [torch.randn(rows, store.shape.hidden, dtype=store.dtype) for rows in _ROWS]
-    single, some, many = medians([partial(compute, rows) for rows in inputs])
+    single, some, many = medians([partial(compute, rows) for rows in inputs], loaded.device)
     return HostCosts.of(single, max(many - some, 0.0) / (_ROWS[2] - _ROWS[1]))
 
 
@@ -72,7 +72,7 @@ def _layer_times(
         texts = continued(pair, experts, [prompt[-CONTEXT:] for prompt in prompts[:_TEXTS]], NEW)
         readers = [Reader(model, texts, max(widths)) for model in models]
         turns = [(reader, width) for width in widths for reader in readers]
-        times = medians([partial(reader.read, width) for reader, width in turns])
+        times = medians([partial(reader.read, width) for reader, width in turns], pair.device)
     target, draft = dict[int, float](), dict[int, float]()
     for (reader, width), time in zip(turns, times, strict=True):
         (target if reader is readers[0] else draft)[width] = time / reader.layers

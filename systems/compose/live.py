@@ -139,7 +139,7 @@ class LiveAssembly(Assembly):
 
 def kind_of_experts(pair: Pair) -> type[CachedExperts]:
     """Return what computes a pair's experts from a cache, as `model.operators` says."""
-    return GroupedExperts if pair.config.operators in ("grouped", "graphed") else CachedExperts
+    return GroupedExperts if pair.config.groups else CachedExperts
 
 
 def decoders(pair: Pair) -> MakeDecoder:

@@ -70,6 +70,11 @@ class ModelConfig:
         if self.root is not None and HubModel.named(self.target) is None:
             raise BadInput(f"`model.root` is where models of the hub lie, and `model.target` is a path, {self.target}")
 
+    @property
+    def groups(self) -> bool:
+        """Whether the experts of a few rows are computed by the kernels of `systems.operators.grouped`."""
+        return self.operators in ("grouped", "graphed")
+
     def folder(self, path: str, root: Path) -> Path:
         """Return where `target`, `draft` or `tokenizer` leads; a model of the hub may not be there."""
         model = HubModel.named(path)

@@ -25,6 +25,9 @@ class Meter(Protocol):
     def commit(self, row: int, tokens: Sequence[int]) -> bool:
         """Hand over tokens of a row as they are final; True when the row wants no more."""
 
+    def left(self, row: int) -> int:
+        """How many tokens a row that is not complete still wants: no draft need be longer."""
+
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
         """Close one draft-verify cycle: per row of `rows`, tokens drafted and drafts accepted."""
 
@@ -58,6 +61,10 @@ class NullMeter:
             if token in self._stop:
                 return True
         return len(kept) >= self._limits[row]
+
+    def left(self, row: int) -> int:
+        """Count down from the limit."""
+        return self._limits[row] - len(self.tokens[row])
 
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
         """Ignore the step."""

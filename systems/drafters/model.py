@@ -39,7 +39,8 @@ class ModelDrafter:
         listener: told what each layer's attention puts out, while drafting only (not at prompts).
         pace: how long a layer takes on a virtual clock; None: it takes what it takes.
         decoder: makes what computes the model's forwards.
-        lengths: how many tokens to draft, by positions of all rows; None: always `draft_length`.
+        lengths: how many tokens to draft at most, by positions of all rows; None: as many as are asked for.
+        foresees: whether anybody asks if a draft goes on from what this model alone would have gone on with.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class ModelDrafter:
         pace: Pace | None = None,
         decoder: MakeDecoder = Decoder,
         lengths: DraftLengths | None = None,
+        foresees: bool = False,
     ) -> None:
-        self.draft_length, self.fast_bytes = draft_length, fast_bytes
+        self.draft_length, self.fast_bytes, self._foresees = draft_length, fast_bytes, foresees
         self._lengths, self._proposed = lengths, 0
         self._model, self._listener, self._pace, self._make = model, listener, pace, decoder
         self._decoder: Decoder
@@ -82,7 +84,7 @@ class ModelDrafter:
     def propose(self, chooser: Chooser, length: int) -> Draft:
         """Draft greedily or by sampling, as the requests ask. Where nothing is drafted, nothing is read."""
         choices = []
-        self._proposed = self._lengths(sum(self._read)) if self._lengths else length
+        self._proposed = min(length, self._lengths(sum(self._read))) if self._lengths else length
         if not self._proposed:
             return nothing(len(self._read), self._decoder.device)
         self._catch_up()
@@ -90,7 +92,8 @@ class ModelDrafter:
         foreseen = False
         for place in range(self._proposed):
             logits = self._decoder.forward(tokens, self._read)
-            foreseen = foreseen if place else self._foresaw(tokens, logits)
+            if place == 0 and self._foresees:
+                foreseen = self._foresaw(tokens, logits)
             choice = chooser.choose(self._at_last(logits))
             self._read = [read + 1 + last for read, last in zip(self._read, self._last, strict=True)]
             choices.append(choice)

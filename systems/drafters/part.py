@@ -85,7 +85,9 @@ class ModelDrafterPart(DrafterPart):
             make = partial(SplitDecoder, parts=self.split)
         lengths = DraftLengths(self.by_positions) if self.by_positions else None
         pair, pace = site.pair, site.pace if site.clock.virtual else None
-        return ModelDrafter(pair.draft, self.draft_length, pair.draft_bytes, site.draft_listener, pace, make, lengths)
+        return ModelDrafter(
+            pair.draft, self.draft_length, pair.draft_bytes, site.draft_listener, pace, make, lengths, self.ahead
+        )
 
 
 @dataclass(frozen=True, slots=True)

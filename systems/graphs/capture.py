@@ -19,7 +19,8 @@ class Capture:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        # Streams of one priority are handed out in turn, and again: a link may copy on the one that comes next.
+        self._stream = torch.cuda.Stream(device, priority=-1)
         self._pool = torch.cuda.graph_pool_handle()
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -51,5 +52,13 @@ class Capture:
         """End a graph in which something was asked for that no graph holds; the error is on its way already."""
         if (graph := self._graph) is not None:
             self._graph = None
-            with suppress(RuntimeError):
+            try:
                 graph.capture_end()
+            except RuntimeError:
+                self._stop_pooling()
+
+    def _stop_pooling(self) -> None:
+        """Before torch 2.13 a capture that fails at its end leaves the allocator in it, which then frees nothing."""
+        index = torch.cuda.current_device() if self._device.index is None else self._device.index
+        with suppress(RuntimeError):  # no capture is under way: as it should be
+            torch._C._cuda_endAllocateToPool(index, self._pool)

@@ -120,7 +120,8 @@ class Replay:
 
     def _step(self) -> None:
         began = self._pace.clock.now()
-        length = self._draft_length if self._governor is None else self._governor.choose()
+        wanted = self._draft_length if self._governor is None else self._governor.choose()
+        length = min(wanted, max(self._meter.left(row.place) for row in self._rows) - 1)
         with self._meter.span("draft"):
             for row in self._rows:
                 row.draft(length)

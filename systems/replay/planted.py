@@ -77,8 +77,9 @@ class PlantedModel:
     def costs(self, widths: Sequence[int]) -> Costs:
         """Time layers, experts resident, and transfers (s)."""
         slots = Slots(self.experts, DTYPE, self.shape.experts, self.device)
-        target = dict(zip(widths, medians([self._layer(slots, width) for width in widths]), strict=True))
-        (draft,) = medians([lambda: self._settled(self.draft_layer, 1)])
+        device = str(self.device)
+        target = dict(zip(widths, medians([self._layer(slots, width) for width in widths], device), strict=True))
+        (draft,) = medians([lambda: self._settled(self.draft_layer, 1)], device)
         slots.close()
         return Costs(target, {1: draft}, *self._transfer())
 
@@ -139,7 +140,7 @@ class PlantedModel:
 
             return transfer_times(self.store, self.device)
         into = torch.empty_like(self.store.slab[0])
-        return medians([lambda: self.store.read([0], [into])])[0], 0.0
+        return medians([lambda: self.store.read([0], [into])], str(self.device))[0], 0.0
 
 
 class PlantedAssembly(ReplayAssembly):
@@ -209,6 +210,8 @@ class PlantedReplay(Replay):
             self._listener.routed(layer, routing.ahead, routing.chosen)
             for expert, place in arriving:
                 model.expert(self._slots, place, routing.needed[expert])
+        model.read(tokens)  # as the live loop reads what the target says
+        cache.tell_waits()
 
 
 class PlantedSystem(ReplayedSystem):

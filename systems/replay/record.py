@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -110,6 +111,14 @@ class _OneByOne(Chooser):
         return [answers[:1]]
 
 
+class _Endless(NullMeter):
+    """Has drafts as long as may be up to the last position: beside a row that ends, others go on."""
+
+    def left(self, row: int) -> int:
+        """No draft is too long."""
+        return sys.maxsize
+
+
 class _Tap:
     """An `AttentionListener` that has the target's routers choose for every draft layer beside one of theirs."""
 
@@ -152,7 +161,7 @@ class _Recorder(PhaseListener):
         mixer = kind_of_experts(self._pair)(parts.cache, self)
         self._pair.port.mixer = mixer
         drafter = self._tapped(parts.drafter)
-        meter = NullMeter([request.max_new_tokens], self._pair.stop_tokens)
+        meter = _Endless([request.max_new_tokens], self._pair.stop_tokens)
         _OneByOne.steps = []
         generate(self._pair.target, drafter, parts.cache, self, [request], meter, chooser=_OneByOne)
         return self._packed(meter.tokens[0][0], _OneByOne.steps)

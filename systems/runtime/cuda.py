@@ -18,6 +18,8 @@ from systems.store.store import ExpertStore, RamStore
 BLOCK = 16 * 2**20
 """Bytes of a block at most: a third of a millisecond of a PCIe 5 link. It decides how long a demand waits for a
 prefetch that has begun; what a block costs besides its bytes, a few microseconds, is a hundredth of that."""
+ALIGNED = 256
+"""Bytes at whose multiples blocks begin, as what torch's allocator hands out does."""
 
 _UNKNOWN = 1e-3
 """Seconds that a block is taken to need until one has landed."""
@@ -66,7 +68,7 @@ class CopyDone(Arrival):
 
 
 class BlockCopy(Copy):
-    """A record on its way, in blocks of `BLOCK` bytes."""
+    """A record on its way, in blocks of at most `BLOCK` bytes."""
 
     __slots__ = ("_begin", "_blocks", "_expert", "_slot", "_submitted", "_transport")
 
@@ -89,6 +91,14 @@ class BlockCopy(Copy):
         return transport.arrival(self._begin, done)
 
 
+def blocks(record: int) -> tuple[int, int]:
+    """Return in how many blocks a record of so many bytes travels, and the bytes of one. They are alike: behind a short
+    one the link would wait for the host."""
+    size = -(-record // -(-record // BLOCK))
+    size = -(-size // ALIGNED) * ALIGNED
+    return -(-record // size), size
+
+
 class CudaTransport(Transport):
     """Copies records from page-locked host memory on a stream of its own.
 
@@ -109,6 +119,7 @@ class CudaTransport(Transport):
         super().__init__(WallClock())
         store.page_lock()
         self._store, self._slots = store, slots
+        self._blocks, self._block = blocks(store.slab.shape[1])
         self._device = slots.slab.device
         self._stream = torch.cuda.Stream(self._device)
         # The slab is being filled with zeros, in memory that others may have read until now.
@@ -129,12 +140,12 @@ class CudaTransport(Transport):
 
     def copy(self, expert: int, slot: int) -> BlockCopy:
         """Begin to move a record into a slot."""
-        return BlockCopy(self, expert, slot, -(-self._store.slab.shape[1] // BLOCK))
+        return BlockCopy(self, expert, slot, self._blocks)
 
     def enqueue(self, expert: int, slot: int, block: int) -> tuple[torch.cuda.Event, torch.cuda.Event]:
         """Enqueue one block of a record on the copy stream; return what marks its begin and its end."""
         begin, done = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True, blocking=True)
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
+        part = slice(block * self._block, (block + 1) * self._block)
         with torch.cuda.stream(self._stream):
             if block == 0 and (free := self._free[slot]) is not None:
                 self._stream.wait_event(free)

@@ -147,7 +147,9 @@ class _Generation:
     def _step(self) -> None:
         """One draft-verify cycle for all unfinished rows."""
         began = self.cache.clock.now()
-        length = self.drafter.draft_length if self.governor is None else self.governor.choose()
+        wanted = self.drafter.draft_length if self.governor is None else self.governor.choose()
+        # Behind the last token that any row wants there is nothing to draft; the target adds one to what it accepts.
+        length = min(wanted, max(self.meter.left(row.place) for row in self.rows) - 1)
         with self.meter.span("draft"):
             drafting = self.cache.clock.now()
             draft = self.drafter.propose(self.chooser, length)

@@ -168,7 +168,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
             that this machine does not run.
     """
     dtype: torch.dtype = getattr(torch, config.dtype)
-    if config.operators in ("grouped", "graphed"):
+    if config.groups:
         grouped.require(config.device, dtype)
     config.check_downloads(root)
     target_path, tokenizer_path = config.folder(config.target, root), config.tokenizer_folder(root)

@@ -16,8 +16,9 @@ from systems.modeling.decoder import Decoder
 from systems.modeling.experts import Mixer
 from systems.runtime.pair import Pair
 
-_SECONDS = 1.5
-"""How long each time is sampled: longer than the disturbances of a shared machine."""
+SAMPLED = {"cpu": 1.5, "cuda": 0.3}
+"""Seconds for which each time is sampled, by the kind of device: longer than the disturbances of shared processors, and
+what a device that nobody else uses needs."""
 CONTEXT = 128
 """Tokens of a prompt that are read, from its end."""
 NEW = 32
@@ -31,7 +32,7 @@ def draft_token_time(pair: Pair, experts: Mixer) -> float:
     generator = torch.Generator().manual_seed(0)
     # One position needs as many experts as any other.
     text = torch.randint(pair.vocab_size, (CONTEXT + NEW,), generator=generator).tolist()
-    return medians([partial(Reader(pair.target, [text], 1).read, 1)])[0]
+    return medians([partial(Reader(pair.target, [text], 1).read, 1)], pair.device)[0]
 
 
 class Reader:
@@ -66,12 +67,13 @@ class Reader:
         decoder.forward(torch.tensor([tokens], device=decoder.device), [start])[0, -1, 0].item()
 
 
-def medians(actions: Sequence[Callable[[], object]]) -> list[float]:
-    """Do the actions in turn for a while; return the median time (s) of each."""
+def medians(actions: Sequence[Callable[[], object]], device: str) -> list[float]:
+    """Do the actions in turn for a while, as long as a device of that name asks for; return the median time (s) of
+    each."""
     times: list[list[float]] = [[] for _ in actions]
     for action in actions:
         action()
-    end = time.perf_counter() + _SECONDS * len(actions)
+    end = time.perf_counter() + SAMPLED[torch.device(device).type] * len(actions)
     while time.perf_counter() < end:
         for action, taken in zip(actions, times, strict=True):
             start = time.perf_counter()

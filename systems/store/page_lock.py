@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
 import weakref
@@ -47,13 +48,20 @@ class PageLock:
                     "raise ulimit -l, or free memory"
                 )
             locked.append(start + offset)
-        if not (memory[0].is_pinned() and memory[-1].is_pinned()):
+        if not (is_locked(start) and is_locked(start + memory.nbytes - 1)):
             self.release()
             raise BadInput(f"{memory.nbytes:,} B of host memory were page-locked, and the device does not know of it")
 
     def release(self) -> None:
         """Undo it. Idempotent; copies from the memory must have ended."""
         self._release()
+
+
+def is_locked(address: int) -> bool:
+    """Whether torch takes the memory at an address for page-locked. Of a tensor it asks where its storage begins, which
+    for a part of a larger one is elsewhere: it is asked of a storage that begins there."""
+    byte = (ctypes.c_uint8 * 1).from_address(address)
+    return torch.frombuffer(byte, dtype=torch.uint8).is_pinned()
 
 
 def chunks(rows: int, row_bytes: int, most: int = CHUNK) -> list[tuple[int, int]]:

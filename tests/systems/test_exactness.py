@@ -27,6 +27,7 @@ class Checked(NullMeter):
 
     def step(self, rows: Sequence[int], drafted: Sequence[int], accepted: Sequence[int]) -> None:
         assert all(a <= d for a, d in zip(accepted, drafted, strict=True))
+        assert max(drafted) < max(self.left(row) for row in rows), "nobody wants what is drafted beyond the end"
         self.accepted += accepted
         self.drafted += drafted
 

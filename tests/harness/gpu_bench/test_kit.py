@@ -16,7 +16,8 @@ import pytest
 
 from harness.gpu_bench import kit
 from harness.gpu_bench.kit import Kit
-from harness.gpu_bench.stages import BUDGET_SECONDS, REHEARSAL, STAGES, Setup, Stage
+from harness.gpu_bench.stages import BUDGET_SECONDS, CUDA_TESTS, REHEARSAL, STAGES, Setup, Stage
+from systems.api import BadInput
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,12 +67,41 @@ def _lives(pid: int) -> bool:
     return True
 
 
+def test_only_what_a_kit_has_left_is_replaced(tmp_path: Path) -> None:
+    output, stage = tmp_path / "out", Stage("a", 5, python("pass"))
+    for _ in range(2):
+        assert Kit(Setup(output, "cpu", True), [stage], 20.0).run()
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(BadInput, match="no kit has written"):
+        Kit(Setup(tmp_path, "cpu", True), [stage], 20.0).run()
+    assert (tmp_path / "thesis.tex").exists()
+
+
 def test_all_stages_together_have_one_deadline(tmp_path: Path) -> None:
     stages = [Stage(str(n), 60, python("import time; time.sleep(30)"), least=1.0) for n in range(3)]
     begin = time.monotonic()
     Kit(Setup(tmp_path / "out", "cpu", True), stages, 4.0).run()
     assert time.monotonic() - begin < 15
     assert [state["state"] for state in states(tmp_path / "out").values()] == ["out of time", "left out", "left out"]
+
+
+def test_tests_that_are_ended_leave_their_report(tmp_path: Path) -> None:
+    tests, output = tmp_path / "test_long.py", tmp_path / "out"
+    tests.write_text("import time\ndef test_short(): pass\ndef test_long(): time.sleep(60)\n")
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tests)]
+    stage = Stage("tests", 8, lambda setup: [*command, f"--junitxml={setup.output / 'junit.xml'}"])
+    Kit(Setup(output, "cpu"), [stage], 60.0).run()
+    assert states(output)["tests"]["state"] == "out of time"
+    assert 'name="test_short"' in (output / "back" / "junit.xml").read_text()
+    assert "test_short PASSED" in (output / "back" / "log.txt").read_text()
+
+
+def test_records_of_a_comparison_that_is_ended_come_back(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    write = f"d = pathlib.Path({str(output / 'runs')!r}); d.mkdir(); (d / 'a.jsonl').write_text('x')"
+    Kit(Setup(output, "cpu"), [Stage("pair", 2, python(f"import pathlib, time; {write}; time.sleep(60)"))], 60.0).run()
+    with tarfile.open(output / "back" / "results.tar.gz") as archive:
+        assert "runs/a.jsonl" in archive.getnames()
 
 
 def test_what_was_found_before_the_end_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +137,11 @@ def test_the_stages_fit_into_the_time_and_a_rehearsal_runs_every_kind() -> None:
     assert sum(stage.seconds for stage in STAGES) <= BUDGET_SECONDS - kit.RESERVE
     modules = {stage.name: tuple(stage.command(Setup(Path("o"), "cpu", True))[1:3]) for stage in STAGES}
     assert {modules[name] for name in REHEARSAL} == set(modules.values())
+
+
+def test_the_kit_runs_every_test_that_asks_for_a_device() -> None:
+    marked = {path for path in (ROOT / "tests").rglob("test_*.py") if "mark.cuda" in path.read_text(encoding="utf-8")}
+    assert {ROOT / file for file in CUDA_TESTS} == marked - {Path(__file__)}
 
 
 @pytest.mark.nightly

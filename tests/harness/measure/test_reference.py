@@ -105,7 +105,7 @@ def test_a_planted_bug_is_caught_by_the_run(
     texts = ["abcdefghijklmnop", "klmnopabcdefghijklmnop", "ponmlkjihgfedcba"]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "_SECONDS", 0.01)
+    monkeypatch.setitem(timing.SAMPLED, "cpu", 0.01)
     plant(monkeypatch)
     GlobalHydra.instance().clear()
     options = (

@@ -55,12 +55,15 @@ def test_a_visit_counts_after_its_expert_has_gone() -> None:
 
 
 def test_verification_fills_the_cache_once_and_never_again() -> None:
-    """Twelve slots of four layers with sixteen experts each: eleven stay, all of the first two layers."""
+    """Twelve slots of four layers with sixteen experts each: eleven stay, all of the first two layers.
+
+    Not warmed up: a request before may end with a step of one token, which evicts.
+    """
     trace = made(Statistics(acceptance=0.8))
-    sums, seconds = replayed(SYSTEMS["moe_infinity_as_released"], trace, slots=12)
+    sums, seconds = replayed(SYSTEMS["moe_infinity_as_released"], trace, slots=12, warm=False)
     hits = [(layer.resident, layer.needed) for layer in sums.layers]
     assert hits[0][0] / hits[0][1] > 0.4
-    assert sums.evictions == sums.moved // SHAPE.record_bytes, "each miss takes the place of the one before"
+    assert sums.evictions + 12 == sums.moved // SHAPE.record_bytes, "each miss takes the place of the one before"
     assert sum(hit for hit, _ in hits[2:]) < 0.02 * sum(needed for _, needed in hits[2:])
     # Who passes is computed before the next is fetched: a miss takes its transfer and its share of the layer.
     share = COSTS.target_layer[4] / 2 / SHAPE.experts

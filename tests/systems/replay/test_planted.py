@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from systems import api
+from systems.cache.expert_cache import ExpertCache
 from systems.replay import planted
 from systems.replay.planted import PlantedModel
 from systems.store.slots import Slots
@@ -40,6 +41,17 @@ def decode(build: Any, traces: Any) -> tuple[Checked, Any]:
     finally:
         system.close()
     return meter, system
+
+
+def test_how_long_a_device_has_waited_is_told_after_every_forward(
+    model: PlantedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces: Any = api.imagine_traces(SHAPE, COSTS, 3, 1, 6, 12, seed=3)
+    told = list[bool]()
+    monkeypatch.setattr(ExpertCache, "tell_waits", lambda self: told.append(True))
+    budget = 9 * SHAPE.expert_bytes
+    meter, _ = decode(lambda: api.build_planted(SYSTEMS["offload"], traces, budget, COSTS, model), traces)
+    assert len(told) == 1 + len(meter.drafted)
 
 
 @pytest.mark.parametrize("name", ["offload", "sd_offload", "resident", "oracle", "sp_moe", "adapmoe"])
@@ -88,7 +100,7 @@ def test_experts_compute_from_the_slots_that_they_are_given(
 def test_costs_are_measured_on_what_is_planted(model: PlantedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[int] = []
 
-    def once(actions: Any) -> list[float]:
+    def once(actions: Any, device: str) -> list[float]:
         timed.append(len(actions))
         for action in actions:
             action()

@@ -254,8 +254,9 @@ class FakeCuda:
         return 0
 
     def pinned(self, tensor: torch.Tensor) -> bool:
-        """`Tensor.is_pinned`."""
-        return any(start <= tensor.data_ptr() < start + len(held) for start, held in self.registered.items())
+        """`Tensor.is_pinned`, which looks where the storage begins, and not where the tensor does."""
+        address = tensor.untyped_storage().data_ptr()
+        return any(start <= address < start + len(held) for start, held in self.registered.items())
 
     def _pages(self, source: torch.Tensor) -> torch.Tensor:
         for start, held in self.registered.items():
