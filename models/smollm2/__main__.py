@@ -27,6 +27,7 @@ from models import corpus, report
 from models.smollm2 import source
 from models.smollm2.card import card
 from models.smollm2.upcycle import Recipe, upcycled
+from systems.files.chat import ChatTemplate
 
 TEXTS, WINDOW = 24, 256
 """Standard library files that routers are made on, and the tokens read of each."""
@@ -56,16 +57,23 @@ def build(
 
 
 def statistics(folder: Path, prompts: int) -> dict[str, Any]:
-    """Measure the pair on the first `prompts` problems of HumanEval, as `models.report` measures the reference pair."""
+    """Measure the pair on the first `prompts` problems of HumanEval, as `models.report` measures the reference pair.
+
+    Problems are messages if the tokenizer has a chat template, as they are for the harness.
+    """
     pair = report.load(folder)
+    template = ChatTemplate.of(pair.tokenizer)
     experts = pair.target.config.num_local_experts
     problems = [problem["prompt"] for problem in read_problems().values()][:prompts]
+    if template is not None:
+        problems = [template.render(problem) for problem in problems]
     seen = [report.observe(pair, prompt) for prompt in track(problems, "HumanEval")]
     found = {f"acceptance_{length}": report.speculation(seen, length) for length in DRAFT_LENGTHS}
     chosen = torch.cat([observation.chosen for observation in seen], 1).flatten(1)
     counts = torch.stack([layer.bincount(minlength=experts) for layer in chosen]).float()
     return {
         "prompts": prompts,
+        "chat": template is not None,
         "experts": experts,
         "top_k": pair.target.config.num_experts_per_tok,
         **found,

@@ -24,6 +24,7 @@ systems: real text, a real vocabulary, a real tokenizer, and routing that follow
   Attention, norms and embeddings are the draft's. In each layer the inputs of the feed-forward block over pieces of
   Python's standard library are divided into {experts} clusters (k-means on directions, seed {seed}), whose centres are
   the router. An expert is the draft's own block less the {lost:.0%} of its neurons that matter least to its cluster.
+- *Tokenizer*: the file's, for both{template}.
 
 Its larger size buys it nothing: it answers a little worse than its draft, by as much as makes the draft's proposals
 fail now and then. Compare systems on it, not models.
@@ -52,6 +53,7 @@ def card(recipe: Recipe, found: Mapping[str, Any]) -> str:
         package=PACKAGE,
         seed=recipe.seed,
         lost=1 - recipe.kept,
+        template=", with its chat template" if found["chat"] else "; it has no chat template",
         rate_1=rate_1,
         length_1=length_1,
         rate_4=rate_4,

@@ -111,7 +111,10 @@ def _state(reader: gguf.GGUFReader, model: MistralForCausalLM) -> dict[str, Tens
 
 
 def _tokenizer(reader: gguf.GGUFReader) -> PreTrainedTokenizerFast:
-    """Byte-level byte-pair encoding with digits apart, as llama.cpp's kind `smollm` has it."""
+    """Byte-level byte-pair encoding with digits apart, as llama.cpp's kind `smollm` has it, and the chat template.
+
+    A file without a template makes a tokenizer without one.
+    """
     kind = _fact(reader, "tokenizer.ggml.pre")
     if kind != "smollm":
         raise ValueError(f"the GGUF's tokenizer is of kind {kind}, and only smollm is known")
@@ -125,6 +128,9 @@ def _tokenizer(reader: gguf.GGUFReader) -> PreTrainedTokenizerFast:
     control = [token for token, type in zip(tokens, types, strict=True) if type == gguf.TokenType.CONTROL]
     inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
     end = tokens[_fact(reader, "tokenizer.ggml.eos_token_id")]
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token=end, pad_token=end, clean_up_tokenization_spaces=False
     )
+    template = reader.get_field(gguf.Keys.Tokenizer.CHAT_TEMPLATE)
+    tokenizer.chat_template = None if template is None else template.contents()
+    return tokenizer

@@ -12,9 +12,10 @@ import pytest
 import torch
 from tokenizers import pre_tokenizers
 from torch import Tensor
-from transformers import MistralConfig, MistralForCausalLM, MixtralForCausalLM
+from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM, MixtralForCausalLM
 
 from models import measure
+from systems.files.chat import ChatTemplate
 
 gguf = pytest.importorskip("gguf", reason="pip install 'spmoe-bench[llama-cpp]'")
 
@@ -34,6 +35,10 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
 TOKENS = [*SPECIAL, *LETTERS, "Ġt", "he", "Ġthe"]
 MERGES = ["Ġ t", "h e", "Ġt he"]
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 HIDDEN, NEURONS, LAYERS = 64, 96, 3
 
 
@@ -67,6 +72,7 @@ def file(dense: MistralForCausalLM, tmp_path_factory: pytest.TempPathFactory) ->
     writer.add_token_types([3 if token in SPECIAL else 1 for token in TOKENS])
     writer.add_token_merges(MERGES)
     writer.add_eos_token_id(2)
+    writer.add_chat_template(TEMPLATE)
     for entry in _entries(dense.config, {name: tuple(tensor.shape) for name, tensor in state.items()}):
         array = _in_place(entry, [state[name] for name in entry.sources]).contiguous().numpy()
         kind = gguf.GGMLQuantizationType.Q4_1 if ".ffn_" in entry.name and array.ndim == 2 else None
@@ -105,6 +111,31 @@ def test_the_tokenizer_merges_in_order_keeps_digits_apart_and_knows_its_special_
     assert pieces == ["Ġthe", "Ġ", "1", "2", "3", "<|im_end|>"]
     assert tokenizer.decode(tokenizer.encode("ünïcode\n\tx = 1")) == "ünïcode\n\tx = 1"
     assert tokenizer.eos_token_id == 2
+
+
+def test_the_tokenizer_has_the_chat_template_of_the_file(file: Path, tmp_path: Path) -> None:
+    _, tokenizer = source.read(file)
+    tokenizer.save_pretrained(tmp_path)
+    written = AutoTokenizer.from_pretrained(tmp_path)
+    assert written.chat_template == TEMPLATE
+    template = ChatTemplate.of(written)
+    assert template is not None
+    worded = template.render("the 1")
+    assert worded == "<|im_start|>user\nthe 1<|im_end|>\n<|im_start|>assistant\n"
+    pieces = written.convert_ids_to_tokens(written.encode(worded))
+    asked = ["<|im_start|>", *"user", "Ċ", "t", "he", "Ġ", "1", "<|im_end|>", "Ċ"]
+    assert pieces == [*asked, "<|im_start|>", *"assistant", "Ċ"]
+
+
+def test_a_file_without_a_chat_template_makes_a_tokenizer_without_one(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = gguf.GGUFReader.get_field
+    hidden = gguf.Keys.Tokenizer.CHAT_TEMPLATE
+    monkeypatch.setattr(gguf.GGUFReader, "get_field", lambda reader, key: None if key == hidden else field(reader, key))
+    _, tokenizer = source.read(file)
+    tokenizer.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template is None
 
 
 def read(dense: MistralForCausalLM, seed: int = 0) -> list[Tensor]:
@@ -166,9 +197,12 @@ def test_a_build_can_be_loaded_measured_and_described(dense: MistralForCausalLM,
     assert found["prediction_recall"] > found["prediction_recall_shuffled"]
     assert 1 / 4 <= found["largest_share"] <= 1 / 2, "a token's two experts differ"
     json.dumps(found)
+    assert found["chat"], "problems are messages, as they are for the harness"
     text = card(recipe, found)
     assert "upcycled from the draft with no training at all" in text
     assert "less the 10%" in text
+    assert "for both, with its chat template." in text
+    assert "it has no chat template" in card(recipe, found | {"chat": False})
     weights = MixtralForCausalLM.from_pretrained(tmp_path / "target").state_dict()
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
 
