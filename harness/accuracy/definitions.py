@@ -6,7 +6,7 @@ from harness.datasets.fences import FENCES
 from harness.metrics.base import Definition
 
 PASS_AT_1 = Definition(
-    "pass_at_1@2",
+    "pass_at_1@3",
     "-",
     "higher",
     f"share of problems whose output, code taken out of its fences ({FENCES}), passes the tests, mean over repeats",

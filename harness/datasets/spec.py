@@ -130,9 +130,9 @@ class Spec:
     problems: Callable[[Iterable[Located]], Iterable[Located]] = as_it_is
 
     def completion(self, text: str) -> str:
-        """Cut an output where its stop rules say; of a program, take the code out of its fences first (`fences@1`).
+        """Cut an output where its stop rules say; of a program, take the code out of its fences first (`fences@2`).
 
-        A block that defines its function anew is not cut: it replaces what the prompt began.
+        Code that defines its function anew is not cut: it replaces what the prompt began.
         """
         if isinstance(self.task, Code):
             text, whole = fences.code(text)

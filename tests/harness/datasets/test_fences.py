@@ -25,6 +25,9 @@ BODY = "    return 1\n"
         f"```python title='one.py'\n{BODY}```",
         f"{BODY}```\n\nThis works.\n",
         f"{BODY}```\nTry it:\n```python\none()\n```\n",
+        f"\n{PROMPT}{BODY}",
+        f"import math\n\n{PROMPT}{BODY}\nprint(one(\n)\n",
+        f"def helper(\n):\n    return 1\n\n{PROMPT}    return helper()\nThis returns what the helper does.\n",
     ],
 )
 @pytest.mark.parametrize("name", ["humaneval", "exercises"])
@@ -44,6 +47,11 @@ def test_what_is_no_fence_stays() -> None:
 
 def test_a_function_without_a_prompt_ends_at_its_fence() -> None:
     assert code("def f():\n    return 1\n```\nDone.") == ("def f():\n    return 1\n", False)
+
+
+def test_what_begins_otherwise_is_what_the_prompt_goes_on_with() -> None:
+    for text in ("x = 1\ndef f():\n    return 1\n", "    return 1\n\ndef f():\n    return 2\n", "import math\n"):
+        assert code(text) == (text, False)
 
 
 def test_only_programs_have_fences() -> None:
