@@ -59,7 +59,7 @@ report: $(READY) ## A page per published result set, with Markdown and CSV (repo
 doctor: $(READY) ## What this machine can do, what will be noisy, what to change
 	$(BIN)/python -m harness doctor $(ARGS)
 
-gpu-bench: $(READY) ## Run the kit on a GPU, at most 8 minutes (build/gpu_bench/back; without network: see README)
+gpu-bench: $(READY) ## Run the kit on a GPU, at most 8 minutes (build/gpu_bench/back; without network: docs/gpu.md)
 	$(BIN)/python -m harness gpu_bench $(ARGS)
 
 test: $(READY) ## Run the test suite, on all processors

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from systems.compose.inspection import inspect_folder, unsuited
     from systems.files.downloading import fetch_models
     from systems.methods.spec_moe_off.attention_kernels import attention_error, attention_kernels, attention_work
-    from systems.policies.composition import required_packages, traits
+    from systems.policies.composition import check_system, required_packages, traits
     from systems.replay.activations import collect_activations
     from systems.replay.costs import plain_costs, read_costs
     from systems.replay.imagined import imagine_traces
@@ -54,7 +54,7 @@ LATER = {
     "systems.compose.inspection": ("inspect_folder", "unsuited"),
     "systems.files.downloading": ("fetch_models",),
     "systems.methods.spec_moe_off.attention_kernels": ("attention_error", "attention_kernels", "attention_work"),
-    "systems.policies.composition": ("required_packages", "traits"),
+    "systems.policies.composition": ("check_system", "required_packages", "traits"),
     "systems.replay.activations": ("collect_activations",),
     "systems.replay.costs": ("plain_costs", "read_costs"),
     "systems.replay.imagined": ("imagine_traces",),
@@ -110,6 +110,7 @@ __all__ = [
     "build_planted",
     "build_replay",
     "build_system",
+    "check_system",
     "collect_activations",
     "decoded_routing",
     "dense_forward_times",

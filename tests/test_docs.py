@@ -152,6 +152,12 @@ def test_every_system_experiment_and_target_is_told_of() -> None:
         assert f"make {target}" in text or target in UNTOLD, target
 
 
+def test_commands_stand_in_blocks() -> None:
+    """A line that lost its indentation makes prose of all that follow it."""
+    for name, text in _texts().items():
+        assert not re.findall(r"(?m)^(?:make|\.venv/\S+|sh) \S.*  +#.*$|^\.venv/.*$", text), name
+
+
 UNTOLD = "help", "setup", "format", "lint", "typecheck", "lock", "clean"
 
 

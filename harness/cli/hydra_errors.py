@@ -20,7 +20,8 @@ def explain(error: Exception, root: str = "config") -> str:
     missing, options = getattr(error, "missing_cfg_file", None), getattr(error, "options", None)
     if missing and "/" in str(missing):
         group, name = str(missing).rsplit("/", 1)
-        return f"no {group} `{name}`; {schema.suggest(name, options or [])}"
+        own = "; a folder of your own: model.target=FOLDER" if group == "model" else ""
+        return f"no {group} `{name}`; {schema.suggest(name, options or [])}{own}"
     text = str(error)
     if override := getattr(error, "override", None):
         return _unreadable(str(override), text.splitlines()[0])

@@ -81,7 +81,7 @@ def suite_configs(composed: Plain, folders: Sequence[Path], overrides: Sequence[
     Raises:
         BadInput: as `bench_config`; no profiles; an option of a hardware without the choice of one.
     """
-    typed, listed = _keys(overrides), composed.get("profiles") or []
+    typed, listed = _keys(overrides), items(composed.get("profiles"))
     if "hardware" in typed:
         config = bench_config(composed, folders, overrides)
         return {config.hardware.name: config}
@@ -116,7 +116,7 @@ def bench_config(composed: Plain, folders: Sequence[Path], overrides: Sequence[s
         BadInput: unknown or ill-typed keys, unknown systems, duplicate labels.
     """
     values = {key: value for key, value in composed.items() if key not in INERT}
-    own, listed = values.pop("system"), values.pop("systems", None) or []
+    own, listed = values.pop("system"), items(values.pop("systems", None))
     values["systems"] = _listed(listed, own, folders, overrides) if listed else {own["name"]: own}
     values["reference"] = _read("system", REFERENCE, folders)
     return schema.parse(BenchConfig, values, "")
@@ -137,7 +137,12 @@ def listed_systems(listed: Sequence[Any], folders: Sequence[Path]) -> dict[str, 
     Raises:
         BadInput: unknown systems, duplicate labels.
     """
-    return _listed(listed, {}, folders, ())
+    return _listed(items(listed), {}, folders, ())
+
+
+def items(listed: Any) -> Sequence[Any]:
+    """Return what a key lists; `key=name` lists one."""
+    return [listed] if isinstance(listed, str) else listed or []
 
 
 def _listed(listed: Sequence[Any], own: Plain, folders: Sequence[Path], overrides: Sequence[str]) -> dict[str, Plain]:

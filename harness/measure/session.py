@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -152,6 +152,9 @@ def opened(config: BenchConfig, prompts: Sequence[Prompt]) -> Iterator[Session]:
     Raises:
         BadInput: a file is missing or broken, a system's config is wrong, or a prompt is not in the recording.
     """
+    for system in config.systems.values():  # before anything is loaded and timed
+        with suppress(api.Unsupported):  # said beside the others' results
+            api.check_system(system)
     with closing(_open_pair(config)) as pair:
         session = _prepared(config, pair, select(prompts, pair, config.dataset, config.measure))
         with closing(session):

@@ -32,6 +32,10 @@ from systems import api
 from systems.api import BadInput, ModelShape, SystemConfig
 
 SCHEMA = "spmoe-bench/who-wins/1"
+RECORDING = (
+    "python -m harness record experiment=bench system.drafter.draft_length=8 dataset.limit=4 measure.warmup=2 replay="
+)
+"""What records as many prompts, and as long drafts, as `conf/who_wins.yaml` asks for; a folder is to follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ class Predictor:
         self._made: dict[str, Callable[[Point], float | None]] = {}
         for name, panel in config.chosen.items():
             if panel.replay is not None:
+                if not Path(panel.replay).is_dir():
+                    raise BadInput(f"{panel.replay} holds no recording; make one with {RECORDING}{panel.replay}")
                 self._of(name)
 
     def __call__(self, cell: Cell) -> float | None:

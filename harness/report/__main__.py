@@ -16,7 +16,7 @@ from harness.cli.launch import OK, typed
 from harness.records.cells import SCHEMA
 from harness.records.files import ensure_writable, write_text
 from harness.report import forms
-from harness.report.content import gather
+from harness.report.content import Report, gather
 from systems.api import BadInput
 
 FORMS = {"html": forms.html, "md": forms.markdown, "csv": forms.tidy}
@@ -34,8 +34,8 @@ def _main() -> int:
     parser.add_argument("--output", type=Path, default=Path("reports"), help="where NAME.html, NAME.md and NAME.csv go")
     arguments = parser.parse_args()
     ensure_writable(arguments.output)
-    for folder in arguments.results or published(Path("results")):
-        write(folder, arguments.output)
+    for report in [gather(folder) for folder in arguments.results or published(Path("results"))]:
+        write(report, arguments.output)
     return OK
 
 
@@ -53,14 +53,12 @@ def published(results: Path) -> Sequence[Path]:
     return found
 
 
-def write(folder: Path, output: Path) -> None:
+def write(report: Report, output: Path) -> None:
     """Write all forms of one set.
 
     Raises:
-        Missing, Unreadable: see `harness.records.published`.
         CannotWrite: the output.
     """
-    report = gather(folder)
     for suffix, form in FORMS.items():
         write_text(output / f"{report.name}.{suffix}", form(report))
     sys.stdout.write(f"{output / report.name}.html: {len(report.rows)} cells, {len(report.pictures)} figures\n")

@@ -65,6 +65,21 @@ class Composition:
             one.check(self)
 
 
+def check_system(config: SystemConfig) -> None:
+    """Refuse a system that no pair of models could run.
+
+    Raises:
+        BadInput: an unknown part or option, a value out of range, or parts that do not go together.
+        Unsupported: a peer that is not installed.
+    """
+    engine: EnginePart = part("engine", config.engine)
+    composition = Composition.of(config)
+    if engine.does_nothing:
+        composition.check()
+    else:
+        engine.check(composition)
+
+
 def part(kind: str, config: Mapping[str, Any]) -> Any:
     """Return the part that a system's YAML names, with its options.
 

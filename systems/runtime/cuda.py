@@ -236,6 +236,20 @@ def transfer_times(store: RamStore, device: torch.device) -> tuple[float, float]
     return whole[_COPIES // 2], min(small[_COPIES // 2], whole[_COPIES // 2])
 
 
+def require(name: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        BadInput: saying which are.
+    """
+    here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if len(here) > 1:
+        here.append("cuda")
+    if name not in here:
+        why = "" if torch.cuda.is_available() else "; torch finds no CUDA device"
+        raise BadInput(f"`model.device` is {name!r}; here are: {', '.join(here)}{why}")
+
+
 def holds(device: torch.device, nbytes: int) -> bool:
     """Whether a device has so much memory left, and a tenth of it besides for what computing takes. The host has."""
     if device.type != "cuda":

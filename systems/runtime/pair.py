@@ -27,7 +27,7 @@ from systems.modeling.routers import Router, observe
 from systems.modeling.skeleton import bind_experts
 from systems.operators import grouped
 from systems.operators.fusing import fuse
-from systems.runtime import activation_file
+from systems.runtime import activation_file, cuda
 from systems.runtime.activation_file import Stored
 from systems.store.store import ExpertStore
 
@@ -164,9 +164,10 @@ def load(config: ModelConfig, root: Path) -> Pair:
     """Load a pair; for paths in `config` and `root` see `located`.
 
     Raises:
-        BadInput: missing, truncated or corrupted files, a draft that does not speak the target's tokens, or operators
-            that this machine does not run.
+        BadInput: missing, truncated or corrupted files, a draft that does not speak the target's tokens, a device that
+            is not there, or operators that this machine does not run.
     """
+    cuda.require(config.device)
     dtype: torch.dtype = getattr(torch, config.dtype)
     if config.groups:
         grouped.require(config.device, dtype)

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,13 @@ def stock_ratings(
     return [[(token, 0.0) for token in tokens] for _, tokens in texts]
 
 
+def check_system(config: SystemConfig) -> None:
+    """As the real one; a scripted fault is no option of its."""
+    from systems.policies.composition import check_system as real
+
+    real(replace(config, residency={key: value for key, value in config.residency.items() if key != "fault"}))
+
+
 def build_system(
     config: SystemConfig, pair: FakePair, budget_bytes: int, link: LinkSpec | None, costs: Costs
 ) -> FakeSystem:
@@ -246,5 +254,5 @@ def install(patch: Any) -> None:
     """Put the fakes in the place of `systems.api`'s functions; `patch` is `setattr` or monkeypatch's."""
     from systems import api
 
-    for function in (load_pair, measure_costs, host_costs, layer_time, stock_ratings, build_system):
+    for function in (load_pair, measure_costs, host_costs, layer_time, stock_ratings, check_system, build_system):
         patch(api, function.__name__, function)

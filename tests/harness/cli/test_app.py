@@ -399,6 +399,31 @@ def test_experiments_run(app: App, experiment: str) -> None:
     assert len(rows(OUT)) == SIZES[experiment]
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["system=sp_moe", "system.drafter.draft_length=-3"], "drafter.draft_length=-3 must be at least 1"),
+        (["systems=[offload,sd_offload]", "system.drafter.draft_length=-1"], "must be at least 1"),
+        (["measure.sampling.temperature=-1"], "sampling.temperature=-1"),
+        (["measure.sampling.top_k=-3"], "sampling.top_k=-3"),
+        (["measure.sampling.top_p=7"], "sampling.top_p=7"),
+        (["measure.sampling.top_p=0"], "sampling.top_p=0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_anything_is_timed(
+    app: App, typed: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "measure_costs", lambda *_: pytest.fail("timed"))
+    ran = app(*typed)
+    assert ran.code == 2, ran.words
+    assert said in ran.words
+
+
+def test_one_name_is_a_list_of_one(app: App) -> None:
+    assert app("experiment=bench", "systems=offload", "baselines=offload", "output=out").code == 0
+    assert list(rows(OUT)) == ["offload"]
+
+
 def test_a_sweep_of_an_experiment_draws_its_curves(app: App) -> None:
     ran = app("--multirun", "experiment=draft_length", "dataset.limit=1", "measure.max_new_tokens=6")
     assert ran.code == 0, ran.words

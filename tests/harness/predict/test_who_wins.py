@@ -48,6 +48,12 @@ def test_cells_are_the_grids_and_the_forecasters(recording: Path) -> None:
     assert predict(Cell("toy", point)) == Forecaster(panel.shape, machine, config.text, 2)(system, budget).tpot
 
 
+def test_a_recording_that_is_missing_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    config = made(tmp_path / "traces")
+    with pytest.raises(BadInput, match=r"experiment=bench system\.drafter\.draft_length=8 .* replay=.*traces$"):
+        Predictor(config)
+
+
 def test_the_best_draft_length_counts_and_the_fastest_comes_first() -> None:
     places = [("offload", 0, 3.0), ("sd_offload", 1, 2.5), ("sd_offload", 2, 2.0), ("cpu_compute", 0, None)]
     found = {Cell("toy", Point(name, length, 0.5, 1.0)): tpot for name, length, tpot in places}

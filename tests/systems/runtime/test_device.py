@@ -36,6 +36,22 @@ def sim(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     return sim
 
 
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "cuda:x", "foo", "mps"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(BadInput, match=f"`model.device` is '{name}'; here are: cpu"):
+        cuda.require(name)
+    cuda.require("cpu")
+
+
+def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("cpu", "cuda", "cuda:0", "cuda:1"):
+        cuda.require(name)
+    with pytest.raises(BadInput, match="here are: cpu, cuda:0, cuda:1, cuda"):
+        cuda.require("cuda:2")
+
+
 @pytest.fixture
 def own_pair(tmp_path: Path) -> Any:
     pair = make_pair(tmp_path)
