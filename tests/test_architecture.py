@@ -131,7 +131,7 @@ assert len(meter.tokens[0]) == 8
 
 FLOORS = {
     "harness": (
-        ("records", "sandbox"),
+        ("records", "sandbox", "terminal"),
         ("config", "metrics"),
         ("datasets", "verdict"),
         ("accuracy",),

@@ -178,7 +178,8 @@ class BenchConfig:
         plain = asdict(self)
         for name in ("tracking", "accuracy", "runs", "output", "resume", "dry_run", "fail_fast", "baselines"):
             del plain[name]
-        del plain["model"]["card"]
+        for name in ("card", "made_by"):
+            del plain["model"][name]
         return plain
 
     def key(self, *fingerprints: str) -> str:

@@ -76,7 +76,9 @@ def _examine(config: BenchConfig) -> None:
             facts, machine = examine(config, pair)
     finally:
         pair.close()
-    table = Table("what this machine can do", "", title_justify="left")
+    table = Table(title_justify="left")
+    for heading in ("what this machine can do", ""):
+        table.add_column(heading, overflow="fold")
     for name, value in facts:
         table.add_row(name, value)
     console.print(table)

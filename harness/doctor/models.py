@@ -22,10 +22,12 @@ from rich.table import Table
 from harness.cli.launch import FAILURE, OK, typed
 from harness.config import compose, schema
 from harness.records.provenance import ROOT
+from harness.terminal import grid
 from systems import api
 from systems.api import FolderReport, ModelConfig, SystemConfig
 
 T = TypeVar("T")
+HEADINGS = ("model", "here", "disk", "experts", "other", "draft", "budget", "prompts", "licence")
 
 
 def main() -> int:
@@ -54,7 +56,7 @@ def _folders(name: str, draft: Path | None, entry: ModelConfig | None) -> tuple[
     """Return the folders of target and draft: the given ones, or an entry's."""
     if entry is None:
         return Path(name), draft
-    entry.check_downloads(ROOT)
+    entry.check_here(ROOT)
     own = entry.folder(entry.draft, ROOT) if entry.draft else None
     return entry.folder(entry.target, ROOT), draft or own
 
@@ -124,6 +126,8 @@ def _group(group: str, kind: type[T]) -> dict[str, T]:
 
 def _show(target: FolderReport, works: list[str], reasons: dict[str, list[str]], console: Console) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     for heading, text in facts(target):
         table.add_row(heading, text)
     console.print(table)
@@ -144,20 +148,18 @@ def _memory() -> int:
 
 
 def _list(console: Console) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("model", "here", "disk", "experts", "other", "draft", "budget", "prompts", "licence"):
-        table.add_column(heading)
+    lines: list[tuple[str, ...]] = []
     missing: list[str] = []
     for name, config in entries().items():
-        card, absent = config.card, [m for m, place in config.downloads(ROOT).items() if not place.is_dir()]
+        card, absent = config.card, config.missing(ROOT)
         sizes = ["-"] * 5 if card is None else _sizes(card)
         prompts = {True: "chat", False: "texts", "auto": "as its tokenizer"}[config.chat]
-        table.add_row(name, "no" if absent else "yes", *sizes, prompts, card.licence if card else "-")
-        missing += [f"{model.command(None)}" for model in absent]
-    console.print(table)
+        lines.append((name, "no" if absent else "yes", *sizes, prompts, card.licence if card else "-"))
+        missing += [command for command in absent.values() if command]
+    grid.draw(HEADINGS, lines, console, folds=("licence",), lefts=HEADINGS)
     if missing:
-        console.print("\nTo get what is not here (or name a folder with model.root=FOLDER):", highlight=False)
-    for command in missing:
+        console.print("\nTo get or make what is not here (or name a folder with model.root=FOLDER):", highlight=False)
+    for command in dict.fromkeys(missing):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 

@@ -10,13 +10,15 @@ from harness.records.cells import Row
 from harness.tables import accuracy as report
 from harness.tables import columns, table
 from harness.tables.columns import Column, Section, section
+from harness.terminal import grid
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print a block per profile: one table where the terminal is wide enough for it, else two."""
+    """Print a block per profile: one table where the terminal is wide enough for it, else two,
+    which go on below where it is narrow."""
     for block in blocks(rows):
         whole = _whole(block)
-        drawn = [whole] if _width(whole) <= console.width else _halves(block)
+        drawn = [whole] if grid.width(whole.columns, whole.lines) <= console.width else _halves(block)
         table.draw([*drawn, *report.sections(block)], console)
         table.say(table.remarks(block), console)
     table.say(["", *_legend(rows)], console)
@@ -60,9 +62,3 @@ def _title(rows: Sequence[Row]) -> str:
 
 def _legend(rows: Sequence[Row]) -> list[str]:
     return table.legend(found for block in blocks(rows) for found in _drawn(block))
-
-
-def _width(found: Section) -> int:
-    """Columns of a terminal that a table needs without folding anything."""
-    texts = [found.columns, *found.lines]
-    return sum(max(map(len, column)) + 1 for column in zip(*texts, strict=True))

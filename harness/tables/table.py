@@ -1,7 +1,7 @@
 """The table at the end, drawn from rows of `summary.json` alone: on a terminal and as Markdown.
 
 Narrow tables instead of a wide one, so that 80 columns suffice: how fast, what moved, where the time goes, and how
-right the outputs are.
+right the outputs are. In fewer columns a table goes on below (`harness.terminal.grid`).
 """
 
 from __future__ import annotations
@@ -10,19 +10,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from harness.metrics import oracle_gap, speedup
 from harness.records.cells import Row
 from harness.tables import accuracy as report
 from harness.tables import columns
 from harness.tables.columns import Column, Section, fixed, section
+from harness.terminal import grid
 
-FOLDED = ("system", "status")
-"""Columns that give way on a narrow terminal."""
 CHOSEN = (speedup.BEST, oracle_gap.GAP, oracle_gap.ANY)
 """Ratios to a system that each row has chosen for it."""
 DRIFT = 1.15
@@ -55,7 +52,7 @@ def draw(drawn: Iterable[Section], console: Console) -> None:
     """Print tables one below the other."""
     for found in drawn:
         console.print(f"\n[bold]{escape(found.title)}[/bold]", highlight=False)
-        console.print(_grid(found))
+        grid.draw(found.columns, found.lines, console, section=found.lossless)
 
 
 def say(texts: Iterable[str], console: Console) -> None:
@@ -130,14 +127,3 @@ def _over(id: str, rows: Sequence[Row]) -> str | None:
     others = {over: [label for label in names if names[label] == over] for over in names.values() if over != usual}
     exceptions = [f"{over} for {', '.join(labels)}" for over, labels in others.items()]
     return f"{id} is over {'; '.join([usual, *exceptions])}"
-
-
-def _grid(found: Section) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for heading in found.columns:
-        folds = heading in FOLDED
-        side: JustifyMethod = "left" if folds else "right"
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=not folds)
-    for index, line in enumerate(found.lines, 1):
-        table.add_row(*map(escape, line), end_section=index == found.lossless)
-    return table

@@ -46,7 +46,8 @@ class ModelConfig:
     between experts is a graph (`systems.graphs`): neither yet tried on one.
 
     `chat` says whether a dataset's prompt is a message to the model, in the words of the tokenizer's chat template, or
-    a text to continue; `auto`: a message where the tokenizer has a template.
+    a text to continue; `auto`: a message where the tokenizer has a template. `made_by` is the command that makes the
+    folders, where they neither ship nor lie on the hub; nothing of a run depends on it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelConfig:
     root: str | None = None
     chat: bool | Literal["auto"] = "auto"
     card: ModelCard | None = None
+    made_by: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -94,11 +96,20 @@ class ModelConfig:
         models = [HubModel.named(path) for path in (self.target, self.draft, self.tokenizer) if path]
         return {model: model.folder(self._models(root)) for model in models if model is not None}
 
-    def check_downloads(self, root: Path) -> None:
-        """Refuse a model of the hub that is not here.
+    def missing(self, root: Path) -> dict[Path, str | None]:
+        """Return the folders of models that are not here, with the command that gets or makes each, if there is one."""
+        found: dict[Path, str | None] = {}
+        for path in filter(None, (self.target, self.draft, self.tokenizer)):
+            model, folder = HubModel.named(path), self.folder(path, root)
+            if not folder.is_dir():
+                found[folder] = self.made_by if model is None else model.command(self._models(root))
+        return found
+
+    def check_here(self, root: Path) -> None:
+        """Refuse a model that is not here and that a command gets or makes.
 
         Raises:
-            BadInput: with the command that downloads it.
+            BadInput: with that command.
         """
         for model, folder in self.downloads(root).items():
             if not folder.is_dir():
@@ -106,6 +117,12 @@ class ModelConfig:
                     f"model {model.repo}, revision {model.revision}, is not on this machine ({folder} is missing); get"
                     f" it once with\n  {model.command(self._models(root))}\nor let the run fetch it with"
                     " HF_HUB_OFFLINE=0, or name a folder that holds it with model.root=FOLDER"
+                )
+        for folder, command in self.missing(root).items():
+            if command:
+                raise BadInput(
+                    f"model folder {folder} does not exist; what {self.name} names is made once with\n  {command}\n"
+                    "or check `model.target` and `model.draft`"
                 )
 
     def _models(self, root: Path) -> Path | None:

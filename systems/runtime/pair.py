@@ -171,7 +171,7 @@ def load(config: ModelConfig, root: Path) -> Pair:
     dtype: torch.dtype = getattr(torch, config.dtype)
     if config.groups:
         grouped.require(config.device, dtype)
-    config.check_downloads(root)
+    config.check_here(root)
     target_path, tokenizer_path = config.folder(config.target, root), config.tokenizer_folder(root)
     draft_path = config.folder(config.draft, root) if config.draft else None
     activations = str(located(config.activations, root)) if config.activations else None

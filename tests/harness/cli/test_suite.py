@@ -155,6 +155,15 @@ def test_one_table_where_it_fits_else_two_per_profile(width: int, tables: int) -
         assert heading in drawn, heading
 
 
+@pytest.mark.parametrize("width", [40, 60])
+def test_narrow_terminals_get_more_tables_with_every_name(width: int) -> None:
+    drawn = _draw(width)
+    assert max(map(len, drawn.splitlines())) <= width
+    assert sum(line.startswith("system ") for line in drawn.splitlines()) > 4
+    for text in ("196.66", "[181.43, 213.12]", "transformers_assisted", "did_not_fit", "(lossy)"):
+        assert text in drawn, text
+
+
 def test_lossy_systems_come_last_and_marked() -> None:
     lines = [line for line in _draw(140).splitlines() if "196.66" in line]
     assert [line.split()[0] for line in lines] == ["offload", "transformers_assisted", "adapmoe_gated", "offload"]

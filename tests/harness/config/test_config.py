@@ -135,6 +135,13 @@ def test_config_is_frozen() -> None:
         compose().measure.batch = 4  # type: ignore[misc]
 
 
+def test_what_is_known_of_a_model_does_not_decide_the_key() -> None:
+    made = compose("model=smollm2_moe")
+    assert made.model.made_by
+    assert not {"card", "made_by"} & set(made.identity()["model"])
+    assert replace(made, model=replace(made.model, made_by=None)).key() == made.key()
+
+
 def test_where_results_go_does_not_decide_the_key() -> None:
     config = compose()
     assert config.key("x") == replace(config, output="o", runs="r", resume=False, baselines=()).key("x")

@@ -267,5 +267,52 @@ def test_the_command_shows_a_folder_and_the_entries(
     assert "hf download Qwen/Qwen3-0.6B --revision c1899de289a04d12100db370d81485cdf75e47ca" in listed
 
 
+def listed(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    monkeypatch.setattr(sys, "argv", ["models"])
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert models.main() == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_names_to_type_are_whole_in_every_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = listed(width, monkeypatch, capsys)
+    shown = lines[: next(place for place, line in enumerate(lines) if line.startswith("To get"))]
+    assert max(map(len, shown)) <= width
+    assert "…" not in "".join(shown)
+    for name in models.entries():
+        assert any(line.startswith(f"{name} ") for line in shown), name
+    words = " ".join(" ".join(shown).split())
+    assert all(heading in words for heading in models.HEADINGS)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_model_without_a_card_is_here_if_its_folders_are(
+    made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(models, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    if made:
+        for name in ("target", "draft"):
+            (tmp_path / "models" / "checkpoints" / "smollm2" / name).mkdir(parents=True)
+    lines = listed(80, monkeypatch, capsys)
+    here = {line.split()[0]: line.split()[1] for line in lines if line.split()[1:2] in (["yes"], ["no"])}
+    assert here["smollm2_moe"] == ("yes" if made else "no")
+    assert here["reference"] == "no"
+    assert lines.count("  python -m models.smollm2") == (not made)
+
+
+def test_the_error_of_a_model_that_is_not_made_names_its_command(tmp_path: Path) -> None:
+    entry = models.entries()["smollm2_moe"]
+    with pytest.raises(BadInput, match=r"smollm2.target does not exist(.|\n)*python -m models\.smollm2\n"):
+        entry.check_here(tmp_path)
+    for name in ("target", "draft"):
+        (tmp_path / "models" / "checkpoints" / "smollm2" / name).mkdir(parents=True)
+    entry.check_here(tmp_path)
+
+
 def test_reports_of_nothing_say_unknown() -> None:
     assert ("family", "unknown") in list(models.facts(FolderReport()))

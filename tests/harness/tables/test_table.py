@@ -32,11 +32,14 @@ def _draw(width: int) -> str:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_no_line_is_wider_than_the_terminal_and_no_number_is_torn(width: int) -> None:
     drawn = _draw(width)
     assert max(map(len, drawn.splitlines())) <= width
-    assert "13.80 [13.10, 14.40]" in drawn
+    assert "[13.10, 14.40]" in drawn
+    assert ("13.80 [13.10, 14.40]" in drawn) == (width > 40)
+    assert drawn.count("offload") >= 3
+    assert "did_not_fit" in drawn
 
 
 def test_what_is_not_ok_says_why_and_unknown_is_not_zero() -> None:

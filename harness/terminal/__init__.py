@@ -1,0 +1,1 @@
+"""What is printed, in terminals of any width."""
