@@ -1,4 +1,5 @@
 # verdict: crashed
+# cpu: 10
 import zlib
 
 packed = zlib.compress(bytes(1 << 24), 1)
