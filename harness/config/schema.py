@@ -54,10 +54,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if is_dataclass(hint) and isinstance(value, Mapping):
         return parse(hint if isinstance(hint, type) else type(hint), value, where)
-    if origin is tuple and isinstance(value, str):
-        value = [value]  # `key=name` lists one
-    if origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(_convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is tuple and isinstance(value, Sequence):
+        listed = [value] if isinstance(value, str) else value  # `key=name` lists one
+        return tuple(_convert(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(listed))
     if origin is Mapping and isinstance(value, Mapping):
         return {key: _convert(get_args(hint)[1], item, _join(where, str(key))) for key, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -10,8 +10,7 @@ from systems.contract.config import SystemConfig
 from systems.contract.costs import Costs, LinkSpec
 from systems.contract.pair import ModelPair
 from systems.contract.system import System
-from systems.policies.composition import Composition, part
-from systems.policies.decoding_part import EnginePart
+from systems.policies.composition import Composition, check_system, part
 from systems.policies.memory import Memory
 from systems.policies.orders import Shape
 from systems.runtime.pair import Pair
@@ -27,14 +26,12 @@ def build_system(
         DidNotFit: the budget cannot hold the draft and one layer's top-k experts.
         Unsupported: a peer that is not installed, or does not run this model on this device.
     """
-    engine: EnginePart = part("engine", config.engine)
-    composition, loaded = Composition.of(config), cast("Pair", pair)
+    check_system(config)
+    engine, loaded = part("engine", config.engine), cast("Pair", pair)
     if not engine.does_nothing:
-        engine.check(composition)
         peer: System = engine.build(loaded, budget_bytes, link)
         return peer
-    composition.check()
-    return _compose(composition, loaded, budget_bytes, link, costs)
+    return _compose(Composition.of(config), loaded, budget_bytes, link, costs)
 
 
 def _compose(composition: Composition, pair: Pair, budget_bytes: int, link: LinkSpec | None, costs: Costs) -> System:
