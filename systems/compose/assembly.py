@@ -16,11 +16,12 @@ from systems.cache.occupancy import Occupancy
 from systems.cache.transport import EmulatedLink, Transport
 from systems.compose.composed import Parts
 from systems.contract.costs import Costs, LinkSpec
-from systems.methods.arbiter.retention import Retention
+from systems.methods.arbiter.choice import Choice, DraftOrExperts
 from systems.policies.composition import Composition
 from systems.policies.hinting import Hinting, Predict, Prefetcher
 from systems.policies.listening import Listener, Rehearsing
 from systems.policies.orders import Shape
+from systems.policies.part import Switch
 from systems.policies.placement import Placement
 from systems.policies.residency import Residency
 from systems.runtime.activation_file import Stored
@@ -111,19 +112,27 @@ class Assembly(ABC):
             made.ahead = DraftAhead(self.clock)
         if composition.drafter.optional:
             self._retain(made, self.shape.slots if beside is None else beside)
+        if (switch := composition.prefetch.optional(self)) is not None:
+            self._offer(made, "hints", switch)
         # Parts refer to their site: a system that is dropped would keep its tensors until it is collected.
         del self.made
         return made
 
     def _retain(self, parts: Parts, beside: int) -> None:
         """Let the warm-up decide whether the draft model stays; one that does not fit is given up at once."""
-        retention = Retention(parts.drafter, self.plain(), parts.governor, beside, self.shape.slots, beside > 0)
-        self.note(retention.describe)
+        switch = DraftOrExperts(parts.drafter, self.plain(), parts.governor, beside, self.shape.slots)
         if beside:
-            parts.retention = retention
+            self._offer(parts, "draft", switch)
             parts.cache.resize(beside)
         else:
-            parts.drafter, parts.governor = retention.plain, None
+            switch(parts, False)
+            self.note(Choice("draft", switch, kept=False).describe)
+
+    def _offer(self, parts: Parts, name: str, switch: Switch) -> None:
+        """Let the warm-up decide about something, and the record say what it found."""
+        choice = Choice(name, switch)
+        parts.choices.append(choice)
+        self.note(choice.describe)
 
     def twin(self) -> Twin:
         """What the system decides with once more, on a virtual clock of its own."""

@@ -12,7 +12,7 @@ from systems.contract.costs import Costs
 from systems.contract.meter import Meter, NullMeter
 from systems.contract.requests import Request
 from systems.contract.traffic import Transfer
-from systems.methods.arbiter.retention import Retention
+from systems.methods.arbiter.choice import Choice
 from systems.methods.arbiter.stopwatch import Stopwatch
 from systems.methods.moe_speq.lookahead import LookaheadScheduler
 from systems.methods.sp_moe.chosen_by_replay import CutoffSearch
@@ -49,9 +49,10 @@ class Parts:
     governor: DraftGovernor | None = None
     """What chooses draft lengths at run time."""
     ahead: DraftAhead | None = None
-    retention: Retention | None = None
     search: CutoffSearch | None = None
     """What sets an `auto` depth when the warm-up has been seen."""
+    choices: list[Choice] = field(default_factory=list)
+    """What the warm-up decides, in this order."""
     notes: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     """What parts have chosen, for the record."""
     closing: list[Callable[[], None]] = field(default_factory=list)
@@ -69,7 +70,12 @@ class ComposedSystem(ABC):
         self._parts, self._costs = parts, costs
         self._layers, self._stop_tokens = layers, stop_tokens
         self.fast_bytes = fast_bytes
-        self.cache, self.drafter = parts.cache, parts.drafter
+        self.cache = parts.cache
+
+    @property
+    def drafter(self) -> Drafter:
+        """What drafts; the warm-up may change it."""
+        return self._parts.drafter
 
     @abstractmethod
     def generate(self, requests: Sequence[Request], meter: Meter, at_once: int | None = None) -> None:
@@ -89,8 +95,8 @@ class ComposedSystem(ABC):
         May be called for several batches; what is derived rests on all of them.
         """
         parts = self._parts
-        if parts.retention is not None:
-            self._draft(True, parts.retention)
+        for choice in parts.choices:
+            choice.switch(parts, True)
         learners: list[Residency | Listener | DraftGovernor] = [parts.residency, parts.listener]
         if parts.governor is not None:
             learners.append(parts.governor)
@@ -103,8 +109,8 @@ class ComposedSystem(ABC):
             self.cache.install(favourites)
         if parts.depth is not None and parts.search is not None:
             parts.depth.layers = parts.search.choose()
-        if parts.retention is not None:
-            self._weigh(requests, parts.retention)
+        for choice in parts.choices:
+            self._weigh(requests, choice)
 
     def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
         """Let the oracle record the generation that follows, and put back what its slots held.
@@ -143,23 +149,14 @@ class ComposedSystem(ABC):
         for close in self._parts.closing:
             close()
 
-    def _weigh(self, requests: Sequence[Request], retention: Retention) -> None:
-        """Run the warm-up with the draft model and without it, and go on with what was faster."""
-        for drafts in (True, False):
-            self._draft(drafts, retention)
+    def _weigh(self, requests: Sequence[Request], choice: Choice) -> None:
+        """Run the warm-up both ways, and go on with what was faster."""
+        for on in (True, False):
+            choice.switch(self._parts, on)
             watch = Stopwatch(requests, self._stop_tokens, self.cache.now)
             self.generate(requests, watch)
-            retention.note(drafts, watch)
-        self._draft(retention.decide(), retention)
-
-    def _draft(self, on: bool, retention: Retention) -> None:
-        """Let the draft model draft, or experts take its memory."""
-        parts = self._parts
-        self.drafter = parts.drafter = retention.drafter if on else retention.plain
-        parts.governor = retention.governor if on else None
-        self.cache.resize(retention.beside if on else retention.instead)
-        if favourites := parts.residency.favourites():
-            self.cache.install(favourites)
+            choice.note(on, watch)
+        choice.switch(self._parts, choice.decide())
 
     def _warm_up(self, requests: Sequence[Request]) -> None:
         """Generate unmeasured; where the cutoff is to be chosen, with hints for every layer."""

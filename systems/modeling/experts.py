@@ -120,12 +120,14 @@ def _mix_one(
     arithmetic: Arithmetic,
 ) -> Tensor:
     """Mix the experts of one token, of which nothing has to be sorted: the same products, in the same order."""
-    shares = weights.reshape(-1, 1).unbind()
+    shares, chosen = weights.view(-1).unbind(), dispatch.chosen[0]
     products = {expert: arithmetic(hidden, slots.matrices[place]) for expert, place in places}
-    parts = [products[dispatch.chosen[0][rank]] * shares[rank] for rank in dispatch.entries]
-    mixed = parts[0].to(hidden.dtype)
+    parts = [products[chosen[rank]] * shares[rank] for rank in dispatch.entries]
+    if weights.dtype != hidden.dtype:
+        parts = [part.to(hidden.dtype) for part in parts]
+    mixed = parts[0]
     for part in parts[1:]:
-        mixed = mixed + part.to(hidden.dtype)
+        mixed = mixed + part
     return mixed
 
 
@@ -143,8 +145,14 @@ class Dispatch:
     def __init__(self, chosen: list[list[int]], device: torch.device) -> None:
         self._shape, self._device = (len(chosen), len(chosen[0])), device
         tokens, k = self._shape
-        by_expert: dict[int, list[int]] = {}
         self.chosen = chosen
+        if tokens == 1:
+            self.entries = sorted(range(k), key=chosen[0].__getitem__)
+            self.needed = dict[int, int]()
+            for entry in self.entries:
+                self.needed[chosen[0][entry]] = self.needed.get(chosen[0][entry], 0) + 1
+            return
+        by_expert: dict[int, list[int]] = {}
         for rank in range(k):  # rank before token: the row order of the families' own loop
             for token in range(tokens):
                 by_expert.setdefault(chosen[token][rank], []).append(token * k + rank)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -139,8 +139,12 @@ class Gated:
 
     def __call__(self, rows: Tensor, matrices: Sequence[Matrix]) -> Tensor:
         """Compute rows `(n, H)`."""
-        gate, up = product(rows, matrices[0]).chunk(2, dim=-1)
-        return product(self._activation(gate) * up, matrices[1])
+        first, second = matrices
+        if len(rows) == 1 and _by_inputs(first) and _by_inputs(second):  # the products of `product`, and no views
+            gate, up = torch.mv(first, rows[0]).chunk(2)
+            return torch.mv(second, self._activation(gate) * up)[None]
+        gate, up = product(rows, first).chunk(2, dim=-1)
+        return product(self._activation(gate) * up, second)
 
     @cached_property
     def by_silu(self) -> bool:
@@ -154,6 +158,11 @@ def within(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor]:
     have no weights, whose numbers are behind; and where those are."""
     strangers = chosen >= experts
     return torch.where(strangers, chosen.masked_fill(strangers, 0).amax(-1, keepdim=True), chosen), strangers
+
+
+def _by_inputs(matrix: Matrix) -> TypeGuard[Tensor]:
+    """Whether a matrix `(out, in)` lies input by input; see `systems.operators.layout`."""
+    return isinstance(matrix, Tensor) and matrix.stride(0) == 1
 
 
 def product(rows: Tensor, matrix: Matrix, transposed: bool = False) -> Tensor:

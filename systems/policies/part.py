@@ -11,6 +11,7 @@ say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from systems.policies.listening import Listener
     from systems.policies.residency import Residency
 
+Switch = Callable[[Any, bool], None]
+"""Lets a system, of which it is given the parts, do something or leave it."""
 NOTHING = "none", "beside", "composed"
 """Names of the parts that do nothing: the base classes themselves."""
 
@@ -148,6 +151,10 @@ class PrefetchPart(Part):
 
     def search(self, site: Any, listener: Listener | None) -> Any:
         """Make what sets the depth when the warm-up has been seen; None: it is set already."""
+        return None
+
+    def optional(self, site: Any) -> Switch | None:
+        """Make what follows hints or leaves them, where the warm-up decides whether they pay; None: it does not."""
         return None
 
 

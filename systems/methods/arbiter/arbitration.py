@@ -90,7 +90,7 @@ class Arbiter(PhaseListener):
     ) -> None:
         super().__init__()
         self._cache, self._residency, self._shape = cache, residency, shape
-        self._transfer, self._hints, self._promotions = transfer, hints, promotions
+        self._transfer, self.hints, self._promotions = transfer, hints, promotions
         self.timetable = Timetable(shape.layers, cache.now)
         self.look: Callable[[int, Any], None] = lambda layer, hidden: None
         """Hears what a layer's router read, and hints for the next layers."""
@@ -107,7 +107,7 @@ class Arbiter(PhaseListener):
             far = 0 if self._layer < 0 else min(layer - self._layer, len(self._right) - 1)
             for expert in experts:
                 self._named[layer].setdefault(expert, far)
-            return self._cache.prefetch(layer, self._admitted(layer, experts, far)) if self._hints else 0
+            return self._cache.prefetch(layer, self._admitted(layer, experts, far)) if self.hints else 0
 
     def _admitted(self, layer: int, experts: Sequence[int], far: int) -> list[int]:
         """Those of a hint's experts that are there, or that are worth a transfer and come in time."""
@@ -126,7 +126,7 @@ class Arbiter(PhaseListener):
     def reaches(self, layer: int) -> bool:
         """Whether what is ordered now for a layer arrives before that asks."""
         left = self.timetable.due(layer) - self._cache.now()
-        return self._hints and self._cache.backlog() + self._transfer <= left
+        return self.hints and self._cache.backlog() + self._transfer <= left
 
     def absent(self, experts: Iterable[int]) -> list[int]:
         """Those of the expert ids that have no slot."""

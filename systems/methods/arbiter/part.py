@@ -13,7 +13,7 @@ from systems.methods.arbiter.value import DECAYS, Value
 from systems.policies.depth import Depth
 from systems.policies.hinting import Prefetcher
 from systems.policies.listening import Listener
-from systems.policies.part import FetchingPart, HintingPart, ResidencyPart
+from systems.policies.part import FetchingPart, HintingPart, ResidencyPart, Switch
 from systems.policies.residency import Residency
 
 if TYPE_CHECKING:
@@ -50,13 +50,18 @@ class ValuePart(ResidencyPart):
 class ArbitratedPart(FetchingPart):
     """`prefetch.part: arbitrated`: a hint is followed where it pays; see `Arbiter`.
 
-    `hints` says whether any is, `promotions` whether an idle link fetches the absent expert of most value.
+    `hints` says whether any is, or leaves that to the warm-up (`auto`): asking for them takes time that not every
+    machine gets back. `promotions` says whether an idle link fetches the absent expert of most value.
     """
 
-    hints: bool = True
+    hints: bool | Literal["auto"] = "auto"
     promotions: bool = True
 
     part: ClassVar[str] = "arbitrated"
+
+    def __post_init__(self) -> None:
+        FetchingPart.__post_init__(self)
+        require(self.hints in (True, False, "auto"), "prefetch.hints", self.hints, "true, false or auto")
 
     def check(self, others: Composition) -> None:
         """Refuse an arbiter that does not know what experts are worth."""
@@ -66,15 +71,27 @@ class ArbitratedPart(FetchingPart):
             )
 
     def reach(self, layers: int) -> Depth | None:
-        """Hints of the draft are about all layers."""
-        return Depth(layers, layers)
+        """Hints of the draft are about all layers, where any is followed."""
+        return Depth(layers if self.hints else 0, layers)
 
     def build(self, site: Site) -> Prefetcher:
         """Make the arbiter."""
         assert isinstance(site.residency, Value)
         transfer = site.costs.transfer
-        arbiter = Arbiter(site.cache, site.residency, site.shape, transfer, self.hints, self.promotions)
+        arbiter = Arbiter(site.cache, site.residency, site.shape, transfer, bool(self.hints), self.promotions)
         return Arbitrated(arbiter)
+
+    def optional(self, site: Site) -> Switch | None:
+        """Ask draft and gates, or neither."""
+        if self.hints != "auto":
+            return None
+        assert isinstance(site.prefetcher, Arbitrated)
+        arbiter, layers = site.prefetcher.arbiter, site.shape.layers
+
+        def switch(parts: Any, on: bool) -> None:
+            arbiter.hints, parts.depth.layers = on, layers if on else 0
+
+        return switch
 
 
 @dataclass(frozen=True, slots=True)

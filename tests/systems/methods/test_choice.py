@@ -1,4 +1,4 @@
-"""A draft model that is given up, one that stays, and what drafting ahead hides."""
+"""What the warm-up keeps and gives up: the draft model, hints; and what drafting ahead hides."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from systems.api import BadInput, Costs, DidNotFit, HostCosts, LinkSpec, NullMeter, SystemConfig, build_system
 from systems.cache.clock import SkippingClock, VirtualClock
-from systems.methods.arbiter.retention import Retention
+from systems.methods.arbiter.choice import Choice
 from systems.methods.arbiter.stopwatch import Stopwatch
 from systems.runtime.ahead import DraftAhead
 from systems.runtime.pair import Pair
@@ -61,6 +61,46 @@ def test_a_draft_that_does_not_fit_is_given_up_at_once(pair: Pair) -> None:
     facts = system.describe()
     system.close()
     assert (facts["draft_kept"], facts["slots"], facts["draft_bytes"]) == (False, 4, 0)
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_hints_are_asked_for_where_the_warm_up_was_faster_with_them(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, pays: bool
+) -> None:
+    """Asking takes no time on a virtual clock: here it gives some, or takes some."""
+    config = arbiter(optional=False)
+    system: Any = build_system(config, pair, pair.draft_bytes + 9 * pair.record_bytes, LINK, CHEAP)
+    arbitrated, clock = system._parts.listener, system.cache.clock
+    look, asked = arbitrated.look, list[int]()
+
+    def timed(layer: int, hidden: Any) -> None:
+        look(layer, hidden)
+        asked.append(layer)
+        if arbitrated.hints is not pays:
+            clock.spend(1e-2)
+
+    arbitrated.look = timed
+    system.calibrate(requests(2, 12, seed=77))
+    hinted: list[int] = []
+    system._parts.hinting.on_hint = lambda layer, experts: hinted.append(layer)
+    system.generate(requests(1, 12, seed=3), NullMeter([12]))
+    facts = system.describe()
+    system.close()
+    assert asked
+    assert facts["hints_kept"] is pays
+    assert (facts["hints_kept_ms"] < facts["hints_given_up_ms"]) is pays
+    assert bool(hinted) is pays, "neither draft nor gates are asked"
+
+
+def test_hints_are_followed_always_or_never_or_as_the_warm_up_says(pair: Pair) -> None:
+    config = arbiter()
+    for hints in (True, False):
+        fixed = dataclasses.replace(config, prefetch={**config.prefetch, "hints": hints})
+        assert "hints_kept" not in generated(fixed, pair, CHEAP)[0]
+    with pytest.raises(BadInput, match=r"prefetch\.hints"):
+        build_system(
+            dataclasses.replace(config, prefetch={**config.prefetch, "hints": "often"}), pair, 10**9, LINK, CHEAP
+        )
 
 
 def test_drafting_ahead_saves_time_and_changes_no_token(pair: Pair) -> None:
@@ -123,20 +163,19 @@ def test_a_stopwatch_leaves_first_tokens_out() -> None:
     assert (watch.seconds, watch.decoded) == (3.0, 3)
 
 
-def test_a_draft_must_win_whichever_warm_up_is_left_out() -> None:
-    nobody: Any = None
-    retention = Retention(nobody, nobody, None, 1, 2)
-    assert retention.decide(), "nothing was decoded"
+def test_what_is_kept_must_win_whichever_warm_up_is_left_out() -> None:
+    choice = Choice("draft", lambda parts, on: None)
+    assert choice.decide(), "nothing was decoded"
     for kept, given_up, decision in ((1.0, 3.0, True), (2.0, 1.5, False), (2.0, 3.0, True)):
-        for drafts, seconds in ((True, kept), (False, given_up)):
+        for on, seconds in ((True, kept), (False, given_up)):
             clock = VirtualClock()
             watch = Stopwatch(requests(1, 2), frozenset(), clock.now)
             watch.commit(0, [1])
             clock.spend(seconds)
             watch.commit(0, [1])
-            retention.note(drafts, watch)
-        assert retention.decide() == decision
-    assert retention.describe() == {
+            choice.note(on, watch)
+        assert choice.decide() == decision
+    assert choice.describe() == {
         "draft_kept": True,
         "draft_kept_ms": pytest.approx(5000 / 3),
         "draft_given_up_ms": 2500.0,
