@@ -36,6 +36,11 @@ class Setup:
         """Systems that are compared."""
         return REHEARSED if self.tiny else SYSTEMS
 
+    @property
+    def calibration_seconds(self) -> float | None:
+        """As in `measure.calibration_seconds`: nobody reads a rehearsal's times."""
+        return 0.1 if self.tiny else None
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -72,7 +77,8 @@ def comparison(setup: Setup, dtype: str, command: Sequence[str] = (), *more: str
     return [
         sys.executable, "-m", "harness", *command, "experiment=bench", f"systems=[{setup.systems}]", "hardware=local",
         f"model.device={setup.device}", f"model.dtype={dtype}", "measure.repeats=1", "measure.warmup=1",
-        f"dataset.limit={prompts}", f"measure.max_new_tokens={tokens}", f"runs={setup.output / 'runs'}", *more,
+        f"dataset.limit={prompts}", f"measure.max_new_tokens={tokens}", f"runs={setup.output / 'runs'}",
+        f"measure.calibration_seconds={setup.calibration_seconds or 'null'}", *more,
     ]  # fmt: skip
 
 
