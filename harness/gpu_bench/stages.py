@@ -64,9 +64,9 @@ def _own(name: str) -> Callable[[Setup], Sequence[str]]:
 
 def _tests(setup: Setup) -> Sequence[str]:
     # By name: to look through all tests for them takes longer than they do. Of a rehearsal one file, which shows that
-    # the command works: without a device every test of it is skipped.
+    # the command works: without a device every test of it is skipped. A header would name this machine's folders.
     return [
-        sys.executable, "-m", "pytest", "-v", "-m", "cuda", "--continue-on-collection-errors",
+        sys.executable, "-m", "pytest", "-v", "--no-header", "-m", "cuda", "--continue-on-collection-errors",
         *CUDA_TESTS[: 1 if setup.tiny else None], f"--junitxml={setup.output / 'junit.xml'}",
     ]  # fmt: skip
 
