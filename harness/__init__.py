@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-# `python -m harness grid` still finds `python -m harness grid`: see `harness/earlier`.
+# `python -m harness.grid` still finds `python -m harness grid`: see `harness/earlier`.
 __path__.append(str(Path(__file__).with_name("earlier")))

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = ".venv/bin/python"
 SHORT = (
     "dataset.limit=1", "measure.max_new_tokens=6", "measure.warmup=1", "measure.repeats=1", "output=out",
+    "measure.calibration_seconds=0.1",
 )  # fmt: skip
 PARTS = {
     "Add a system": ("sp_moe_lazy", ["conf/system/sp_moe_lazy.yaml"]),

@@ -78,7 +78,9 @@ class MeasureConfig:
 
     `batch` requests are decoded at once; `queue` more are handed over with them and join as rows leave.
     `warmup` prompts per system are run unmeasured, and the system fixes what it derives from a profile on
-    them. A cell is `noisy` when half its TPOT interval exceeds `noisy_above` times the TPOT.
+    them. A cell is `noisy` when half its TPOT interval exceeds `noisy_above` times the TPOT. What costs
+    and links rest on is timed for `calibration_seconds` each, but for copies to a device, of which a number is timed;
+    null: as long as the device asks for.
     """
 
     repeats: int = 1
@@ -89,6 +91,7 @@ class MeasureConfig:
     threads: int = 1
     seed: int = 0
     noisy_above: float = 0.25
+    calibration_seconds: float | None = None
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
@@ -102,6 +105,8 @@ class MeasureConfig:
         for name in ("warmup", "queue"):
             if getattr(self, name) < 0:
                 raise BadInput(f"`measure.{name}` is {getattr(self, name)}; 0 or more is needed")
+        if self.calibration_seconds is not None and not self.calibration_seconds > 0:
+            raise BadInput(f"`measure.calibration_seconds` is {self.calibration_seconds}; a time above 0 is needed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from harness.cli.launch import launch
 from harness.config import compose
-from harness.config.bench import BenchConfig
+from harness.config.bench import BenchConfig, MeasureConfig
 from harness.doctor import findings as doctor_findings
 from harness.doctor import probes as doctor_probes
 from harness.doctor.findings import Machine
@@ -42,7 +42,7 @@ def examine(config: BenchConfig, pair: api.ModelPair) -> tuple[list[Fact], Machi
 
     load, stolen = os.getloadavg()[0], doctor_probes.stolen_share()
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
-    costs = _layers(pair, config.measure.threads)
+    costs = _layers(pair, config.measure)
     transfer = None
     if config.hardware.emulate is not None:
         link = pace(config.hardware.emulate, pair.record_bytes, costs[config.measure.threads].target_layer[1])
@@ -89,18 +89,19 @@ def _examine(config: BenchConfig) -> None:
         console.print(f"! {finding.what}\n  -> {finding.remedy}", highlight=False, markup=False)
 
 
-def _layers(pair: api.ModelPair, threads: int) -> dict[int, api.Costs]:
+def _layers(pair: api.ModelPair, measure: MeasureConfig) -> dict[int, api.Costs]:
     """Time layers at one token with 1, 2, 4, ... threads, and with the configured number."""
     import torch
 
     before, most = torch.get_num_threads(), provenance.cpus()
     more = (2**power for power in range(most.bit_length()) if 2**power <= most)
-    counts = sorted({threads, *(more if pair.device == "cpu" else ())})  # a device does not compute with the threads
+    # A device does not compute with the threads.
+    counts = sorted({measure.threads, *(more if pair.device == "cpu" else ())})
     found = {}
     try:
         for count in counts:
             torch.set_num_threads(count)
-            found[count] = api.measure_costs(pair, [1], [pair.encode(PROMPT)])
+            found[count] = api.measure_costs(pair, [1], [pair.encode(PROMPT)], measure.calibration_seconds)
     finally:
         torch.set_num_threads(before)
     return found

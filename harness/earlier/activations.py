@@ -1,4 +1,4 @@
-"""`python -m harness activations`, the earlier spelling of `python -m harness activations`."""
+"""`python -m harness.activations`, the earlier spelling of `python -m harness activations`."""
 
 from harness.commands.door import main
 

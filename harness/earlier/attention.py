@@ -1,4 +1,4 @@
-"""`python -m harness attention`, the earlier spelling of `python -m harness attention`."""
+"""`python -m harness.attention`, the earlier spelling of `python -m harness attention`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness batches`, the earlier spelling of `python -m harness batches`."""
+"""`python -m harness.batches`, the earlier spelling of `python -m harness batches`."""
 
 from harness.commands.door import main
 

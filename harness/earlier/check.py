@@ -1,4 +1,4 @@
-"""`python -m harness check`, the earlier spelling of `python -m harness check`."""
+"""`python -m harness.check`, the earlier spelling of `python -m harness check`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness compare`, the earlier spelling of `python -m harness compare`."""
+"""`python -m harness.compare`, the earlier spelling of `python -m harness compare`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness compiled`, the earlier spelling of `python -m harness compiled`."""
+"""`python -m harness.compiled`, the earlier spelling of `python -m harness compiled`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness fidelity`, the earlier spelling of `python -m harness fidelity`."""
+"""`python -m harness.fidelity`, the earlier spelling of `python -m harness fidelity`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness grid`, the earlier spelling of `python -m harness grid`."""
+"""`python -m harness.grid`, the earlier spelling of `python -m harness grid`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness losslessness`, the earlier spelling of `python -m harness losslessness`."""
+"""`python -m harness.losslessness`, the earlier spelling of `python -m harness losslessness`."""
 
 from harness.commands.door import main
 

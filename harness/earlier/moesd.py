@@ -1,4 +1,4 @@
-"""`python -m harness moesd`, the earlier spelling of `python -m harness moesd`."""
+"""`python -m harness.moesd`, the earlier spelling of `python -m harness moesd`."""
 
 from harness.commands.door import main
 

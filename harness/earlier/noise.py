@@ -1,4 +1,4 @@
-"""`python -m harness noise`, the earlier spelling of `python -m harness noise`."""
+"""`python -m harness.noise`, the earlier spelling of `python -m harness noise`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness overhead`, the earlier spelling of `python -m harness overhead`."""
+"""`python -m harness.overhead`, the earlier spelling of `python -m harness overhead`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness paper_scale`, the earlier spelling of `python -m harness paper_scale`."""
+"""`python -m harness.paper_scale`, the earlier spelling of `python -m harness paper_scale`."""
 
 from harness.commands.door import main
 

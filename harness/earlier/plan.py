@@ -1,4 +1,4 @@
-"""`python -m harness plan`, the earlier spelling of `python -m harness plan`."""
+"""`python -m harness.plan`, the earlier spelling of `python -m harness plan`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness record`, the earlier spelling of `python -m harness record`."""
+"""`python -m harness.record`, the earlier spelling of `python -m harness record`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness suite`, the earlier spelling of `python -m harness suite`."""
+"""`python -m harness.suite`, the earlier spelling of `python -m harness suite`."""
 
 from harness.commands.door import main
 

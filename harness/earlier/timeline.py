@@ -1,4 +1,4 @@
-"""`python -m harness timeline`, the earlier spelling of `python -m harness timeline`."""
+"""`python -m harness.timeline`, the earlier spelling of `python -m harness timeline`."""
 
 from harness.commands.door import main
 

@@ -1,4 +1,4 @@
-"""`python -m harness tune`, the earlier spelling of `python -m harness tune`."""
+"""`python -m harness.tune`, the earlier spelling of `python -m harness tune`."""
 
 from harness.commands.door import main
 

@@ -120,7 +120,7 @@ def _record(config: CheckConfig, pair: api.ModelPair) -> None:
     for path in (folder, config.baseline.parent):
         ensure_writable(path)
     selection = datasets.select(datasets.load(bench.dataset), pair, bench.dataset, bench.measure)
-    costs = api.measure_costs(pair, sorted(widths(bench)), selection.prompts)
+    costs = api.measure_costs(pair, sorted(widths(bench)), selection.prompts, bench.measure.calibration_seconds)
     requests = [*selection.requests, *selection.warmup]
     api.record_traces(pair, list(bench.systems.values()), requests, costs, folder)
 

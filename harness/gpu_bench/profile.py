@@ -16,7 +16,7 @@ SYSTEM = api.SystemConfig(
 )
 NO_COSTS = api.Costs({1: 0.0}, {1: 0.0}, 0.0, 0.0)
 """None of its parts asks what things cost."""
-TOKENS = 12
+TOKENS, REHEARSED = 12, 3
 PROMPT = 'def mean(numbers):\n    """Return the mean of numbers."""\n'
 
 
@@ -27,13 +27,14 @@ def profile(setup: Setup, keep: Keep) -> None:
 
     pair = api.load_pair(_model(setup.device), provenance.ROOT)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * setup.device.startswith("cuda")
-    request = api.Request("0", tuple(pair.encode(PROMPT)), TOKENS)
+    tokens = REHEARSED if setup.tiny else TOKENS
+    request = api.Request("0", tuple(pair.encode(PROMPT)), tokens)
     try:
         system = api.build_system(SYSTEM, pair, pair.expert_bytes // 3, None, NO_COSTS)
         try:
-            system.generate([request], api.NullMeter([TOKENS], pair.stop_tokens))
+            system.generate([request], api.NullMeter([tokens], pair.stop_tokens))
             with profiler.profile(activities=activities) as seen:
-                system.generate([request], api.NullMeter([TOKENS], pair.stop_tokens))
+                system.generate([request], api.NullMeter([tokens], pair.stop_tokens))
         finally:
             system.close()
     finally:

@@ -70,7 +70,7 @@ def measure(name: str, setup: Setup, keep: Keep) -> None:
     requests, prompt, new_tokens = (2, 4, 6) if setup.tiny else SIZES[name]
     model = api.plant_model(shape, setup.device, distinct=HOST_BYTES // shape.expert_bytes)
     try:
-        costs = model.costs(WIDTHS)
+        costs = model.costs(WIDTHS, setup.calibration_seconds)
         keep("shape", shape.name)
         keep("planted", True)
         keep("costs", api.plain_costs(costs))

@@ -36,6 +36,11 @@ class Setup:
         """Systems that are compared."""
         return REHEARSED if self.tiny else SYSTEMS
 
+    @property
+    def calibration_seconds(self) -> float | None:
+        """As in `measure.calibration_seconds`: nobody reads a rehearsal's times."""
+        return 0.1 if self.tiny else None
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -59,9 +64,9 @@ def _own(name: str) -> Callable[[Setup], Sequence[str]]:
 
 def _tests(setup: Setup) -> Sequence[str]:
     # By name: to look through all tests for them takes longer than they do. Of a rehearsal one file, which shows that
-    # the command works: without a device every test of it is skipped.
+    # the command works: without a device every test of it is skipped. A header would name this machine's folders.
     return [
-        sys.executable, "-m", "pytest", "-v", "-m", "cuda", "--continue-on-collection-errors",
+        sys.executable, "-m", "pytest", "-v", "--no-header", "-m", "cuda", "--continue-on-collection-errors",
         *CUDA_TESTS[: 1 if setup.tiny else None], f"--junitxml={setup.output / 'junit.xml'}",
     ]  # fmt: skip
 
@@ -72,7 +77,8 @@ def comparison(setup: Setup, dtype: str, command: Sequence[str] = (), *more: str
     return [
         sys.executable, "-m", "harness", *command, "experiment=bench", f"systems=[{setup.systems}]", "hardware=local",
         f"model.device={setup.device}", f"model.dtype={dtype}", "measure.repeats=1", "measure.warmup=1",
-        f"dataset.limit={prompts}", f"measure.max_new_tokens={tokens}", f"runs={setup.output / 'runs'}", *more,
+        f"dataset.limit={prompts}", f"measure.max_new_tokens={tokens}", f"runs={setup.output / 'runs'}",
+        f"measure.calibration_seconds={setup.calibration_seconds or 'null'}", *more,
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config.bench import Emulated, HardwareConfig
+from harness.config.bench import BenchConfig, Emulated, HardwareConfig
 from systems import api
 from systems.api import BadInput
 
@@ -67,18 +67,29 @@ def predict(
 
 
 def calibrate(
-    hardware: HardwareConfig, pair: api.ModelPair, widths: Iterable[int], prompts: Sequence[Sequence[int]]
+    config: BenchConfig, pair: api.ModelPair, widths: Iterable[int], prompts: Sequence[Sequence[int]]
 ) -> tuple[api.LinkSpec | None, api.Costs]:
     """Measure this machine, derive the link, and return it with the costs that hold on it.
+
+    What the host takes for an expert is measured only if a system of the comparison may compute there.
 
     Args:
         widths: positions per forward for which layers are timed; 1 is always among them.
         prompts: what the models continue while they are timed.
     """
-    costs = api.measure_costs(pair, sorted({1, *widths}), prompts)
-    if hardware.emulate is None:
-        return None, replace(costs, host=api.host_costs(pair))
-    return _emulated(hardware.emulate, pair, costs)
+    seconds = config.measure.calibration_seconds
+    costs = api.measure_costs(pair, sorted({1, *widths}), prompts, seconds)
+    if config.hardware.emulate is not None:
+        return _emulated(config.hardware.emulate, pair, costs)
+    if _computes_on_host(config):
+        costs = replace(costs, host=api.host_costs(pair, seconds))
+    return None, costs
+
+
+def _computes_on_host(config: BenchConfig) -> bool:
+    """Whether a system that is run, the reference among them, may compute experts where they lie."""
+    systems = [*config.systems.values(), *filter(None, [config.reference])]
+    return any(api.traits(system).computes_in_place for system in systems)
 
 
 def _emulated(emulate: Emulated, pair: api.ModelPair, costs: api.Costs) -> tuple[api.LinkSpec, api.Costs]:

@@ -128,8 +128,9 @@ class Session:
     def _drift(self) -> float | None:
         """Time of a target layer now over that before; None where the device has no room to tell: what was measured
         stays measured."""
+        seconds = self.config.measure.calibration_seconds
         try:
-            return api.layer_time(self.pair, self.selection.prompts) / self.costs.target_layer[1]
+            return api.layer_time(self.pair, self.selection.prompts, seconds) / self.costs.target_layer[1]
         except Exception as error:
             if not is_exhausted(error):
                 raise
@@ -176,7 +177,7 @@ def _prepared(config: BenchConfig, pair: api.ModelPair, selection: Selection) ->
     budget, traces = budget_bytes(config.budget, pair), None
     if config.replay is None:
         set_threads(config.measure.threads)
-        link, costs = calibrate(config.hardware, pair, widths(config), selection.prompts)
+        link, costs = calibrate(config, pair, widths(config), selection.prompts)
         compose = partial(api.build_system, pair=pair, budget_bytes=budget, link=link, costs=costs)
     else:
         traces = api.load_traces(Path(config.replay), pair)

@@ -37,7 +37,8 @@ def _record(config: BenchConfig) -> None:
     pair = api.load_pair(config.model, provenance.ROOT)
     try:
         selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
-        costs = api.measure_costs(pair, sorted(widths(config)), selection.prompts)
+        seconds = config.measure.calibration_seconds
+        costs = api.measure_costs(pair, sorted(widths(config)), selection.prompts, seconds)
         requests = [*selection.requests, *selection.warmup]
         with console.status(f"recording {len(requests)} prompts"):
             api.record_traces(pair, list(config.systems.values()), requests, costs, folder)

@@ -59,7 +59,7 @@ class Recording(Traces, Protocol):
 class Planted(Protocol):
     """A model in its sizes on a device, without its weights."""
 
-    def costs(self, widths: Sequence[int]) -> Costs:
+    def costs(self, widths: Sequence[int], seconds: float | None = None) -> Costs:
         """Time layers by positions per forward, experts resident, and transfers to the device."""
 
     def close(self) -> None:

@@ -74,14 +74,13 @@ class PlantedModel:
         self._rows = torch.full((MOST_ROWS, shape.hidden), 0.01, dtype=DTYPE, device=self.device)
         self._turn = 0
 
-    def costs(self, widths: Sequence[int]) -> Costs:
-        """Time layers, experts resident, and transfers (s)."""
+    def costs(self, widths: Sequence[int], seconds: float | None = None) -> Costs:
+        """Time layers, experts resident, and transfers (s); see `systems.compose.calibration.measure_costs`."""
         slots = Slots(self.experts, DTYPE, self.shape.experts, self.device)
-        device = str(self.device)
-        target = dict(zip(widths, medians([self._layer(slots, width) for width in widths], device), strict=True))
-        (draft,) = medians([lambda: self._settled(self.draft_layer, 1)], device)
+        times = medians([self._layer(slots, width) for width in widths], str(self.device), seconds)
+        (draft,) = medians([lambda: self._settled(self.draft_layer, 1)], str(self.device), seconds)
         slots.close()
-        return Costs(target, {1: draft}, *self._transfer())
+        return Costs(dict(zip(widths, times, strict=True)), {1: draft}, *self._transfer(seconds))
 
     def half_layer(self, tokens: int) -> None:
         """All of a target layer but its experts."""
@@ -133,14 +132,14 @@ class PlantedModel:
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 
-    def _transfer(self) -> tuple[float, float]:
+    def _transfer(self, seconds: float | None) -> tuple[float, float]:
         """Time of a record over the link, and of a copy however small (s)."""
         if self.device.type == "cuda":
             from systems.runtime.cuda import transfer_times
 
             return transfer_times(self.store, self.device)
         into = torch.empty_like(self.store.slab[0])
-        return medians([lambda: self.store.read([0], [into])], str(self.device))[0], 0.0
+        return medians([lambda: self.store.read([0], [into])], str(self.device), seconds)[0], 0.0
 
 
 class PlantedAssembly(ReplayAssembly):

@@ -17,8 +17,8 @@ from systems.modeling.experts import Mixer
 from systems.runtime.pair import Pair
 
 SAMPLED = {"cpu": 1.5, "cuda": 0.3}
-"""Seconds for which each time is sampled, by the kind of device: longer than the disturbances of shared processors, and
-what a device that nobody else uses needs."""
+"""Seconds for which each time is sampled unless a caller says otherwise, by the kind of device: longer than the
+disturbances of shared processors, and what a device that nobody else uses needs."""
 CONTEXT = 128
 """Tokens of a prompt that are read, from its end."""
 NEW = 32
@@ -67,14 +67,18 @@ class Reader:
         decoder.forward(torch.tensor([tokens], device=decoder.device), [start])[0, -1, 0].item()
 
 
-def medians(actions: Sequence[Callable[[], object]], device: str) -> list[float]:
-    """Do the actions in turn for a while, as long as a device of that name asks for; return the median time (s) of
-    each."""
+def medians(actions: Sequence[Callable[[], object]], device: str, seconds: float | None = None) -> list[float]:
+    """Do the actions in turn for a while; return the median time (s) of each.
+
+    Args:
+        seconds: for which each is sampled; None: as long as a device of that name asks for.
+    """
+    sampled = SAMPLED[torch.device(device).type] if seconds is None else seconds
     times: list[list[float]] = [[] for _ in actions]
     for action in actions:
         action()
-    end = time.perf_counter() + SAMPLED[torch.device(device).type] * len(actions)
-    while time.perf_counter() < end:
+    end = time.perf_counter() + sampled * len(actions)
+    while not times[-1] or time.perf_counter() < end:
         for action, taken in zip(actions, times, strict=True):
             start = time.perf_counter()
             action()

@@ -208,17 +208,19 @@ def load_pair(config: ModelConfig, root: Path) -> FakePair:
     return FakePair()
 
 
-def host_costs(pair: FakePair) -> HostCosts:
+def host_costs(pair: FakePair, seconds: float | None = None) -> HostCosts:
     """Everything at once, on the host too."""
     return HostCosts(1e-6)
 
 
-def measure_costs(pair: FakePair, widths: Sequence[int], prompts: Sequence[Sequence[int]]) -> Costs:
+def measure_costs(
+    pair: FakePair, widths: Sequence[int], prompts: Sequence[Sequence[int]], seconds: float | None = None
+) -> Costs:
     layer: Mapping[int, float] = {width: LAYER_SECONDS * (1 + 0.1 * (width - 1)) for width in widths}
     return Costs(layer, layer, 1e-6, 1e-7)
 
 
-def layer_time(pair: FakePair, prompts: Sequence[Sequence[int]]) -> float:
+def layer_time(pair: FakePair, prompts: Sequence[Sequence[int]], seconds: float | None = None) -> float:
     return LAYER_SECONDS
 
 

@@ -404,6 +404,7 @@ def test_experiments_run(app: App, experiment: str) -> None:
     [
         (["system=sp_moe", "system.drafter.draft_length=-3"], "drafter.draft_length=-3 must be at least 1"),
         (["systems=[offload,sd_offload]", "system.drafter.draft_length=-1"], "must be at least 1"),
+        (["measure.calibration_seconds=0"], "`measure.calibration_seconds` is 0"),
         (["measure.sampling.temperature=-1"], "sampling.temperature=-1"),
         (["measure.sampling.top_k=-3"], "sampling.top_k=-3"),
         (["measure.sampling.top_p=7"], "sampling.top_p=7"),

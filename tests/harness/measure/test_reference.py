@@ -99,20 +99,17 @@ def test_a_planted_bug_is_caught_by_the_run(
 ) -> None:
     from hydra.core.global_hydra import GlobalHydra
 
-    from systems.runtime import timing
-
     moe_families.save(tmp_path, family)
     texts = ["abcdefghijklmnop", "klmnopabcdefghijklmnop", "ponmlkjihgfedcba"]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(timing.SAMPLED, "cpu", 0.01)
     plant(monkeypatch)
     GlobalHydra.instance().clear()
     options = (
         f"model.target={tmp_path}/target", f"model.draft={tmp_path}/draft", f"model.tokenizer={tmp_path}",
         "model.activations=null", "dataset=jsonl", f"dataset.path={tmp_path}/prompts.jsonl", "dataset.limit=2",
         "measure.warmup=1", "measure.max_new_tokens=8", "hardware=local", "measure.threads=1", "budget=0.95",
-        "systems=[offload,sd_offload]", "runs=runs", "output=out",
+        "measure.calibration_seconds=0.01", "systems=[offload,sd_offload]", "runs=runs", "output=out",
     )  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["harness", *options])
     code = run.main()

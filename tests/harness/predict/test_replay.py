@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SHORT = ("dataset.limit=1", "measure.max_new_tokens=6", "measure.warmup=1", "systems=[resident,offload,sp_moe]")
+SHORT = (
+    "dataset.limit=1", "measure.max_new_tokens=6", "measure.warmup=1", "measure.calibration_seconds=0.1",
+    "systems=[resident,offload,sp_moe]",
+)  # fmt: skip
 
 
 def _places(folder: Path) -> list[str]:

@@ -100,13 +100,14 @@ def test_experts_compute_from_the_slots_that_they_are_given(
 def test_costs_are_measured_on_what_is_planted(model: PlantedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[int] = []
 
-    def once(actions: Any, device: str) -> list[float]:
+    def once(actions: Any, device: str, seconds: float | None) -> list[float]:
+        assert seconds == 0.25
         timed.append(len(actions))
         for action in actions:
             action()
         return [float(len(timed))] * len(actions)
 
     monkeypatch.setattr(planted, "medians", once)
-    costs = model.costs([1, 2])
+    costs = model.costs([1, 2], 0.25)
     assert timed == [2, 1, 1]
     assert (costs.target_layer, costs.draft_layer, costs.transfer) == ({1: 1.0, 2: 1.0}, {1: 2.0}, 3.0)
