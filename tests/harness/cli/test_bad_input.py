@@ -104,8 +104,8 @@ def test_good_prompts_of_ones_own(app: App) -> None:
     own = ("dataset=jsonl", "dataset.path=mine.jsonl", "dataset.limit=null", "measure.warmup=0")
     assert app("system=offload", *own).code == 0
     (cell,) = Path("results/runs").glob("*/offload/requests.jsonl")
-    assert '"id": "line-1"' in cell.read_text()
-    assert '"id": "7"' in cell.read_text()
+    assert '"id":"line-1"' in cell.read_text()
+    assert '"id":"7"' in cell.read_text()
 
 
 def test_a_folder_that_cannot_be_made_is_named_before_measuring(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
