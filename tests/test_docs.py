@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ from hydra import compose, initialize_config_dir
 
 from harness.commands import door
 from harness.commands.table import COMMANDS
+from tests.harness.app import rows
 
 ROOT = Path(__file__).parents[1]
 COMMAND = ".venv/bin/python"
@@ -78,7 +78,7 @@ def _run(tree: Path, command: str) -> dict[str, dict[str, Any]]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    return {row["system"]: row for row in json.loads((tree / "out" / "summary.json").read_text())["rows"]}
+    return rows(tree / "out" / "summary.json")
 
 
 @pytest.mark.parametrize("title", PARTS)

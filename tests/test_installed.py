@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.app import CONF, SMALL
+from tests.harness.app import CONF, SMALL, listed, rows
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("conf", "harness", "systems", "models", "results/papers")
@@ -70,8 +70,8 @@ def test_the_command_runs_in_an_empty_folder_and_writes_there(site: Path, tmp_pa
     )  # fmt: skip
     assert "sp_moe" in said
     assert {path.name for path in home.iterdir()} == {"mine", "results"}
-    summary = json.loads((home / "mine" / "summary.json").read_text())
-    assert {row["system"]: row["status"] for row in summary["rows"]} == {"offload": "ok", "sp_moe": "ok"}
+    found = rows(home / "mine" / "summary.json")
+    assert {label: row["status"] for label, row in found.items()} == {"offload": "ok", "sp_moe": "ok"}
     origin = json.loads((home / "mine" / "provenance.json").read_text())
     assert origin["command"].startswith("spmoe-bench --config-dir")
     assert (origin["commit"], origin["dirty"]) == (None, None), "no checkout is there to ask"
@@ -98,6 +98,6 @@ def test_the_reference_pair_comes_with_the_wheel(tmp_path: Path) -> None:
         site / "bin" / "spmoe-bench", "experiment=bench", "dataset.limit=4", cwd=home, PYTHONPATH=str(site),
         OMP_NUM_THREADS="1",
     )  # fmt: skip
-    rows = json.loads((home / "results" / "bench" / "summary.json").read_text())["rows"]
+    rows = listed(home / "results" / "bench" / "summary.json")
     assert [row["system"] for row in rows] == ["resident", "offload", "sd_offload", "sp_moe"]
     assert all(row["metrics"]["exact_match"]["value"] == 1.0 for row in rows)

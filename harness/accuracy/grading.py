@@ -17,9 +17,9 @@ from harness.accuracy.scorers import Judged, Output, Unknown, by_prompt, judge
 from harness.config.bench import BenchConfig
 from harness.datasets import Prompt
 from harness.metrics.base import Value
-from harness.records.cells import Row
 from harness.records.files import dump, read_lines, write_text
 from harness.records.lines import read_requests
+from harness.records.summary_file import Row
 from harness.verdict.status import UNMEASURED
 
 SCORES = "scores.jsonl"

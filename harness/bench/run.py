@@ -19,10 +19,11 @@ from harness.measure.hardware import times_of
 from harness.measure.progress import Display
 from harness.measure.session import Session, opened
 from harness.records import cells as records
-from harness.records import lines, provenance, published
-from harness.records.cells import CellWriter, Row
+from harness.records import lines, provenance, published, summary_file
+from harness.records.cells import CellWriter
 from harness.records.files import dump, ensure_writable, exclusive, write_text
 from harness.records.generation import Generation
+from harness.records.summary_file import Row
 from harness.tables import table
 from harness.verdict import relative as standing
 from systems import api
@@ -47,7 +48,7 @@ def run(config: BenchConfig, console: Console) -> Outcome:
     """
     ensure_writable(Path(config.runs))
     if config.output is not None:
-        published.ensure_same_kind(Path(config.output) / "summary.json", config.replay is not None)
+        published.ensure_same_kind(Path(config.output) / summary_file.FILE, config.replay is not None)
         ensure_writable(Path(config.output))
     prompts = datasets.load(config.dataset)
     if config.replay is None:
@@ -91,7 +92,7 @@ def _folders(config: BenchConfig) -> list[Path | None]:
 def publish(outcome: Outcome, folder: Path) -> None:
     """Write summary, table and provenance of a comparison into a folder."""
     ensure_writable(folder)
-    write_text(folder / "summary.json", dump(records.summary(outcome.key, outcome.rows), indent=1))
+    summary_file.write(folder, outcome.key, outcome.rows)
     write_text(folder / "table.md", table.markdown(outcome.rows))
     write_text(folder / "provenance.json", dump(origin(outcome), indent=1))
 
@@ -135,7 +136,7 @@ def _record(session: Session, folders: dict[str, Path], origin: dict[str, Any], 
             writers[row["system"]].finish(row)
     except BaseException as error:
         for label, writer in writers.items():
-            if not (folders[label] / "summary.json").exists():
+            if not (folders[label] / summary_file.FILE).exists():
                 writer.abandon(f"interrupted: {type(error).__name__}")
         raise
     return done

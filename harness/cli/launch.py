@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from harness.cli.hydra_errors import explain
 from harness.config import compose
 from harness.config.compose import Plain
-from harness.records.cells import Row
 from harness.records.files import CannotWrite
+from harness.records.summary_file import Row
 from harness.verdict.status import FAILING
 from systems.api import BadInput
 

@@ -11,7 +11,7 @@ from harness.cli.launch import FAILURE, OK, USAGE, launch, report, verdict
 from harness.config import compose
 from harness.config.bench import BenchConfig
 from harness.config.compose import Composed
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from systems.api import BadInput
 
 if TYPE_CHECKING:

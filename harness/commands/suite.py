@@ -18,19 +18,20 @@ from harness.bench.run import Outcome
 from harness.cli.launch import launch, verdict
 from harness.config import compose
 from harness.config.bench import BenchConfig
-from harness.records import cells as records
+from harness.records import summary_file
 from harness.records.files import dump, ensure_writable, write_text
+from harness.records.summary_file import Row
 from harness.tables import suite as overview
 
 
 def main() -> int:
     """Run the suite for `sys.argv`; exit codes are those of `harness.commands.bench.main`."""
-    rows: list[records.Row] = []
+    rows: list[Row] = []
     code = launch(lambda configs: rows.extend(run(configs)), compose.suite_configs)
     return code or verdict(rows)
 
 
-def run(configs: Mapping[str, BenchConfig]) -> list[records.Row]:
+def run(configs: Mapping[str, BenchConfig]) -> list[Row]:
     """Measure one comparison after the other, publish and show all as one; return all rows.
 
     Raises:
@@ -58,7 +59,7 @@ def publish(outcomes: Mapping[str, Outcome], folder: Path) -> None:
     ensure_writable(folder)
     rows = _rows(outcomes)
     origins = {label: bench.origin(outcome) for label, outcome in outcomes.items()}
-    write_text(folder / "summary.json", dump(records.summary(_key(outcomes), rows), indent=1))
+    summary_file.write(folder, _key(outcomes), rows)
     write_text(folder / "table.md", overview.markdown(rows))
     write_text(folder / "provenance.json", dump(origins, indent=1))
 
@@ -75,11 +76,11 @@ def _measure(configs: Mapping[str, BenchConfig]) -> dict[str, Outcome]:
     publish(outcomes, home)
     overview.show(_rows(outcomes), console)
     tracking.mirror(list(outcomes.values()), _key(outcomes), home, console)
-    console.print(f"records: {first.runs}, summary: {home / 'summary.json'}", highlight=False)
+    console.print(f"records: {first.runs}, summary: {home / summary_file.FILE}", highlight=False)
     return outcomes
 
 
-def _rows(outcomes: Mapping[str, Outcome]) -> list[records.Row]:
+def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
     return [row for outcome in outcomes.values() for row in outcome.rows]
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.gates import sets
-from harness.records.cells import SCHEMA, Row, stored_origin
+from harness.records.cells import stored_origin
 from harness.records.lines import RequestLine, StepLine, read_requests, read_steps
-from harness.records.published import read_json
+from harness.records.published import read as read_summary
+from harness.records.summary_file import FILE, Row
 from systems.api import BadInput
 
 REMEDY = "the command that made the run, e.g. results/runs/KEY"
@@ -94,9 +95,9 @@ def read(folder: Path) -> list[System]:
     Raises:
         BadInput: no such set, or one that is unfinished or without records by request.
     """
-    stored = read_json(folder / "summary.json", SCHEMA, REMEDY)
+    summary = read_summary(folder / FILE, "", REMEDY)
     try:
-        homes = [(row, sets.home(folder, key, row["system"])) for row in stored["rows"] for key in [stored["key"]]]
+        homes = [(row, sets.home(folder, summary.key, row["system"])) for row in summary.rows]
         return [system(row, home) for row, home in homes]
     except sets.CannotCompare as error:
         raise BadInput(str(error).replace("compare results/runs/KEY", "export results/runs/KEY")) from error

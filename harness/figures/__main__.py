@@ -79,7 +79,7 @@ def draw(config: FiguresConfig) -> list[str]:
 
 def _draw(figure: Figure, results: Path, folder: Path) -> None:
     record = figure.record(results)
-    write_text(folder / f"{figure.name}.json", dump(record, indent=1) + "\n")
+    write_text(folder / f"{figure.name}.json", dump(record, indent=1, depth=3) + "\n")
     write_text(folder / f"{figure.name}.svg", picture.render(figure, record))
     marks = f" ({', '.join(record['marks'])})" if record["marks"] else ""
     sys.stdout.write(f"{figure.name}.svg: {figure.title}{marks}\n")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from harness.figures.drawing import scales, shapes
 from harness.figures.drawing.base import Data, Figure, cited, entry, point, rounded
 from harness.figures.drawing.sources import Experiment
-from harness.records.cells import Row
 from harness.records.papers import Reported
 from harness.records.published import Summary
+from harness.records.summary_file import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from harness.figures.drawing import scales, shapes, style
 from harness.figures.drawing.base import Data, Figure, entry, point
 from harness.figures.drawing.sources import Experiment, rows_of
-from harness.records.cells import Row
 from harness.records.published import Summary
+from harness.records.summary_file import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from harness.figures.drawing import shapes, style
 from harness.figures.drawing.base import Data, Figure, entry, point, rounded
 from harness.figures.drawing.sources import Experiment, rows_of
-from harness.records.cells import Row
 from harness.records.published import Summary, metric
+from harness.records.summary_file import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness.figures.drawing import shapes, style
 from harness.figures.drawing.base import Data, Figure, entry, point, rounded
 from harness.figures.drawing.sources import Experiment
-from harness.records.cells import Row
 from harness.records.published import Summary
+from harness.records.summary_file import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure as Canvas

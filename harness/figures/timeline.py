@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.figures.drawing import style
 from harness.figures.drawing.base import Data, Figure, rounded
 from harness.figures.drawing.sources import Measured
-from harness.studies.timeline import COMPUTATION, LINK, SCHEMA, STEPS
+from harness.studies.timeline import COMPUTATION, FILE, LINK, SCHEMA, STEPS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def _key(canvas: Canvas) -> None:
 FIGURE = Figure(
     name="timeline",
     title="One step on the clock",
-    sources=(Measured("timeline/timeline.json", SCHEMA, "python -m harness timeline experiment=timeline"),),
+    sources=(Measured(f"timeline/{FILE}", SCHEMA, "python -m harness timeline experiment=timeline"),),
     collect=collect,
     draw=draw,
     size=(10.0, 5.6),

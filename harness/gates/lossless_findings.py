@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.records.lines import RequestLine, read_requests
+from harness.records.published import read
+from harness.records.summary_file import FILE
 from harness.verdict.margins import Divergence, divergence
 from systems import api
 from systems.api import BadInput, ModelPair
@@ -71,14 +72,14 @@ def read_cells(folder: Path) -> list[Cell]:
     Raises:
         BadInput: the folder holds none that is finished.
     """
-    summaries = sorted(folder.glob("*/summary.json"))
+    summaries = sorted(folder.glob(f"*/{FILE}"))
     if not summaries:
         raise BadInput(f"{folder} holds no finished cells; give the folder of a run, `results/runs/KEY`")
     return [_cell(summary) for summary in summaries]
 
 
 def _cell(summary: Path) -> Cell:
-    row = json.loads(summary.read_text(encoding="utf-8"))["rows"][0]
+    (row,) = read(summary, "", "the command that made the run").rows
     judged = [line for line in read_requests(summary.parent) if line.exact_match is not None]
     return Cell(row["system"], row["lossless"], len(judged), [line for line in judged if not line.exact_match])
 

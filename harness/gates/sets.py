@@ -12,9 +12,10 @@ from typing import Any
 from harness.metrics import definitions
 from harness.metrics.base import Parts as Formula
 from harness.metrics.intervals import Pair
-from harness.records.cells import SCHEMA, UNFINISHED, Row
+from harness.records.cells import UNFINISHED
 from harness.records.generation import Generation
 from harness.records.lines import RequestLine, StepLine, generations, not_finite, read_requests, read_steps
+from harness.records.summary_file import FILE, SCHEMA, Row, unpacked
 from systems.api import BadInput
 
 Prompts = tuple[str, ...]
@@ -47,14 +48,14 @@ def read(folder: Path) -> dict[str, Cell]:
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder; a result set is e.g. results/runs/KEY")
-    summary = _json(folder / "summary.json")
+    summary = _json(folder / FILE)
     if not isinstance(summary, dict) or "schema" not in summary:
-        raise BadInput(f"{folder / 'summary.json'} is no summary of a run; a result set is e.g. results/runs/KEY")
+        raise BadInput(f"{folder / FILE} is no summary of a run; a result set is e.g. results/runs/KEY")
     if summary["schema"] != SCHEMA:
         raise CannotCompare(f"{folder} has records of schema {summary['schema']}, {SCHEMA} is read; measure again")
     try:
-        return {row["system"]: _cell(row, home(folder, summary["key"], row["system"])) for row in summary["rows"]}
-    except (KeyError, TypeError, AttributeError) as error:
+        return {row["system"]: _cell(row, home(folder, summary["key"], row["system"])) for row in unpacked(summary)}
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"{folder} has a broken record ({error!r}); measure again") from error
 
 

@@ -5,7 +5,7 @@
     python -m harness gpu_bench --tiny --device=cpu       # a rehearsal on a machine without a device
 
 Every stage is a process with a deadline, and what it has found is kept whatever happens to those behind it. Six files
-come of it, in OUTPUT/back: kit.json, results.tar.gz, junit.xml, log.txt, sample.json, profile.json.gz.
+come of it, in OUTPUT/back: kit.json, results.tar.gz, junit.xml, log.txt, sample.json.gz, profile.json.gz.
 `python -m harness.gpu_bench.take OUTPUT/back NAME` files them under results/device/NAME.
 """
 

@@ -101,8 +101,8 @@ class Kit:
         if (output / "junit.xml").exists():
             report = re.sub(r' hostname="[^"]*"', "", (output / "junit.xml").read_text(encoding="utf-8"))
             write_text(self._back / "junit.xml", provenance.scrub(report))
-        if (sample := output / "sample" / "timeline.json").exists():
-            shutil.copy(sample, self._back / "sample.json")
+        if (sample := output / "sample" / "timeline.json.gz").exists():
+            shutil.copy(sample, self._back / "sample.json.gz")
         if (profile := output / "profile.json").exists():
             with profile.open("rb") as source, gzip.open(self._back / "profile.json.gz", "wb") as target:
                 shutil.copyfileobj(source, target)

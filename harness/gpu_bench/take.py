@@ -28,7 +28,7 @@ from systems.api import BadInput
 
 KEPT = ("summary.json", "table.md", "provenance.json")
 """Of each comparison."""
-COPIED = ("junit.xml", "sample.json", "profile.json.gz")
+COPIED = ("junit.xml", "sample.json.gz", "profile.json.gz")
 
 
 def main() -> int:

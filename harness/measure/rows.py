@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import metrics
 from harness.measure.contender import Contender
 from harness.measure.session import Session
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.verdict.identities import violations
 from harness.verdict.status import is_resident, judge
 

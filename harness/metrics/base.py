@@ -11,8 +11,8 @@ from harness.metrics.intervals import Scale, pooled_interval
 from harness.records.generation import Generation
 
 Better = Literal["lower", "higher", "neither"]
-DIGITS = 9
-"""Of a number in `summary.json`."""
+DIGITS = 6
+"""Of a number in `summary.json` that is not whole: what is beyond them is noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,12 @@ class Value:
         return entry | {name: note for name, note in notes.items() if note is not None}
 
 
-def _kept(number: float | None) -> float | None:
+def _kept(number: float | None) -> float | int | None:
     """The digits of a number that mean something; the records beside a summary have all of them."""
-    return None if number is None else float(f"{number:.{DIGITS}g}")
+    if number is None:
+        return None
+    kept = float(number if float(number).is_integer() else f"{number:.{DIGITS}g}")
+    return int(kept) if kept.is_integer() else kept
 
 
 @dataclass(frozen=True, slots=True)

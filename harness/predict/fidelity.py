@@ -22,9 +22,9 @@ from typing import Any
 from rich.console import Console
 
 from harness.cli.launch import OK, typed
-from harness.records.cells import Row
 from harness.records.files import dump, write_text
 from harness.records.published import read
+from harness.records.summary_file import Row
 from harness.tables import table
 from harness.tables.columns import Section
 from systems.api import BadInput

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.figures.drawing import scales, shapes, style
-from harness.figures.drawing.picture import SETTINGS
+from harness.figures.drawing.picture import SETTINGS, write_png
 from harness.predict.forecast import Choice
 
 NEAR = 0.025
@@ -44,7 +44,7 @@ def draw(choices: Sequence[Choice], title: str, path: Path) -> None:
         axes.set_xlabel("predicted TPOT (ms per token); numbers above dots are draft lengths, the best is filled")
         axes.set_title(title)
         shapes.key_of_kinds(axes, kinds.values(), loc="lower left")
-        canvas.savefig(path, dpi=120)
+        write_png(canvas, path)
 
 
 def _labels(found: Sequence[Choice]) -> list[tuple[float, str]]:

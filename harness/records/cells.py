@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.records import summary_file
 from harness.records.files import CannotWrite, Lines, dump, read_lines, write_text
 from harness.records.lines import RequestLine, StepLine, plain
+from harness.records.summary_file import Row
 
-SCHEMA = "spmoe-bench/summary/1"
 UNFINISHED = "UNFINISHED"
-Row = dict[str, Any]
 
 
 class CellWriter:
@@ -51,7 +51,7 @@ class CellWriter:
             _to_parquet(self.folder / f"{name}.jsonl")
         ended = {"ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
         write_text(self.folder / "provenance.json", dump({**self._provenance, **ended}, indent=1))
-        write_text(self.folder / "summary.json", dump(summary(self.folder.parent.name, [row]), indent=1))
+        summary_file.write(self.folder, self.folder.parent.name, [row])
         (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def abandon(self, reason: str) -> None:
@@ -62,11 +62,6 @@ class CellWriter:
     def _close(self) -> None:
         self._requests.close()
         self._steps.close()
-
-
-def summary(key: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the content of a `summary.json`; `key` names the comparison that the rows come from."""
-    return {"schema": SCHEMA, "key": key, "rows": list(rows)}
 
 
 def stored_origin(folder: Path) -> dict[str, Any]:
@@ -82,13 +77,13 @@ def stored_origin(folder: Path) -> dict[str, Any]:
 def finished_row(folder: Path) -> Row | None:
     """Return the row of a finished cell; None where it must be measured (again), as after a failure."""
     try:
-        stored = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        stored = json.loads((folder / summary_file.FILE).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
-    if stored.get("schema") != SCHEMA or stored["rows"][0]["status"] == "failed":
+    if stored.get("schema") != summary_file.SCHEMA:
         return None
-    row: Row = stored["rows"][0]
-    return row
+    (row,) = summary_file.unpacked(stored)
+    return None if row["status"] == "failed" else row
 
 
 def _to_parquet(path: Path) -> None:

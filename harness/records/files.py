@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import tempfile
@@ -23,29 +24,30 @@ class CannotWrite(BadInput):
         super().__init__(f"cannot write {path}: {error.strerror}; {remedy}, or {elsewhere}")
 
 
-def dump(value: Any, indent: int | None = None) -> str:
+def dump(value: Any, indent: int | None = None, depth: int = 99) -> str:
     """Return JSON without NaN literals, which most readers reject.
 
     Args:
         indent: spaces per level; what holds plain values only, such as a metric, is a line all the same. None: all is.
+        depth: levels that are laid out so; what lies deeper is a line whatever it holds.
 
     Raises:
         ValueError: a number is not finite; such a value must be unknown, with a reason.
     """
-    return _plain(value) if indent is None else _laid_out(value, " " * indent, "\n")
+    return _plain(value) if indent is None else _laid_out(value, " " * indent, "\n", depth)
 
 
 def _plain(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
-def _laid_out(value: Any, step: str, margin: str) -> str:
+def _laid_out(value: Any, step: str, margin: str, depth: int) -> str:
     """JSON of a value whose lines begin with `margin`."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    if not any(isinstance(part, dict | list | tuple) for part in parts):
+    if depth == 0 or not any(isinstance(part, dict | list | tuple) for part in parts):
         return _plain(value)
     inner = margin + step
-    lines = [_laid_out(part, step, inner) for part in parts]
+    lines = [_laid_out(part, step, inner, depth - 1) for part in parts]
     if isinstance(value, dict):
         names = [_plain(name if isinstance(name, str) else _plain(name)) for name in value]
         lines = [f"{name}: {line}" for name, line in zip(names, lines, strict=True)]
@@ -56,13 +58,15 @@ def _laid_out(value: Any, step: str, margin: str) -> str:
 def write_text(path: Path, text: str) -> None:
     """Replace a file at once: written beside it, synced, renamed; nothing is left behind on failure.
 
+    What is to end in `.gz` is compressed, the same text to the same bytes.
+
     Raises:
         CannotWrite: the disk is full or the folder read-only.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

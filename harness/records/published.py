@@ -6,15 +6,17 @@ trusted is refused by name, with the command that makes it again.
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.records.cells import SCHEMA, Row
 from harness.records.provenance import file_hash
+from harness.records.summary_file import FILE, SCHEMA, Row, unpacked
 from systems.api import BadInput
 
 
@@ -64,11 +66,11 @@ def read_set(folder: Path, remedy: str) -> list[Summary]:
         Missing: there are none.
         Unreadable: see `read`.
     """
-    if (folder / "summary.json").is_file():
-        return [read(folder / "summary.json", "", remedy)]
-    files = sorted(folder.glob("*/summary.json"), key=lambda file: natural(file.parent.name))
+    if (folder / FILE).is_file():
+        return [read(folder / FILE, "", remedy)]
+    files = sorted(folder.glob(f"*/{FILE}"), key=lambda file: natural(file.parent.name))
     if not files:
-        raise Missing(f"{folder} holds no summary.json; make it with: {remedy}")
+        raise Missing(f"{folder} holds no {FILE}; make it with: {remedy}")
     return [read(file, file.parent.name, remedy) for file in files]
 
 
@@ -79,25 +81,28 @@ def read(file: Path, point: str, remedy: str) -> Summary:
         Unreadable: half-written, of another schema, or without rows.
     """
     stored = read_json(file, SCHEMA, remedy)
-    if not stored.get("rows"):
+    rows = unpacked(stored)
+    if not rows:
         raise Unreadable(f"{file} has no rows; make it again with: {remedy}")
     origin = file.with_name("provenance.json")
     facts = read_json(origin, None, remedy) if origin.is_file() else {"key": stored["key"]}
-    return Summary(file, point, str(stored["key"]), list(stored["rows"]), file_hash(file), dict(facts))
+    return Summary(file, point, str(stored["key"]), rows, file_hash(file), dict(facts))
 
 
 def read_json(file: Path, schema: str | None, remedy: str) -> Mapping[str, Any]:
-    """Read a JSON object that says its own `schema` (None: it does not).
+    """Read a JSON object, compressed where its name ends in `.gz`, that says its own `schema` (None: it does not).
 
     Raises:
         Missing: no such file.
         Unreadable: half-written, or of another schema.
     """
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
     except OSError as error:
         raise Missing(f"{file} cannot be read ({error.strerror}); make it with: {remedy}") from error
-    except ValueError as error:
+    try:
+        stored = json.loads(gzip.decompress(content) if file.suffix == ".gz" else content)
+    except (ValueError, EOFError, OSError, zlib.error) as error:
         raise Unreadable(f"{file} is half-written or no JSON ({error}); make it again with: {remedy}") from error
     if not isinstance(stored, dict):
         raise Unreadable(f"{file} holds no JSON object; make it again with: {remedy}")
@@ -107,16 +112,16 @@ def read_json(file: Path, schema: str | None, remedy: str) -> Mapping[str, Any]:
 
 
 def ensure_same_kind(file: Path, replayed: bool) -> None:
-    """Keep measured results from being replaced by predictions, and the reverse.
+    """Keep measured results from being replaced by predictions, and the reverse; those of an older schema may be.
 
     Args:
-        file: a `summary.json` or `timeline.json` that is about to be written.
+        file: a `summary.json` or `timeline.json.gz` that is about to be written.
 
     Raises:
         BadInput: it exists and is of the other kind.
     """
     stored = read_json(file, None, "the same command") if file.is_file() else {}
-    parts = stored.get("rows", [stored] if stored else [])
+    parts = unpacked(stored) if stored.get("schema") == SCHEMA else [stored] if "replayed" in stored else []
     if any(bool(part.get("replayed")) != replayed for part in parts):
         there, these = ("measured", "replayed") if replayed else ("replayed", "measured")
         raise BadInput(

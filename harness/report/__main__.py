@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.launch import OK, typed
-from harness.records.cells import SCHEMA
 from harness.records.files import ensure_writable, write_text
+from harness.records.summary_file import SCHEMA
 from harness.report import forms
 from harness.report.content import Report, gather
 from systems.api import BadInput

@@ -13,8 +13,8 @@ from harness.figures import FIGURES
 from harness.figures.drawing import picture
 from harness.figures.drawing.base import Figure
 from harness.figures.drawing.sources import command_for
-from harness.records.cells import Row
 from harness.records.published import Missing, Summary, Unreadable, is_marked, read_set
+from harness.records.summary_file import Row
 from harness.tables import columns, table
 from harness.tables import suite as overview
 from harness.tables.columns import Section
@@ -108,7 +108,7 @@ def gather(folder: Path) -> Report:
         blocks,
         list(dict.fromkeys(table.legend(shown))),
         [_picture(figure, results) for figure in figures],
-        _trace(results / "timeline/timeline.json"),
+        _trace(results / "timeline/timeline.json.gz"),
     )
 
 
@@ -158,7 +158,7 @@ def _picture(figure: Figure, results: Path) -> Picture:
 
 
 def _trace(file: Path) -> str:
-    return _uri("application/json", file.read_bytes()) if file.is_file() else ""
+    return _uri("application/gzip", file.read_bytes()) if file.is_file() else ""
 
 
 def _uri(kind: str, content: bytes) -> str:

@@ -22,9 +22,9 @@ from itertools import takewhile
 from pathlib import Path
 
 from harness.cli.launch import OK, typed
-from harness.records.cells import Row
 from harness.records.files import write_text
 from harness.records.published import Missing, read_set
+from harness.records.summary_file import Row
 from harness.tables import suite
 from systems.api import BadInput
 

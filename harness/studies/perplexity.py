@@ -24,8 +24,8 @@ from harness.measure.session import Session, opened
 from harness.metrics.base import Definition, Value
 from harness.metrics.intervals import Interval, pooled_interval
 from harness.records import provenance
-from harness.records.cells import Row
 from harness.records.files import dump, ensure_writable, write_text
+from harness.records.summary_file import Row
 from harness.tables import columns, table
 from harness.tables.columns import Column, fixed
 from systems import api

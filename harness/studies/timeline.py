@@ -3,9 +3,9 @@
     python -m harness timeline experiment=timeline
     python -m harness timeline 'systems=[sd_offload,sp_moe]' dataset.limit=1 output=mine
 
-Writes OUTPUT/timeline.json in Chrome's trace format: open it in https://ui.perfetto.dev or chrome://tracing. Its times
-are the systems' own: of this machine, or of the virtual clock with `replay=`. Being watched costs time: nothing here is
-a measurement of TPOT.
+Writes OUTPUT/timeline.json.gz in Chrome's trace format: open it as it is in https://ui.perfetto.dev or
+chrome://tracing. Its times are the systems' own: of this machine, or of the virtual clock with `replay=`. Being watched
+costs time: nothing here is a measurement of TPOT.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.records.files import dump, ensure_writable, write_text
 from systems import api
 from systems.api import BadInput, Transfer
 
-FILE = "timeline.json"
+FILE = "timeline.json.gz"
 SCHEMA = "spmoe-bench/timeline/1"
 STEPS, COMPUTATION, LINK = 1, 2, 3
 """Threads of each system in the trace."""

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.bench.run import Outcome
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.tables import columns, table
 from harness.tables.columns import Column, Section
 from harness.verdict import relative as standing

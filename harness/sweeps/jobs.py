@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from harness.config import schema
 from harness.config.bench import BenchConfig
-from harness.records.cells import Row
 from harness.records.files import CannotWrite, dump, write_text
+from harness.records.summary_file import Row
 
 State = Literal["finished", "failed", "refused", "skipped", "planned"]
 """`refused` is bad input, `skipped` came after a failure under `fail_fast`, `planned` was not to be measured."""

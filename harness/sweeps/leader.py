@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from harness.bench.run import Outcome
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.sweeps import curves, search, tidy
 from harness.sweeps.jobs import Job, Sweep
 from harness.tables import table

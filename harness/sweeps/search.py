@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.sweeps import tidy
 from harness.sweeps.jobs import Job
 from harness.tables import columns

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.records.cells import Row
+from harness.records import summary_file
 from harness.records.files import CannotWrite, ensure_writable
+from harness.records.published import read
+from harness.records.summary_file import Row
 from harness.sweeps.jobs import Job
 
 FILE = "cells.parquet"
@@ -46,9 +47,7 @@ def rows_of(job: Job, runs: str) -> list[Row]:
     """Return the rows of a job's cells."""
     if job.state != "finished":
         return job.rows
-    stored = json.loads((Path(runs) / str(job.key) / "summary.json").read_text(encoding="utf-8"))
-    rows: list[Row] = stored["rows"]
-    return rows
+    return read(Path(runs) / str(job.key) / summary_file.FILE, "", "the same command").rows
 
 
 def write(table: Sequence[dict[str, Any]], folder: Path) -> Path:

@@ -13,9 +13,9 @@ from harness.bench.run import Outcome
 from harness.config import compose
 from harness.config.bench import BenchConfig
 from harness.config.compose import Composed, Plain
-from harness.records.cells import Row
 from harness.records.files import CannotWrite
 from harness.records.provenance import scrub
+from harness.records.summary_file import Row
 from harness.sweeps import estimate
 from harness.sweeps.jobs import Job, Sweep
 from harness.sweeps.search import WORST, objective

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.tables.columns import Column, Section, fixed, known, section
 
 HEADLINES = {"pass_at_1": "pass@1", "accuracy": "accuracy", "rouge_l": "ROUGE-L"}

@@ -9,7 +9,7 @@ from harness import metrics
 from harness.accuracy import definitions
 from harness.metrics import experts, oracle_gap, speedup
 from harness.metrics.base import Definition, Shown
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 
 UNKNOWN = "-"
 Format = Callable[[float], str]

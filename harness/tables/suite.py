@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.tables import accuracy as report
 from harness.tables import columns, table
 from harness.tables.columns import Column, Section, section

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.metrics import oracle_gap, speedup
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.tables import accuracy as report
 from harness.tables import columns
 from harness.tables.columns import Column, Section, fixed, section

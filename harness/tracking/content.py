@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records.cells import Row, stored_origin
+from harness.records.cells import stored_origin
 from harness.records.lines import RequestLine, StepLine, read_requests, read_steps
 from harness.records.provenance import scrub
+from harness.records.summary_file import Row
 from harness.tracking import numbers
 from harness.tracking.numbers import MIB, Numbers
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.records.cells import Row
 from harness.records.lines import RequestLine, StepLine
+from harness.records.summary_file import Row
 
 Numbers = dict[str, Any]
 MIB = 2**20

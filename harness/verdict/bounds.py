@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.metrics.base import Value
 from harness.metrics.oracle_gap import GAP
-from harness.records.cells import Row
+from harness.records.summary_file import Row
 from harness.verdict.status import is_resident
 from systems.api import SystemConfig, traits
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.metrics import oracle_gap, speedup, tpot
 from harness.metrics.base import Cell, Value
 from harness.metrics.pairing import Sides, ratio
-from harness.records.cells import Row
 from harness.records.lines import generations, read_requests
+from harness.records.summary_file import Row
 from harness.verdict import bounds
 from harness.verdict.bounds import Systems
 from harness.verdict.status import UNMEASURED

@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from harness.commands import bench
+from harness.records.summary_file import Row, unpacked
 from tests.harness import fake
 
 CONF = Path(__file__).parent / "conf"
@@ -60,6 +61,11 @@ def _ordered(arguments: tuple[str, ...]) -> list[str]:
     return [*flags, *SMALL, *(argument for argument in arguments if argument not in flags)]
 
 
-def rows(summary: Path) -> dict[str, dict[str, Any]]:
+def listed(summary: Path) -> list[Row]:
+    """Rows of a `summary.json`."""
+    return unpacked(json.loads(summary.read_text()))
+
+
+def rows(summary: Path) -> dict[str, Row]:
     """Rows of a `summary.json` by system."""
-    return {row["system"]: row for row in json.loads(summary.read_text())["rows"]}
+    return {row["system"]: row for row in listed(summary)}

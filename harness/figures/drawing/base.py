@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.figures.drawing.sources import Experiment, Source, origin, rows_of
-from harness.records.cells import Row
 from harness.records.files import dump
 from harness.records.papers import Reported
 from harness.records.published import metric
+from harness.records.summary_file import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure as Canvas

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.figures.drawing.base import Data, Figure
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 SETTINGS: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "font.size": 9.5,
     "axes.titlesize": 9.5,
     "xtick.labelsize": 9.0,
@@ -29,9 +31,11 @@ SETTINGS: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "figure.facecolor": "white",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "spmoe-bench",
 }
+FONT = "font-family: 'DejaVu Sans', 'Verdana', sans-serif; "
+"""As matplotlib writes it beside every text; Verdana is as wide where there is no DejaVu."""
 HEAD, LINE = 0.32, 0.14
 """Inches that the title takes, and a line of the footer."""
 MARKS = {
@@ -47,7 +51,28 @@ def render(figure: Figure, record: Data) -> str:
     stream = io.StringIO()
     with matplotlib.rc_context(SETTINGS):
         compose(figure, record).savefig(stream, format="svg", metadata=_metadata(record))
-    return _numbered("\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n")
+    return _numbered(_slim("\n".join(line.strip() for line in stream.getvalue().splitlines()) + "\n"))
+
+
+def write_png(canvas: Canvas, path: Path) -> None:
+    """Write a canvas at 120 dots per inch with 64 colours: it looks the same at a third of the bytes.
+
+    Raises:
+        OSError: the disk is full or the folder read-only.
+    """
+    from PIL import Image
+
+    stream = io.BytesIO()
+    canvas.savefig(stream, dpi=120)
+    few = Image.open(stream).convert("RGB").quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+
+
+def _slim(drawn: str) -> str:
+    """Leave out names that nothing refers to, turns by nothing and digits below a hundredth; say the font once."""
+    bare = re.sub(rf'(?<=<g) id="[^"]*"| transform="rotate\(-0 [^)]*\)"|{FONT}', "", drawn)
+    short = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), bare)
+    return short.replace("*{", f"*{{{FONT}", 1)
 
 
 def _numbered(drawn: str) -> str:

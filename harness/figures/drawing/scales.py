@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-DECADE = 10.0
+TICKS = {10.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 500.0: (1.0, 2.0, 5.0), math.inf: (1.0, 3.0)}
+"""Multiples of powers of ten that are written on a logarithmic axis, by how many times its low end it reaches."""
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Write the numbers of a logarithmic axis out: 5, 10, 20, 50, and more of them within a decade."""
+    """Write the numbers of a logarithmic axis out: 5, 10, 20, 50, more within a decade and fewer over hundreds."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low > DECADE else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    axis.set_major_locator(LogLocator(subs=next(ticks for most, ticks in TICKS.items() if high / low <= most)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

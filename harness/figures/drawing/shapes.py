@@ -90,7 +90,7 @@ def dots(axes: Axes, names: Sequence[str], found: Mapping[str, Data], key: str) 
             axes.text(0.02, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
             continue
         point = item[key]
-        axes.errorbar([point["value"]], [height], xerr=errors([point]), marker="o", markersize=5, capsize=2,
+        axes.errorbar([point["value"]], [height], xerr=errors([point]), fmt="o", markersize=5, capsize=2,
                       color=style.FAMILIES[style.kind_of(item)], **style.hollow(item))  # fmt: skip
         if item["status"] != "ok":
             axes.annotate(item["status"], (point["high"] or point["value"], height), (5, 0), fontsize=SMALL,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.figures.drawing import scales, style
-from harness.figures.drawing.picture import SETTINGS
+from harness.figures.drawing.picture import SETTINGS, write_png
 from harness.predict.paper_scale.data import MISS, Prediction
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def draw(found: Sequence[Prediction], path: Path) -> None:
             "Published numbers and predictions, one set of constants per machine for all systems",
             x=0.01, ha="left", fontsize=11, fontweight="bold",
         )  # fmt: skip
-        canvas.savefig(path, dpi=120)
+        write_png(canvas, path)
 
 
 def _times(axes: Axes, found: Sequence[Prediction]) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.launch import OK, typed
-from harness.records.cells import Row
 from harness.records.files import write_text
+from harness.records.summary_file import Row
 from harness.studies.batches import expected
 from harness.studies.batches.grid import Grid
 from harness.tables import columns, table

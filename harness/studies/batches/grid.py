@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records.cells import Row
 from harness.records.published import read
+from harness.records.summary_file import Row
 from systems.api import BadInput
 
 

@@ -12,14 +12,15 @@ from rich.console import Console
 
 from harness.metrics.oracle_gap import ANY_DRAFT, SAME_DRAFT
 from harness.metrics.tpot import TPOT
+from harness.records.published import Summary, read
 from harness.tables import suite as overview
 from tests.harness.app import App
 
 TWO = ("profiles=[fine_grained,{hardware:coarse,override:{dataset:{limit:3}}}]", "systems=[offload,sp_moe]")
 
 
-def _summary(folder: str) -> Any:
-    return json.loads((Path(folder) / "summary.json").read_text())
+def _summary(folder: str) -> Summary:
+    return read(Path(folder) / "summary.json", "", "")
 
 
 def _prompts(folder: str) -> dict[str, int]:
@@ -31,13 +32,12 @@ def test_a_suite_end_to_end(suite_app: App) -> None:
     ran = suite_app(*TWO, "output=out")
     assert ran.code == 0, ran.words
     found = _summary("out")
-    assert found["schema"] == "spmoe-bench/summary/1"
-    assert [(row["hardware"], row["system"]) for row in found["rows"]] == [
+    assert [(row["hardware"], row["system"]) for row in found.rows] == [
         ("fine_grained", "offload"), ("fine_grained", "sp_moe"), ("coarse", "offload"), ("coarse", "sp_moe"),
     ]  # fmt: skip
-    assert found["key"] == "+".join(sorted({path.parent.name for path in Path("results/runs").glob("*/offload")},
-                                           key=found["key"].index))  # fmt: skip
-    assert all("oracle_gap" in row["metrics"] for row in found["rows"])
+    assert found.key == "+".join(sorted({path.parent.name for path in Path("results/runs").glob("*/offload")},
+                                           key=found.key.index))  # fmt: skip
+    assert all("oracle_gap" in row["metrics"] for row in found.rows)
     for name in ("fine_grained", "coarse"):
         assert f"{name} (emulated)" in ran.out
         assert f"{name} (emulated)" in Path("out/table.md").read_text()
@@ -67,12 +67,12 @@ def test_what_is_typed_wins_over_a_profile(suite_app: App) -> None:
 
 def test_a_typed_hardware_takes_the_place_of_the_profiles(suite_app: App) -> None:
     suite_app(*TWO, "hardware=local", "output=out")
-    assert {row["hardware"] for row in _summary("out")["rows"]} == {"local"}
+    assert {row["hardware"] for row in _summary("out").rows} == {"local"}
 
 
 def test_bench_goes_through_profiles_too(app: App) -> None:
     app(*TWO, "output=out")
-    assert {row["hardware"] for row in _summary("out")["rows"]} == {"fine_grained", "coarse"}
+    assert {row["hardware"] for row in _summary("out").rows} == {"fine_grained", "coarse"}
 
 
 def test_a_job_of_a_sweep_has_one_profile(app: App) -> None:
@@ -108,7 +108,7 @@ def test_bad_profiles_are_named(suite_app: App, arguments: list[str], said: str)
 def test_a_system_beyond_its_bound_fails_the_run_after_publishing(suite_app: App) -> None:
     ran = suite_app("systems=[bloated,offload,sd_offload]", "profiles=[fine_grained]", "output=out")
     assert ran.code == 1
-    statuses = {row["system"]: row["status"] for row in _summary("out")["rows"]}
+    statuses = {row["system"]: row["status"] for row in _summary("out").rows}
     assert statuses == {"bloated": "ok", "offload": "beyond_bound", "sd_offload": "ok"}  # no oracle drafts
     assert "offload: beyond_bound: moves" in ran.words
 

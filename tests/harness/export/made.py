@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.records.cells import SCHEMA
+from harness.records import summary_file
 
 STARTED = "2026-01-02T03:04:05.000+00:00"
 BEGAN = 1767323045.0
@@ -50,5 +50,5 @@ def publish(folder: Path, **row: Any) -> Path:
         "system": "sp", "model": "tiny", "dataset": "humaneval", "hardware": "local", "batch": 1, "status": "ok",
         "metrics": {}, **row,
     }  # fmt: skip
-    (folder / "summary.json").write_text(json.dumps({"schema": SCHEMA, "key": folder.name, "rows": [whole]}))
+    summary_file.write(folder, folder.name, [whole])
     return folder

@@ -12,7 +12,8 @@ from harness.figures.prediction import ALIGNMENT, CURVES
 from harness.figures.routing_fidelity import PARTS as FIDELITY
 from harness.measure.timeline_meter import TimelineMeter
 from harness.predict.who_wins import SCHEMA as WHO_WINS
-from harness.records.cells import SCHEMA
+from harness.records import summary_file
+from harness.records.files import write_text
 from harness.studies.timeline import SCHEMA as TIMELINE
 from harness.studies.timeline import events
 from systems.api import Transfer
@@ -53,7 +54,7 @@ def row(system: str, hardware: str = "fine_grained", scale: float = 1.0, **facts
 def publish(folder: Path, rows: Sequence[dict[str, Any]], key: str = "0123456789ab") -> None:
     """Write what `harness.bench.run.publish` would."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps({"schema": SCHEMA, "key": key, "rows": rows}))
+    summary_file.write(folder, key, rows)
     (folder / "provenance.json").write_text(json.dumps({"key": key, "commit": "c0ffee" * 6, "dirty": False}))
 
 
@@ -81,7 +82,7 @@ def everything(results: Path) -> None:
     (results / "alignment").mkdir()
     (results / ALIGNMENT.path).write_text(json.dumps(alignment()))
     (results / "timeline").mkdir()
-    (results / "timeline/timeline.json").write_text(json.dumps(timeline()))
+    write_text(results / "timeline/timeline.json.gz", json.dumps(timeline()))
     publish(
         results / "bench-batch",
         [row(name, scale=batch, batch=batch) for name in ("no_cache", "spec_moe") for batch in (1, 8, 64)],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.gates.effects import COMPARED
-from harness.records.cells import SCHEMA
+from harness.records import summary_file
 from harness.records.generation import Commit, Generation, Report, Row, Step
 from harness.records.lines import plain, request_lines, step_lines
 from systems.api import LayerNeeds, Request, Traffic
@@ -46,7 +46,7 @@ def write(folder: Path, slowed: Slowed = lambda system: 1.0, origin: Any = (), r
             lines["steps"] += step_lines(made)
         for name, content in lines.items():
             (home / f"{name}.jsonl").write_text("".join(json.dumps(plain(line)) + "\n" for line in content))
-    (folder / "summary.json").write_text(json.dumps({"schema": SCHEMA, "key": "k", "rows": rows}))
+    summary_file.write(folder, "k", rows)
     return folder
 
 

@@ -14,6 +14,7 @@ import pytest
 from harness.gates import compare, sets
 from harness.gates import noise_floor as noise
 from harness.gates.gate import compare as gate
+from harness.records import summary_file
 from tests.harness.gates.recorded import TIMES, write
 
 Compare = Callable[[Path, Path], tuple[int, str]]
@@ -162,8 +163,7 @@ def test_replays_are_compared_across_machines(compared: Compare, base: Path, tmp
 def test_a_system_that_is_missing_cannot_be_compared(compared: Compare, base: Path, tmp_path: Path) -> None:
     new = write(tmp_path / "new")
     summary = json.loads((new / "summary.json").read_text())
-    summary["rows"].pop()
-    (new / "summary.json").write_text(json.dumps(summary))
+    summary_file.write(new, summary["key"], summary_file.unpacked(summary)[:-1])
     code, said = compared(base, new)
     assert code == 3
     assert "not compared: sp_moe: only in the base" in said
@@ -173,8 +173,8 @@ def test_records_that_are_not_whole(compared: Compare, base: Path, tmp_path: Pat
     new = write(tmp_path / "new")
     whole = (new / "summary.json").read_text()
     lines = new / "offload" / "requests.jsonl"
-    (new / "summary.json").write_text(whole.replace("summary/1", "summary/0"))
-    assert compared(base, new) == (3, _any("has records of schema spmoe-bench/summary/0, spmoe-bench/summary/1 is"))
+    (new / "summary.json").write_text(whole.replace("summary/2", "summary/1"))
+    assert compared(base, new) == (3, _any("has records of schema spmoe-bench/summary/1, spmoe-bench/summary/2 is"))
     (new / "summary.json").write_text(whole[:200])
     assert compared(base, new) == (2, _any("summary.json is not JSON"))
     (new / "summary.json").write_text("[]")

@@ -156,7 +156,7 @@ def test_a_rehearsal_of_the_whole_kit(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout + (output / "back" / "log.txt").read_text()[-3000:]
     assert time.monotonic() - begin < 90
     back = {file.name: file for file in (output / "back").iterdir()}
-    assert set(back) == {"kit.json", "log.txt", "results.tar.gz", "junit.xml", "sample.json", "profile.json.gz"}
+    assert set(back) == {"kit.json", "log.txt", "results.tar.gz", "junit.xml", "sample.json.gz", "profile.json.gz"}
     found = json.loads(back["kit.json"].read_text())
     assert {name: state["state"] for name, state in found["stages"].items()} == dict.fromkeys(REHEARSAL, "ok")
     assert found["micro"]["copies"]

@@ -21,7 +21,7 @@ from harness.metrics import (
     tpot,
     ttft,
 )
-from harness.metrics.base import Definition
+from harness.metrics.base import Definition, Value
 from harness.records.generation import Generation
 from systems.api import LayerNeeds
 from tests.harness.builders import MS, cell, generation, row, step, traffic
@@ -317,3 +317,12 @@ def test_theta_keeps_draft_lengths_apart() -> None:
     values = theta.measure(cell(generation(row("a"), steps=steps)))
     assert {name: round(value.value or 0) for name, value in values.items()} == {"theta_2": 167, "theta_4": 100}
     assert theta.measure(cell(generation(row("a"), steps=[step(0, 0)]))) == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [(0.123456789, 0.123457), (1234567.5, 1234570), (100663296.0, 100663296), (2.0, 2), (2.38584661e-05, 2.38585e-05)],
+)
+def test_a_summary_keeps_six_digits_and_whole_numbers_whole(number: float, kept: float) -> None:
+    value = Value(number, "s", "x@1", "lower", 3).row()["value"]
+    assert (value, type(value)) == (kept, type(kept))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.harness.app import listed
 
 ROOT = Path(__file__).parents[3]
 SHORT = (
@@ -35,8 +36,7 @@ def _rows(folder: Path, name: str, *arguments: str) -> list[dict[str, Any]]:
     ran = _run("harness", folder, f"output={folder / name}", "resume=false", *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "reference: plain greedy decoding" not in ran.stdout, "a replay runs no model"
-    rows: list[dict[str, Any]] = json.loads((folder / name / "summary.json").read_text())["rows"]
-    return rows
+    return listed(folder / name / "summary.json")
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.records.files import dump
+from harness.records.files import dump, write_text
+from harness.records.published import Unreadable, read_json
 
 VALUES: list[Any] = [
     {},
@@ -20,8 +22,20 @@ VALUES: list[Any] = [
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("indent", [None, 1, 2])
-def test_what_is_laid_out_reads_back_as_what_json_writes(value: Any, indent: int | None) -> None:
-    assert json.loads(dump(value, indent)) == json.loads(json.dumps(value))
+@pytest.mark.parametrize("depth", [0, 1, 99])
+def test_what_is_laid_out_reads_back_as_what_json_writes(value: Any, indent: int | None, depth: int) -> None:
+    assert json.loads(dump(value, indent, depth)) == json.loads(json.dumps(value))
+
+
+def test_what_is_compressed_reads_back_and_is_refused_where_it_is_spoilt(tmp_path: Path) -> None:
+    file = tmp_path / "timeline.json.gz"
+    write_text(file, dump({"schema": "s", "events": list(range(99))}))
+    assert read_json(file, "s", "it")["events"] == list(range(99))
+    whole = file.read_bytes()
+    for spoilt in (whole[: len(whole) // 2], b"{}", whole[:12] + bytes(9) + whole[21:]):
+        file.write_bytes(spoilt)
+        with pytest.raises(Unreadable, match=r"half-written or no JSON .*make it again with: it"):
+            read_json(file, "s", "it")
 
 
 def test_a_metric_is_a_line() -> None:
@@ -30,8 +44,8 @@ def test_a_metric_is_a_line() -> None:
         "{",
         ' "key": "k",',
         ' "metrics": {',
-        '  "tpot": {"value": 1.5, "n": 2},',
-        '  "ttft": {"value": null}',
+        '  "tpot": {"value":1.5,"n":2},',
+        '  "ttft": {"value":null}',
         " }",
         "}",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.cells import SCHEMA
+from harness.records import summary_file
 from harness.report import pages
 from systems.api import BadInput
 
@@ -31,7 +31,7 @@ def test_profiles_stand_side_by_side(tmp_path: Path) -> None:
     rows = [_row("a", "x", 0.01), _row("b", "x", 0.02, lossless=False), _row("a", "y", None)]
     folder = tmp_path / "results" / "two"
     folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({"schema": SCHEMA, "key": "k", "rows": rows}))
+    summary_file.write(folder, "k", rows)
     (folder / "provenance.json").write_text(json.dumps({"key": "k"}))
     page = "before\n<!-- profiles results/two -->\nold\n<!-- end -->\nafter\n"
     head, first, second = (

@@ -53,7 +53,7 @@ def test_a_sweep_has_curves_its_figures_and_the_timeline(results: Path) -> None:
     assert report.curves[0].columns == ("system", *(f"{tenths / 10:.1f}" for tenths in range(1, 11)))
     assert [picture.name for picture in report.pictures] == ["budget", "timeline"]
     assert all(picture.data.startswith("data:image/svg+xml") for picture in report.pictures)
-    assert 'download="timeline.json"' in forms.html(report)
+    assert 'download="timeline.json.gz"' in forms.html(report)
 
 
 def test_a_figure_whose_records_are_missing_says_which(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.measure.timeline_meter import TimelineMeter
+from harness.records.files import write_text
 from harness.studies import timeline
 from harness.studies.timeline import COMPUTATION, LINK, STEPS, events
 from systems.api import BadInput, LinkSpec, Transfer, build_system, watch_transfers
@@ -68,12 +69,12 @@ def test_all_that_moves_is_heard_and_lies_on_the_systems_clock(pair: Pair) -> No
 
 
 def test_a_replayed_timeline_does_not_replace_a_measured_one(app: App) -> None:
-    file = Path("out/timeline.json")
+    file = Path("out/timeline.json.gz")
     file.parent.mkdir()
-    file.write_text(json.dumps(made.timeline()))
-    before = file.read_text()
+    write_text(file, json.dumps(made.timeline()))
+    before = file.read_bytes()
     ran = app("system=sp_moe", "replay=traces", "output=out")
-    assert (ran.code, file.read_text()) == (2, before)
+    assert (ran.code, file.read_bytes()) == (2, before)
     assert "out holds measured results and these would be replayed" in ran.words
 
 

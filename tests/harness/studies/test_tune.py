@@ -148,5 +148,5 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         parts = row["predicted"]
         assert parts["draft"] + parts["target"] + parts["others"] == pytest.approx(parts["total"])
         assert row["measured"]["steps"] > 0
-    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["rows"]
+    rows = listed(tmp_path / "out" / "summary.json")
     assert all(row["metrics"]["exact_match"]["value"] == 1.0 for row in rows)
