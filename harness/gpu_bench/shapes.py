@@ -81,7 +81,7 @@ def measure(name: str, setup: Setup, keep: Keep) -> None:
             drafting = shape.draft.bytes if api.traits(system).drafts else 0
             budget = int(BUDGET * experts) + drafting
             build = partial(api.build_planted, system, traces, budget, costs, model)
-            link = api.LinkSpec(shape.expert_bytes / costs.transfer, 0.0, virtual=True)
+            link = costs.link(shape.expert_bytes)
             predict = partial(api.build_replay, system, traces, budget, link, replace(costs, call=0.0))
             keep(label, _row(build, predict, traces, setup))
     finally:

@@ -60,8 +60,7 @@ def predict(
     """
     timed = traces.costs if timed_by is None else times_of(timed_by)
     if hardware.emulate is None:
-        link = api.LinkSpec(bandwidth=pair.record_bytes / timed.transfer, latency=0.0)
-        return replace(link, virtual=True), replace(timed, call=0.0)
+        return timed.link(pair.record_bytes), replace(timed, call=0.0)
     link, costs = _emulated(hardware.emulate, pair, timed)
     return replace(link, virtual=True), costs
 

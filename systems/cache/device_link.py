@@ -6,12 +6,8 @@ from collections import deque
 
 from systems.cache.link import PATIENCE, Stuck, WorkedLink
 from systems.cache.transfers import TransferDesk
-from systems.cache.transport import Arrival, Copy, Transport
+from systems.cache.transport import IN_FLIGHT, Arrival, Copy, Transport
 from systems.policies.orders import Order
-
-DEPTH = 2
-"""Blocks of prefetches in flight: while one is carried the next is there, so that the link does not wait for the host,
-and a demand waits for these two at most."""
 
 
 class DeviceLink(WorkedLink):
@@ -98,9 +94,9 @@ class DeviceLink(WorkedLink):
         demanded = self._desk.queue.demanded
         if demanded and (index := self._begin()) >= 0:
             return index
-        if len(self._flying) >= DEPTH:
+        if len(self._flying) >= IN_FLIGHT:
             self._land()
-            if len(self._flying) >= DEPTH:
+            if len(self._flying) >= IN_FLIGHT:
                 return -1
         if begun:
             return 0  # also beside a demand that was refused: what has begun may be what it waits for

@@ -253,11 +253,11 @@ class ExpertCache(LinkedCache):
     def watch(self, hear: Callable[[Transfer], None]) -> None:
         """Tell `hear` of every transfer from now on, as soon as it is known when it arrives; any thread may call it.
 
-        What a device times is told with the traffic, once it has arrived.
+        What only a device knows, and what may yet be overtaken, is told with the traffic, once it has arrived.
         """
         self._hear = hear
         self._transport.set_base()
-        later = self._transport.asynchronous
+        later = self._transport.asynchronous or self._transport.yields
         self._desk.hear = (lambda *transfer: self._untold.append(transfer)) if later else self._tell
 
     def _tell(self, order: Order, arrival: Arrival) -> None:

@@ -78,19 +78,19 @@ class PolledLink(Link):
     def wake(self) -> None:
         """Start what the link would have started until now. Choosing it is the work of a thread beside the computation
         on the machine that is emulated, and takes none of the clock's time."""
-        if not self._pending or self._transport.free_at > self._clock.now():
+        if not self._pending or self._turn() > self._clock.now():
             return
         self._clock.stop()
-        while self._pending and self._transport.free_at <= self._clock.now():
-            if not self._carry():
+        while self._pending and (turn := self._turn()) <= self._clock.now():
+            if not self._carry(turn):
                 break
         self._clock.go()
 
     def wait(self) -> None:
         """Move on to what the link does next, or to the next arrival where no slot can be had before."""
-        self._clock.wait(self._transport.free_at)
+        self._clock.wait(turn := self._turn())
         self._clock.stop()
-        carried = self._carry()
+        carried = self._carry(turn)
         self._clock.go()
         if carried:
             return
@@ -100,12 +100,19 @@ class PolledLink(Link):
             raise Stuck(f"nothing can move: {self._desk.describe()}")
         self._clock.wait(min(later))
 
-    def _carry(self) -> bool:
+    def _turn(self) -> float:
+        """When the next transfer can start. A demand does not overtake what somebody waits for."""
+        demand = self._desk.queue.demanded if self._transport.yields else None
+        if demand is None:
+            return self._transport.free_at
+        return max(self._transport.opening(max(demand.asked, demand.refused)), self._desk.awaited_until())
+
+    def _carry(self, turn: float) -> bool:
         """Start the next transfer; False where no slot can be had."""
         run = self._desk.admit()
         if not run:
             return self._desk.give_up()
-        self._desk.note(run, self._desk.move(run, self._transport))
+        self._desk.note(run, self._desk.move(run, self._transport, turn))
         return True
 
 

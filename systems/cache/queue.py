@@ -33,9 +33,9 @@ class TransferQueue:
         self.pending[order.expert] = order
 
     @property
-    def demanded(self) -> bool:
-        """Whether a demand is pending."""
-        return bool(self._demands)
+    def demanded(self) -> Order | None:
+        """The demand that travels next; None: none is pending."""
+        return self._demands[0] if self._demands else None
 
     def replan(self, orders: dict[int, Order]) -> tuple[list[int], int]:
         """Let these prefetches, by expert, take the place of all others; a pending demand stays, and its expert leaves

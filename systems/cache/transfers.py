@@ -160,7 +160,8 @@ class TransferDesk:
         return True
 
     def move(self, run: list[Order], transport: Transport, earliest: float = 0.0) -> list[Arrival]:
-        """Hand a run that was admitted to a transport; what it evicts goes back first, where that is done at all.
+        """Hand a run that was admitted to a transport; what it evicts goes back first, where that is done at all. A
+        demand overtakes what is left of the transfers that yield.
 
         Args:
             earliest: when it can start, whenever it was asked for (s).
@@ -174,6 +175,8 @@ class TransferDesk:
                 back.append(slots[-1])
         if back:
             transport.put_back(back, asked)
+        if transport.yields and run[0].kind == DEMAND:
+            return [transport.overtake(experts[0], slots[0], asked)]
         return transport.move(experts, slots, asked)
 
     def slot_of(self, order: Order) -> int:
@@ -183,6 +186,14 @@ class TransferDesk:
     def awaited(self, order: Order) -> bool:
         """Whether somebody waits for what an order that was admitted brings."""
         return self._occupancy.slots.pins[self.slot_of(order)] > 0
+
+    def awaited_until(self) -> float:
+        """When all that is on its way has come that somebody waits for, on a link of which that is known."""
+        slots, until = self._occupancy.slots, 0.0
+        for expert, arrival in self._occupancy.loading.items():
+            if isinstance(arrival, Due) and slots.pins[slots.of[expert]]:
+                until = max(until, arrival.at)
+        return until
 
     def note(self, run: list[Order], arrivals: list[Arrival]) -> None:
         """A run has started; its experts arrive then."""

@@ -86,9 +86,11 @@ class Transport:
     Attributes:
         clock: what its arrivals are measured by.
         asynchronous: whether slots may still be read when the call that computes from them has returned.
+        yields: whether a demand may overtake what has started, which then arrives later than it was said to.
     """
 
     asynchronous: bool = False
+    yields: bool = False
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -104,6 +106,14 @@ class Transport:
         Args:
             asked: from when on all of them could have started (s); on an emulated link they start no earlier.
         """
+        raise NotImplementedError
+
+    def opening(self, asked: float) -> float:
+        """When a demand that was asked for then may overtake what is on its way (s). For those that yield."""
+        raise NotImplementedError
+
+    def overtake(self, expert: int, into: int, at: float) -> Arrival:
+        """Move a record into a slot from `at` on, before what is left of those on their way. For those that yield."""
         raise NotImplementedError
 
     def copy(self, expert: int, slot: int) -> Copy:
@@ -143,17 +153,28 @@ class Transport:
         raise NotImplementedError
 
 
+IN_FLIGHT = 2
+"""Blocks of prefetches that a device is given at a time: while one is carried the next is there, so that the link does
+not wait for the host, and a demand waits for these at most."""
+
+
 class EmulatedLink(Transport):
     """A link of a given bandwidth, on which records of one size arrive by a clock; moves nothing itself.
 
     A transfer of n records starts at `max(asked, link free)` and its records arrive at
-    `start + latency + bytes so far / bandwidth`.
+    `start + latency + bytes so far / bandwidth`, or later by what has overtaken them.
     """
 
     def __init__(self, link: LinkSpec, record_bytes: int, clock: Clock) -> None:
         super().__init__(clock)
         self._latency, self._record = link.latency, record_bytes / link.bandwidth
         self._free_at = self._busy = 0.0
+        self.yields = link.block is not None
+        self._block = 0.0 if link.block is None else self._record / -(-record_bytes // link.block)
+        self._moving: list[Due] = []
+        """What was started last, and what of it has been overtaken."""
+        self._begun = self._origin = 0.0
+        """Since when blocks of it are in flight, and are carried."""
 
     @property
     def free_at(self) -> float:
@@ -163,15 +184,37 @@ class EmulatedLink(Transport):
     def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
         """Arrive by the clock; see `Transport`."""
         start = max(asked, self._free_at)
-        due, arrivals = start + self._latency, list[Arrival]()
-        began = start
+        due, arrivals = start + self._latency, list[Due]()
+        self._begun, self._origin, began = start, due, start
         for _ in into:
             due += self._record
             arrivals.append(Due(due, self.clock, began))
             began = due
-        self._free_at = due
+        self._free_at, self._moving = due, arrivals
         self._busy += due - start
-        return arrivals
+        return list(arrivals)
+
+    def opening(self, asked: float) -> float:
+        """Behind the blocks that are in flight by then; what has arrived is not overtaken."""
+        opens = self._origin
+        if asked >= self._begun:
+            opens += (max(asked - self._origin, 0.0) // self._block + IN_FLIGHT) * self._block
+        landed = [due.at for due in self._moving if due.done()]
+        return min(max(opens, *landed, 0.0), self._free_at)
+
+    def overtake(self, expert: int, into: int, at: float) -> Arrival:
+        """Put what is left off until the record has come; see `Transport`."""
+        takes = self._latency + self._record
+        if at >= self._free_at:
+            self._moving, self._free_at = [], at
+        for due in self._moving:
+            if due.at > at:
+                due.at += takes
+                due.began += takes if due.began >= at else 0.0
+        self._free_at += takes
+        self._begun = self._origin = at + takes
+        self._busy += takes
+        return Due(self._origin, self.clock, at)
 
     def put(self, expert: int, slot: int) -> None:
         """Nothing is to be moved."""
@@ -199,6 +242,12 @@ class CopyingEmulatedLink(EmulatedLink):
         with self.clock.stopped():
             self._store.read(experts, [self._raw[slot] for slot in into])
         return super().move(experts, into, asked)
+
+    def overtake(self, expert: int, into: int, at: float) -> Arrival:
+        """Copy while the clock stands still; see `EmulatedLink`."""
+        with self.clock.stopped():
+            self.put(expert, into)
+        return super().overtake(expert, into, at)
 
     def put(self, expert: int, slot: int) -> None:
         """Copy."""

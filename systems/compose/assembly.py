@@ -216,7 +216,8 @@ class Assembly(ABC):
         if self.link is not None:
             return self.link
         carrying = self.costs.transfer - self.costs.call
-        return LinkSpec(self.model.record_bytes / carrying if carrying else math.inf, self.costs.call)
+        bandwidth = self.model.record_bytes / carrying if carrying else math.inf
+        return LinkSpec(bandwidth, self.costs.call, block=self.costs.block)
 
     def imagined_cache(
         self, clock: VirtualClock, residency: Residency, placement: Placement | None = None

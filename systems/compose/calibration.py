@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import cast
@@ -38,7 +39,7 @@ def measure_costs(
     target, draft = _layer_times(loaded, widths, prompts, seconds)
     if loaded.device == "cpu":
         return Costs(target, draft, medians([lambda: _copy(loaded)], loaded.device, seconds)[0], 0.0)
-    return Costs(target, draft, *_device_transfer(loaded))
+    return _with_device(loaded, Costs(target, draft, 0.0, 0.0))
 
 
 def host_costs(pair: ModelPair, seconds: float | None = None) -> HostCosts | None:
@@ -88,13 +89,14 @@ def _layer_times(
     return target, draft or {1: 0.0}
 
 
-def _device_transfer(pair: Pair) -> tuple[float, float]:
-    """Time (s) of an expert over the link to the device, and of a copy however small."""
-    from systems.runtime.cuda import transfer_times
+def _with_device(pair: Pair, layers: Costs) -> Costs:
+    """Return the costs with what the link to the device takes for an expert, and for a copy however small."""
+    from systems.runtime.cuda import BLOCK, transfer_times
 
     if not isinstance(pair.store, RamStore):
         raise BadInput("a CUDA device is fed from host memory; set model.store=ram")
-    return transfer_times(pair.store, torch.device(pair.device))
+    transfer, call = transfer_times(pair.store, torch.device(pair.device))
+    return replace(layers, transfer=transfer, call=call, block=BLOCK)
 
 
 def _copy(pair: Pair) -> None:

@@ -39,7 +39,8 @@ class Costs:
 
     `target_layer[w]` and `draft_layer[w]` are the time of one layer at a forward of `w` positions, all experts
     resident; `transfer` is the time of one expert record over the link, `call` the fixed part of it per I/O call;
-    `host` what one expert takes where it lies, on the host's processor; None: nobody has measured or named one.
+    `host` what one expert takes where it lies, on the host's processor; None: nobody has measured or named one. `block`
+    is that of the link; see `LinkSpec`.
     """
 
     target_layer: Mapping[int, float]
@@ -47,6 +48,11 @@ class Costs:
     transfer: float
     call: float
     host: HostCosts | None = None
+    block: int | None = None
+
+    def link(self, record_bytes: int) -> LinkSpec:
+        """Return a virtual link on which records take as long."""
+        return LinkSpec(record_bytes / self.transfer, 0.0, virtual=True, block=self.block)
 
     @staticmethod
     def at(table: Mapping[int, float], width: int) -> float:
@@ -65,8 +71,12 @@ class LinkSpec:
     Nothing is moved over it: time passes while something computes, and a wait moves the clock on. On a `virtual` one
     computation takes no real time either but follows the table of costs, so that the same run gives the same counts,
     always.
+
+    A record is carried in blocks of at most `block` bytes, alike, and what a layer waits for overtakes what was ordered
+    ahead behind the blocks that are in flight, as on a device. None: what one I/O call carries is carried as a whole.
     """
 
     bandwidth: float
     latency: float
     virtual: bool = False
+    block: int | None = None

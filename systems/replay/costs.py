@@ -37,9 +37,14 @@ def read_costs(facts: dict[str, Any]) -> Costs:
     target, draft = (
         {int(width): float(time) for width, time in facts[name].items()} for name in ("target_layer", "draft_layer")
     )
-    host = facts.get("host")
+    host, block = facts.get("host"), facts.get("block")
     costs = Costs(
-        target, draft, float(facts["transfer"]), float(facts["call"]), None if host is None else HostCosts(**host)
+        target,
+        draft,
+        float(facts["transfer"]),
+        float(facts["call"]),
+        None if host is None else HostCosts(**host),
+        None if block is None else int(block),
     )
     if not target or not draft or min(target.values()) <= 0 or costs.transfer <= 0 or min(draft.values()) < 0:
         raise ValueError("target_layer and transfer must be above 0")
@@ -54,6 +59,7 @@ def plain_costs(costs: Costs) -> dict[str, Any]:
         "transfer": costs.transfer,
         "call": costs.call,
         "host": None if costs.host is None else asdict(costs.host),
+        "block": costs.block,
     }
 
 

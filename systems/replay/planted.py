@@ -8,6 +8,7 @@ all other weights of a layer are one matrix of as many bytes. Nobody looks at va
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class PlantedModel:
         times = medians([self._layer(slots, width) for width in widths], str(self.device), seconds)
         (draft,) = medians([lambda: self._settled(self.draft_layer, 1)], str(self.device), seconds)
         slots.close()
-        return Costs(dict(zip(widths, times, strict=True)), {1: draft}, *self._transfer(seconds))
+        return self._with_link(Costs(dict(zip(widths, times, strict=True)), {1: draft}, 0.0, 0.0), seconds)
 
     def half_layer(self, tokens: int) -> None:
         """All of a target layer but its experts."""
@@ -132,14 +133,15 @@ class PlantedModel:
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 
-    def _transfer(self, seconds: float | None) -> tuple[float, float]:
-        """Time of a record over the link, and of a copy however small (s)."""
+    def _with_link(self, layers: Costs, seconds: float | None) -> Costs:
+        """Return the costs with what the link takes for a record, and for a copy however small."""
         if self.device.type == "cuda":
-            from systems.runtime.cuda import transfer_times
+            from systems.runtime.cuda import BLOCK, transfer_times
 
-            return transfer_times(self.store, self.device)
+            transfer, call = transfer_times(self.store, self.device)
+            return replace(layers, transfer=transfer, call=call, block=BLOCK)
         into = torch.empty_like(self.store.slab[0])
-        return medians([lambda: self.store.read([0], [into])], str(self.device), seconds)[0], 0.0
+        return replace(layers, transfer=medians([lambda: self.store.read([0], [into])], str(self.device), seconds)[0])
 
 
 class PlantedAssembly(ReplayAssembly):
@@ -155,7 +157,7 @@ class PlantedAssembly(ReplayAssembly):
         model: PlantedModel,
     ) -> None:
         self.planted = model
-        super().__init__(composition, header, slots, LinkSpec(header.record_bytes / costs.transfer, 0.0), costs, stored)
+        super().__init__(composition, header, slots, costs.link(header.record_bytes), costs, stored)
 
     def _make_clock(self, virtual: bool) -> Clock:
         return WallClock()
@@ -220,8 +222,7 @@ class PlantedSystem(ReplayedSystem):
         self, config: SystemConfig, trace: Trace, budget_bytes: int, costs: Costs, stored: Stored, model: PlantedModel
     ) -> None:
         self._model = model
-        link = LinkSpec(trace.header.record_bytes / costs.transfer, 0.0)
-        super().__init__(config, trace, budget_bytes, link, costs, lambda: stored)
+        super().__init__(config, trace, budget_bytes, costs.link(trace.header.record_bytes), costs, lambda: stored)
 
     def _assemble(
         self, composition: Composition, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None

@@ -215,7 +215,7 @@ _COPIES = 64
 
 def transfer_times(store: RamStore, device: torch.device) -> tuple[float, float]:
     """Time copies from the store to a device, one at a time, as the device sees them; return the medians (s) of a whole
-    record, and of 64 bytes: what a copy takes however small it is."""
+    record, and of 64 bytes: what a copy takes however small it is. Records travel in blocks of `BLOCK`."""
     store.page_lock()
     into = torch.empty(4, store.slab.shape[1], dtype=torch.uint8, device=device)
     stream = torch.cuda.Stream(device)

@@ -13,7 +13,7 @@ from harness.measure.hardware import calibrate, predict, times_of
 from systems import api
 from systems.api import BadInput, Costs, HostCosts, ModelConfig, SystemConfig
 
-LIVE = Costs({1: 2e-3, 3: 3e-3}, {1: 1e-3}, 4e-3, 0.0)
+LIVE = Costs({1: 2e-3, 3: 3e-3}, {1: 1e-3}, 4e-3, 0.0, block=512)
 
 
 class _Recorded:
@@ -34,6 +34,7 @@ def test_a_replay_takes_the_layer_times_of_the_live_run(live: Path) -> None:
     recorded = _Recorded()
     link, costs = predict(HardwareConfig("here", "nowhere"), recorded, recorded, f"{live}#slow")  # type: ignore[arg-type]
     assert (costs.target_layer, link.bandwidth, link.virtual) == (LIVE.target_layer, 1000 / 4e-3, True)
+    assert link.block == 512, "a demand overtakes on it as it did there"
     _, costs = predict(HardwareConfig("here", "nowhere"), recorded, recorded)  # type: ignore[arg-type]
     assert costs.target_layer == recorded.costs.target_layer
 

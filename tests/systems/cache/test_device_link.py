@@ -12,12 +12,11 @@ import torch
 
 from systems.api import NullMeter, SpanName, WorkerDied
 from systems.cache.clock import WallClock
-from systems.cache.device_link import DEPTH
 from systems.cache.expert_cache import ExpertCache
 from systems.cache.ledger import Ledger
 from systems.cache.link import Stuck
 from systems.cache.occupancy import Occupancy
-from systems.cache.transport import Arrival, Copy, Transport
+from systems.cache.transport import IN_FLIGHT, Arrival, Copy, Transport
 from systems.policies.residency import Lru
 from systems.store.checkpoint import ExpertShape
 from systems.store.slots import Slots
@@ -142,11 +141,11 @@ def whole(expert: int) -> list[tuple[int, int]]:
 
 def test_of_prefetches_a_few_blocks_are_in_flight_and_the_next_follow_by_themselves(rig: Rig) -> None:
     rig.cache.prefetch(1, [0, 1])
-    assert rig.submitted == whole(4)[:DEPTH]
+    assert rig.submitted == whole(4)[:IN_FLIGHT]
     rig.land(1)
-    assert eventually(lambda: rig.submitted == whole(4)[: DEPTH + 1])
+    assert eventually(lambda: rig.submitted == whole(4)[: IN_FLIGHT + 1])
     rig.land(2)
-    assert eventually(lambda: rig.submitted == whole(4) + whole(5)[:DEPTH])
+    assert eventually(lambda: rig.submitted == whole(4) + whole(5)[:IN_FLIGHT])
 
 
 def test_demands_are_submitted_at_once_and_the_host_waits_for_none(rig: Rig) -> None:
@@ -159,8 +158,8 @@ def test_demands_are_submitted_at_once_and_the_host_waits_for_none(rig: Rig) -> 
 def test_a_demand_overtakes_what_is_left_of_a_prefetch(rig: Rig) -> None:
     rig.cache.prefetch(2, [0])
     list(rig.cache.visit(0, {3: 1}))
-    assert rig.submitted == whole(8)[:DEPTH] + whole(3)
-    rig.land(DEPTH + BLOCKS)
+    assert rig.submitted == whole(8)[:IN_FLIGHT] + whole(3)
+    rig.land(IN_FLIGHT + BLOCKS)
     assert eventually(lambda: rig.submitted[-1] == (8, 2))
 
 
@@ -189,7 +188,7 @@ def test_a_demand_that_waits_for_the_slot_of_a_prefetch_lets_it_arrive() -> None
     """Of two prefetches admitted together and hardly begun, each in one of the only slots."""
     rig = Rig(slots=2, batch_io=2)
     rig.cache.prefetch(1, [0, 1])
-    assert rig.submitted == whole(4)[:DEPTH]
+    assert rig.submitted == whole(4)[:IN_FLIGHT]
     visit = rig.cache.visit(0, {0: 1})
     landing = threading.Thread(target=lambda: eventually(lambda: rig.land(1) or (0, 2) in rig.submitted))
     landing.start()

@@ -306,7 +306,7 @@ def test_costs_on_a_device_are_those_of_its_link(own_pair: Pair, monkeypatch: py
     assert calibration.measure_costs(own_pair, [1], []).transfer < 1.0
     monkeypatch.setattr(own_pair, "device", "cuda:1")
     costs = calibration.measure_costs(own_pair, [1], [])
-    assert (costs.transfer, costs.call) == (7.0, 2.0)
+    assert (costs.transfer, costs.call, costs.block) == (7.0, 2.0, cuda.BLOCK)
 
 
 def test_one_layers_experts_stand_for_all_where_a_device_does_not_hold_them(
