@@ -1,4 +1,4 @@
-"""The arrows between packages, read from the source: DESIGN says who may know whom."""
+"""The arrows between packages, read from the source: `docs/architecture.md` says who may know whom."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@
     python -m harness gpu_bench --tiny --device=cpu       # a rehearsal on a machine without a device
 
 Every stage is a process with a deadline, and what it has found is kept whatever happens to those behind it. Six files
-come of it, in OUTPUT/back: kit.json, results.tar.gz, junit.xml, log.txt, sample.json.gz, profile.json.gz.
+come of it, in OUTPUT/back or where --back says: kit.json, results.tar.gz, junit.xml, log.txt, sample.json.gz and
+profile.json.gz.
 `python -m harness.gpu_bench.take OUTPUT/back NAME` files them under results/device/NAME.
 """
 
@@ -25,6 +26,7 @@ def main() -> int:
     """Run for `sys.argv`; the exit code is 1 where a stage failed, and else as `harness.cli.launch.main` has it."""
     parser = argparse.ArgumentParser(prog="python -m harness gpu_bench")
     parser.add_argument("--output", type=Path, default=provenance.ROOT / "build" / "gpu_bench")
+    parser.add_argument("--back", type=Path, help="where what is to be brought home goes; OUTPUT/back")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu for a rehearsal")
     parser.add_argument("--seconds", type=float, default=BUDGET_SECONDS, help="all stages together")
     parser.add_argument("--tiny", action="store_true", help="a rehearsal: every command once, at small sizes")
@@ -35,7 +37,8 @@ def main() -> int:
     known = [stage.name for stage in STAGES]
     if strangers := sorted(set(wanted or ()) - set(known)):
         parser.error(f"--stages: {', '.join(strangers)} unknown; choose from {', '.join(known)}")
-    kit = Kit(setup, [stage for stage in STAGES if wanted is None or stage.name in wanted], arguments.seconds)
+    stages = [stage for stage in STAGES if wanted is None or stage.name in wanted]
+    kit = Kit(setup, stages, arguments.seconds, arguments.back and arguments.back.absolute())
     return typed(lambda: 0 if kit.run() else 1)
 
 

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,10 @@ from systems.api import BadInput
 
 SCHEMA = "spmoe-bench/gpu-bench/1"
 BACK = "back"
+FILES = "kit.json", "log.txt", "junit.xml", "sample.json.gz", "profile.json.gz", "results.tar.gz"
+"""What comes back."""
+MARK = ".kit"
+"""A file in a folder that a kit may empty."""
 GRACE = 5.0
 """Seconds between asking a stage to end and ending it."""
 RESERVE = 10.0
@@ -37,14 +42,15 @@ class Kit:
     Args:
         stages: in order; what time does not suffice for is left out, and said to be.
         seconds: all together.
+        back: where what comes back goes; None: a folder of the output.
     """
 
-    def __init__(self, setup: Setup, stages: Sequence[Stage], seconds: float) -> None:
+    def __init__(self, setup: Setup, stages: Sequence[Stage], seconds: float, back: Path | None = None) -> None:
         self._setup, self._stages = setup, stages
         self._began = time.monotonic()
         self._ends = self._began + seconds - min(RESERVE, seconds / 10)
         self._states: dict[str, dict[str, Any]] = {}
-        self._back, self._console = setup.output / BACK, Console()
+        self._back, self._console = back or setup.output / BACK, Console()
 
     def run(self) -> bool:
         """Run; say whether every stage that was begun ended well.
@@ -53,27 +59,37 @@ class Kit:
             BadInput: the folder for the results holds something that no kit has written.
         """
         self._empty()
-        self._back.mkdir(parents=True, exist_ok=True)
-        for stage in self._stages:
-            self._states[stage.name] = self._run(stage)
-            self._gather()
+        for place, stage in enumerate(self._stages):
+            self._states[stage.name] = self._run(stage, self._stages[place + 1 :])
+            try:
+                self._gather()
+            except OSError as error:  # a disk that is full: what the next stages find may be little enough
+                self._states[stage.name]["not gathered"] = provenance.scrub(str(error))
             self._console.print(f"{stage.name}: {self._states[stage.name]}", highlight=False)
         return all(state["state"] in ("ok", "left out") for state in self._states.values())
 
     def _empty(self) -> None:
         """Let go of what a kit has left before, and of nothing else."""
         output = self._setup.output
-        if (output / BACK / "kit.json").exists():
+        if (output / MARK).exists():
             shutil.rmtree(output)
         elif output.exists() and any(output.iterdir()):
             raise BadInput(f"{output} holds files that no kit has written; name an empty folder")
+        for folder in (output, self._back):
+            folder.mkdir(parents=True, exist_ok=True)
+        (output / MARK).touch()
+        for name in FILES:
+            (self._back / name).unlink(missing_ok=True)
 
-    def _run(self, stage: Stage) -> dict[str, Any]:
+    def _run(self, stage: Stage, later: Sequence[Stage]) -> dict[str, Any]:
         left = self._ends - time.monotonic()
         if left < stage.least:
             return {"state": "left out", "reason": f"{max(0.0, left):.0f} s are left"}
         # A rehearsal shows that the commands work; how long they take is the machine's business.
-        command, allowed = list(stage.command(self._setup)), left if self._setup.tiny else min(stage.seconds, left)
+        spare = max(0.0, left - stage.seconds - sum(other.seconds for other in later))
+        command, allowed = list(stage.command(self._setup)), min(stage.seconds + spare, left)
+        if self._setup.tiny:
+            allowed = left
         begin = time.monotonic()
         with (self._back / "log.txt").open("ab") as log:
             log.write(f"\n== {stage.name}: {provenance.scrub(' '.join(command))}\n".encode())
@@ -102,19 +118,34 @@ class Kit:
             report = re.sub(r' hostname="[^"]*"', "", (output / "junit.xml").read_text(encoding="utf-8"))
             write_text(self._back / "junit.xml", provenance.scrub(report))
         if (sample := output / "sample" / "timeline.json.gz").exists():
-            shutil.copy(sample, self._back / "sample.json.gz")
-        if (profile := output / "profile.json").exists():
-            with profile.open("rb") as source, gzip.open(self._back / "profile.json.gz", "wb") as target:
-                shutil.copyfileobj(source, target)
+            self._bring("sample.json.gz", lambda packed: shutil.copyfile(sample, packed))
+        if (profile := output / "profile.json").exists() and not (self._back / "profile.json.gz").exists():
+            self._bring("profile.json.gz", lambda packed: _compressed(profile, packed))
         # `runs` are the records, also of a comparison that had to be ended.
-        if folders := [name for name in ("results", "runs") if (output / name).exists()]:
-            with tarfile.open(self._back / "results.tar.gz", "w:gz") as archive:
-                for name in folders:
-                    archive.add(output / name, name)
+        if folders := [output / name for name in ("results", "runs") if (output / name).exists()]:
+            self._bring("results.tar.gz", lambda packed: _archived(folders, packed))
         for file in self._back.iterdir():
             if file.stat().st_size > LARGEST:
                 file.unlink()
                 self._states.setdefault("too large", {"state": "failed"})[file.name] = f"above {LARGEST} B"
+
+    def _bring(self, name: str, pack: Callable[[Path], object]) -> None:
+        """Put a file among what comes back, whole at any time: a kit may be ended while it packs."""
+        packed, coming = self._setup.output / "packing", self._back / f"{name}.partial"
+        pack(packed)
+        shutil.move(packed, coming)
+        coming.replace(self._back / name)
+
+
+def _compressed(file: Path, into: Path) -> None:
+    with file.open("rb") as source, gzip.open(into, "wb") as target:
+        shutil.copyfileobj(source, target)
+
+
+def _archived(folders: Sequence[Path], into: Path) -> None:
+    with tarfile.open(into, "w:gz") as archive:
+        for folder in folders:
+            archive.add(folder, folder.name)
 
 
 def _within(command: Sequence[str], seconds: float, log: Any) -> int | None:

@@ -28,8 +28,9 @@ SECONDS = 0.5
 
 def measure(setup: Setup, keep: Keep) -> None:
     """Measure one thing after the other, what decides most first."""
-    bench = _Bench(setup)
-    keep("copies", bench.copies())
+    bench, copies = _Bench(setup), list[dict[str, Any]]()
+    for size in bench.sizes:
+        keep("copies", copies := [*copies, *bench.copies(size)])
     keep("latency_us", bench.latencies())
     keep("launches_us", bench.launches())
     keep("host_expert_ms", bench.host_experts())
@@ -43,15 +44,14 @@ class _Bench:
         self._torch: Any = torch
         self.device = torch.device(setup.device)
         self.on_device = self.device.type == "cuda"
-        self._sizes: tuple[int, ...] = TINY_SIZES if setup.tiny else SIZES
+        self.sizes: tuple[int, ...] = TINY_SIZES if setup.tiny else SIZES
         self._shapes = TINY_SHAPES if setup.tiny else SHAPES
         self._seconds = 0.02 if setup.tiny else SECONDS
 
-    def copies(self) -> list[dict[str, Any]]:
-        """Bytes per second to the device, by size, memory, and copies that are in flight together."""
+    def copies(self, size: int) -> list[dict[str, Any]]:
+        """Bytes per second to the device, by memory and copies that are in flight together."""
         return [
             {"bytes": size, "memory": kind, "in_flight": flying, "bytes_per_s": self._copy(size, pinned, flying)}
-            for size in self._sizes
             for kind, pinned in (("page-locked", True), ("pageable", False))
             for flying in (1, 2, 4)
         ]
@@ -60,8 +60,8 @@ class _Bench:
         """A copy of 64 bytes, and reading one number, alone and while a large copy is in flight."""
         torch = self._torch
         index, there = self._host(64, True), torch.zeros(64, dtype=torch.uint8, device=self.device)
-        large = self._host(self._sizes[-1], True)
-        target = torch.empty(self._sizes[-1], dtype=torch.uint8, device=self.device)
+        large = self._host(self.sizes[-1], True)
+        target = torch.empty(self.sizes[-1], dtype=torch.uint8, device=self.device)
         side = torch.cuda.Stream(self.device) if self.on_device else None
 
         def behind(action: Callable[[], Any]) -> Callable[[], Any]:
@@ -75,7 +75,8 @@ class _Bench:
 
         def copy() -> None:
             there.copy_(index, non_blocking=True)
-            self._wait()
+            if self.on_device:  # not for what another stream still copies
+                torch.cuda.current_stream(self.device).synchronize()
 
         actions = {"copy_64_bytes": copy, "read_a_number": lambda: there[0].item()}
         actions |= {f"{name}_behind_a_large_copy": behind(action) for name, action in actions.items()}

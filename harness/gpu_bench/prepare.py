@@ -8,6 +8,7 @@ Writes `.commit`, which says there what the copy is of, and wheels of packages t
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -35,6 +36,7 @@ def _prepare() -> int:
         raise BadInput(f"{provenance.ROOT} is no git checkout; prepare the copy where it is one")
     write_text(provenance.ROOT / provenance.STAMP, f"{known['commit']} {'dirty' if known['dirty'] else 'clean'}\n")
     folder = provenance.ROOT / WHEELS
+    shutil.rmtree(folder, ignore_errors=True)  # of two versions pip would install neither
     wanted = [f"{name}=={metadata.version(name)}" for name in PACKAGES]
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), *wanted]
     if subprocess.run(command, check=False).returncode:

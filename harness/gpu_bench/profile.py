@@ -39,7 +39,9 @@ def profile(setup: Setup, keep: Keep) -> None:
             system.close()
     finally:
         pair.close()
-    seen.export_chrome_trace(str(setup.output / "profile.json"))
+    unfinished = setup.output / "profile.json.partial"
+    seen.export_chrome_trace(str(unfinished))
+    unfinished.replace(setup.output / "profile.json")
     averages = sorted(seen.key_averages(), key=lambda row: -row.self_cpu_time_total)[:20]
     keep("operators", [{"name": row.key, "calls": row.count, "cpu_us": row.self_cpu_time_total} for row in averages])
 

@@ -34,11 +34,11 @@ def main() -> int:
 
 def facts(setup: Setup, keep: micro.Keep) -> None:
     """What is known of machine and code."""
-    for key, value in provenance.collect().items():
-        keep(key, value)
     for key, file in (("huge_pages", "/sys/kernel/mm/transparent_hugepage/enabled"), ("memory", "/proc/meminfo")):
         if Path(file).exists():
             keep(key, Path(file).read_text().splitlines()[:3])
+    for key, value in provenance.collect().items():
+        keep(key, value)
 
 
 STAGES: dict[str, Callable[[Setup, micro.Keep], None]] = {

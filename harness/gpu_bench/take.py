@@ -9,12 +9,14 @@ rehearsal, or of code that is not known here, are refused.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ def take(folder: Path, name: str, results: Path) -> list[Path]:
     """Check and file; return what has been written.
 
     Raises:
-        BadInput: files that are not the kit's, a rehearsal, unknown or changed code, or a name that is no folder's.
+        BadInput: files that are not the kit's, a rehearsal, unknown or changed code, code of another commit,
+            or a name that is no folder's.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
         raise BadInput(f"{name!r} is no name for a folder of results; take one such as h100")
@@ -81,7 +84,19 @@ def _checked(folder: Path) -> dict[str, Any]:
     )
     if known.returncode:
         raise BadInput(f"{file} is of commit {kit['commit']}, which is not known here; fetch it first")
+    if kit.get("code") != code_of(kit["commit"]):
+        raise BadInput(f"{file} says commit {kit['commit']}, whose code is another than what ran: "
+                       "python -m harness.gpu_bench.prepare was not run again after a change")  # fmt: skip
     return kit
+
+
+def code_of(commit: str) -> str:
+    """Return `provenance.code_fingerprint` of a commit that is known here."""
+    command = ["git", "archive", commit, *provenance.SOURCES]
+    archive = subprocess.run(command, cwd=provenance.ROOT, capture_output=True, check=True).stdout
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive)) as packed:
+        packed.extractall(folder, filter="data")
+        return provenance.code_fingerprint(Path(folder))
 
 
 def _unpack(archive: Path, target: Path) -> None:

@@ -9,4 +9,6 @@ if [ -d wheels ]; then
     "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$site" wheels/*.whl
 fi
 export PYTHONPATH="$PWD:$PWD/$site" HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+# The first look at the device's libraries takes long on a machine that has just started: before any stage has a deadline.
+timeout 75 "$python" -c 'import torch, transformers; torch.cuda.is_available() and torch.zeros(1, device="cuda")' || true
 exec "$python" -m harness.gpu_bench "$@"

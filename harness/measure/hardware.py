@@ -68,9 +68,18 @@ def predict(
 def calibrate(
     config: BenchConfig, pair: api.ModelPair, widths: Iterable[int], prompts: Sequence[Sequence[int]]
 ) -> tuple[api.LinkSpec | None, api.Costs]:
-    """Measure this machine, derive the link, and return it with the costs that hold on it.
+    """Measure this machine, derive the link, and return it with the costs that hold on it; see `measured`."""
+    if config.hardware.emulate is None:
+        return None, measured(config, pair, widths, prompts)
+    costs = api.measure_costs(pair, sorted({1, *widths}), prompts, config.measure.calibration_seconds)
+    return _emulated(config.hardware.emulate, pair, costs)
 
-    What the host takes for an expert is measured only if a system of the comparison may compute there.
+
+def measured(
+    config: BenchConfig, pair: api.ModelPair, widths: Iterable[int], prompts: Sequence[Sequence[int]]
+) -> api.Costs:
+    """Measure this machine: layers and transfers, and what its host takes for an expert if a system of the comparison,
+    the reference among them, may compute there.
 
     Args:
         widths: positions per forward for which layers are timed; 1 is always among them.
@@ -78,21 +87,15 @@ def calibrate(
     """
     seconds = config.measure.calibration_seconds
     costs = api.measure_costs(pair, sorted({1, *widths}), prompts, seconds)
-    if config.hardware.emulate is not None:
-        return _emulated(config.hardware.emulate, pair, costs)
-    if _computes_on_host(config):
-        costs = replace(costs, host=api.host_costs(pair, seconds))
-    return None, costs
-
-
-def _computes_on_host(config: BenchConfig) -> bool:
-    """Whether a system that is run, the reference among them, may compute experts where they lie."""
     systems = [*config.systems.values(), *filter(None, [config.reference])]
-    return any(api.traits(system).computes_in_place for system in systems)
+    if not any(api.traits(system).computes_in_place for system in systems):
+        return costs
+    return replace(costs, host=api.host_costs(pair, seconds))
 
 
 def _emulated(emulate: Emulated, pair: api.ModelPair, costs: api.Costs) -> tuple[api.LinkSpec, api.Costs]:
     layer = costs.target_layer[1]
     link = pace(emulate, pair.record_bytes, layer)
     transfer = link.latency + pair.record_bytes / link.bandwidth
-    return link, replace(costs, transfer=transfer, call=link.latency, host=host(emulate, layer, pair.top_k))
+    named = host(emulate, layer, pair.top_k)
+    return link, replace(costs, transfer=transfer, call=link.latency, host=named, block=link.block)

@@ -17,6 +17,7 @@ from harness import datasets
 from harness.cli.launch import launch
 from harness.config import compose
 from harness.config.bench import BenchConfig
+from harness.measure.hardware import measured
 from harness.measure.session import widths
 from harness.records import provenance
 from harness.records.files import ensure_writable
@@ -37,8 +38,7 @@ def _record(config: BenchConfig) -> None:
     pair = api.load_pair(config.model, provenance.ROOT)
     try:
         selection = datasets.select(datasets.load(config.dataset), pair, config.dataset, config.measure)
-        seconds = config.measure.calibration_seconds
-        costs = api.measure_costs(pair, sorted(widths(config)), selection.prompts, seconds)
+        costs = measured(config, pair, widths(config), selection.prompts)
         requests = [*selection.requests, *selection.warmup]
         with console.status(f"recording {len(requests)} prompts"):
             api.record_traces(pair, list(config.systems.values()), requests, costs, folder)

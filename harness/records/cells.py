@@ -82,8 +82,11 @@ def finished_row(folder: Path) -> Row | None:
         return None
     if stored.get("schema") != summary_file.SCHEMA:
         return None
-    (row,) = summary_file.unpacked(stored)
-    return None if row["status"] == "failed" else row
+    try:
+        (row,) = summary_file.unpacked(stored)
+        return None if row["status"] == "failed" else row
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _to_parquet(path: Path) -> None:

@@ -93,12 +93,15 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def code_fingerprint() -> str:
-    """Return the hash of the code that measures and is measured: a changed program has not been run yet."""
+SOURCES = "harness", "systems"
+
+
+def code_fingerprint(root: Path = CODE) -> str:
+    """Return the hash of the code below `root` that measures and is measured: what has changed has not been run yet."""
     digest = hashlib.sha256()
-    for package in ("harness", "systems"):
-        for path in sorted(path for path in (CODE / package).rglob("*.py") if not path.is_relative_to(SHARE)):
-            digest.update(path.relative_to(CODE).as_posix().encode() + b"\0" + path.read_bytes())
+    for package in SOURCES:
+        for path in sorted(path for path in (root / package).rglob("*.py") if not path.is_relative_to(SHARE)):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

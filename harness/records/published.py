@@ -81,7 +81,10 @@ def read(file: Path, point: str, remedy: str) -> Summary:
         Unreadable: half-written, of another schema, or without rows.
     """
     stored = read_json(file, SCHEMA, remedy)
-    rows = unpacked(stored)
+    try:
+        rows = unpacked(stored)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"{file} has a broken record ({error!r}); make it again with: {remedy}") from error
     if not rows:
         raise Unreadable(f"{file} has no rows; make it again with: {remedy}")
     origin = file.with_name("provenance.json")
@@ -112,7 +115,7 @@ def read_json(file: Path, schema: str | None, remedy: str) -> Mapping[str, Any]:
 
 
 def ensure_same_kind(file: Path, replayed: bool) -> None:
-    """Keep measured results from being replaced by predictions, and the reverse; those of an older schema may be.
+    """Keep measured results from being replaced by predictions, and the reverse.
 
     Args:
         file: a `summary.json` or `timeline.json.gz` that is about to be written.
@@ -121,13 +124,19 @@ def ensure_same_kind(file: Path, replayed: bool) -> None:
         BadInput: it exists and is of the other kind.
     """
     stored = read_json(file, None, "the same command") if file.is_file() else {}
-    parts = unpacked(stored) if stored.get("schema") == SCHEMA else [stored] if "replayed" in stored else []
-    if any(bool(part.get("replayed")) != replayed for part in parts):
+    if any(kind != replayed for kind in _kinds(stored)):
         there, these = ("measured", "replayed") if replayed else ("replayed", "measured")
         raise BadInput(
             f"{file.parent} holds {there} results and these would be {these}; keep it with output=null, set another "
             "output=, or remove it"
         )
+
+
+def _kinds(stored: Mapping[str, Any]) -> set[bool]:
+    """Whether what a file holds was replayed, by whatever schema it says so: once for all, or for each row."""
+    rows = stored.get("rows", stored)
+    said = [row.get("replayed") for row in rows] if isinstance(rows, list) else rows.get("replayed")
+    return {bool(kind) for kind in (said if isinstance(said, list) else [said]) if kind is not None}
 
 
 def commit(origin: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ def _columns(entries: Sequence[Mapping[str, Any]]) -> Columns:
 def _once(column: list[Any]) -> Any:
     """Return the plain value that all have, or else the column."""
     first = column[0]
-    return column if isinstance(first, list | dict) or any(value != first for value in column) else first
+    return column if isinstance(first, list | tuple | dict) or any(value != first for value in column) else first
 
 
 def _entries(columns: Columns) -> list[dict[str, Any]]:

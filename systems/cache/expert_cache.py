@@ -60,7 +60,7 @@ class ExpertCache(LinkedCache):
         self._pending = self._desk.queue.pending
         self._hear: Callable[[Transfer], None] | None = None
         self._untold: list[tuple[Order, Arrival]] = []
-        """Transfers whose times only a device knows, and not yet."""
+        """Transfers to be told of once they have come: only a device knows their times, or others may overtake them."""
         self._waits: deque[tuple[Any, Arrival]] = deque()
         """Arrivals that a device waits for, each with the end of what was submitted before."""
 
@@ -95,7 +95,9 @@ class ExpertCache(LinkedCache):
                 self._occupancy.needed({base + expert: rows for expert, rows in needed.items()})
             self._ledger.needed(layer, len(needed), len(drafted), self._desk.covered(base, drafted))
             if self._elsewhere is not None:
-                away = self._desk.send_elsewhere(self._elsewhere, layer, needed, self._transport.free_at)
+                transport = self._transport
+                opens = transport.opening(self.clock.now()) if transport.yields else transport.free_at
+                away = self._desk.send_elsewhere(self._elsewhere, layer, needed, opens)
                 needed = {expert: rows for expert, rows in needed.items() if expert not in away}
                 apart = [base + expert for expert in away]
             present, absent = self._desk.classify(layer, needed, self.clock.now())
@@ -284,8 +286,9 @@ class ExpertCache(LinkedCache):
         return len(missing)
 
     def await_any(self, experts: set[int]) -> int:
-        """Block until one of the experts, pinned and on their way, may be read; return it. The link is serial: first
-        ordered, first in. Where a device computes, what is submitted from now on waits for it, and the host does not.
+        """Block until one of the experts, pinned and on their way, may be read; return it. Of those that somebody waits
+        for, first ordered is first in. Where a device computes, what is submitted from now on waits for it, and the
+        host does not.
         """
         if self._transport.asynchronous:
             idle = self._transport.submitted()

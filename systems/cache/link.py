@@ -78,19 +78,19 @@ class PolledLink(Link):
     def wake(self) -> None:
         """Start what the link would have started until now. Choosing it is the work of a thread beside the computation
         on the machine that is emulated, and takes none of the clock's time."""
-        if not self._pending or self._turn() > self._clock.now():
+        if not self._pending or not self._starts():
             return
         self._clock.stop()
-        while self._pending and (turn := self._turn()) <= self._clock.now():
-            if not self._carry(turn):
+        while self._pending and self._starts():
+            if not self._carry():
                 break
         self._clock.go()
 
     def wait(self) -> None:
         """Move on to what the link does next, or to the next arrival where no slot can be had before."""
-        self._clock.wait(turn := self._turn())
+        self._clock.wait(self._turn())
         self._clock.stop()
-        carried = self._carry(turn)
+        carried = self._carry()
         self._clock.go()
         if carried:
             return
@@ -100,15 +100,23 @@ class PolledLink(Link):
             raise Stuck(f"nothing can move: {self._desk.describe()}")
         self._clock.wait(min(later))
 
+    def _starts(self) -> bool:
+        """Whether it is time to start what comes next. What may overtake is started as it is asked for, whenever its
+        turn comes: a device is given all of it at once."""
+        if self._transport.yields and self._desk.queue.demanded is not None:
+            return True
+        return self._transport.ready_at <= self._clock.now()
+
     def _turn(self) -> float:
         """When the next transfer can start. A demand does not overtake what somebody waits for."""
         demand = self._desk.queue.demanded if self._transport.yields else None
         if demand is None:
-            return self._transport.free_at
+            return self._transport.ready_at
         return max(self._transport.opening(max(demand.asked, demand.refused)), self._desk.awaited_until())
 
-    def _carry(self, turn: float) -> bool:
+    def _carry(self) -> bool:
         """Start the next transfer; False where no slot can be had."""
+        turn = self._turn()
         run = self._desk.admit()
         if not run:
             return self._desk.give_up()

@@ -161,7 +161,7 @@ class TransferDesk:
 
     def move(self, run: list[Order], transport: Transport, earliest: float = 0.0) -> list[Arrival]:
         """Hand a run that was admitted to a transport; what it evicts goes back first, where that is done at all. A
-        demand overtakes what is left of the transfers that yield.
+        demand overtakes what is left of what is on its way, on a link that yields.
 
         Args:
             earliest: when it can start, whenever it was asked for (s).
@@ -175,7 +175,7 @@ class TransferDesk:
                 back.append(slots[-1])
         if back:
             transport.put_back(back, asked)
-        if transport.yields and run[0].kind == DEMAND:
+        elif transport.yields and run[0].kind == DEMAND:
             return [transport.overtake(experts[0], slots[0], asked)]
         return transport.move(experts, slots, asked)
 

@@ -62,14 +62,17 @@ class Copy:
 class Due(Arrival):
     """An arrival at a point of a clock, in seconds; `began` is when the link turned to it."""
 
-    __slots__ = ("_clock", "at", "began")
+    __slots__ = ("_clock", "at", "began", "seen")
 
     def __init__(self, at: float, clock: Clock, began: float) -> None:
         self.at, self._clock, self.began = at, clock, began
+        self.seen = False
+        """Whether somebody has seen it come: a clock may go back behind that."""
 
     def done(self) -> bool:
         """Whether the time has come."""
-        return self._clock.now() >= self.at
+        self.seen = self.seen or self._clock.now() >= self.at
+        return self.seen
 
     def wait(self) -> None:
         """Wait until it has."""
@@ -99,6 +102,11 @@ class Transport:
     def free_at(self) -> float:
         """Earliest time (s) at which another transfer can start; 0 if at once."""
         raise NotImplementedError
+
+    @property
+    def ready_at(self) -> float:
+        """When it takes another transfer that nobody waits for (s)."""
+        return self.free_at
 
     def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
         """Move the records of these expert ids into the slots `into` with one I/O call.
@@ -172,14 +180,21 @@ class EmulatedLink(Transport):
         self.yields = link.block is not None
         self._block = 0.0 if link.block is None else self._record / -(-record_bytes // link.block)
         self._moving: list[Due] = []
-        """What was started last, and what of it has been overtaken."""
-        self._begun = self._origin = 0.0
-        """Since when blocks of it are in flight, and are carried."""
+        """Arrivals of what was started and may be overtaken, until it has come."""
+        self._begun = 0.0
+        """From when on blocks of the last of it are in flight."""
+        self._origin = 0.0
+        """When the first block that is left of the last of it begins to be carried."""
 
     @property
     def free_at(self) -> float:
         """When the last transfer ends."""
         return self._free_at
+
+    @property
+    def ready_at(self) -> float:
+        """When the last transfer ends; where two blocks are in flight, with its last but one."""
+        return self._free_at - (IN_FLIGHT - 1) * self._block
 
     def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
         """Arrive by the clock; see `Transport`."""
@@ -190,15 +205,16 @@ class EmulatedLink(Transport):
             due += self._record
             arrivals.append(Due(due, self.clock, began))
             began = due
-        self._free_at, self._moving = due, arrivals
+        self._free_at = due
+        if self.yields:
+            self._moving = [other for other in self._moving if not other.done()] + arrivals
         self._busy += due - start
         return list(arrivals)
 
     def opening(self, asked: float) -> float:
         """Behind the blocks that are in flight by then; what has arrived is not overtaken."""
-        opens = self._origin
-        if asked >= self._begun:
-            opens += (max(asked - self._origin, 0.0) // self._block + IN_FLIGHT) * self._block
+        flying = (asked - self._origin) // self._block + IN_FLIGHT
+        opens = self._origin + max(flying, IN_FLIGHT if asked >= self._begun else 0) * self._block
         landed = [due.at for due in self._moving if due.done()]
         return min(max(opens, *landed, 0.0), self._free_at)
 

@@ -96,7 +96,7 @@ class ComposedSystem(ABC):
         """
         parts = self._parts
         for choice in parts.choices:
-            choice.switch(parts, True)
+            self._switch(choice, True)
         learners: list[Residency | Listener | DraftGovernor] = [parts.residency, parts.listener]
         if parts.governor is not None:
             learners.append(parts.governor)
@@ -105,12 +105,13 @@ class ComposedSystem(ABC):
         self._warm_up(requests)
         for learner in learners:
             learner.learn(False)
-        if favourites := parts.residency.favourites():
-            self.cache.install(favourites)
+        self._install_favourites()
         if parts.depth is not None and parts.search is not None:
             parts.depth.layers = parts.search.choose()
-        for choice in parts.choices:
-            self._weigh(requests, choice)
+        for place, choice in enumerate(parts.choices):
+            if self._weigh(requests, choice):
+                for later in parts.choices[place + 1 :]:
+                    later.forget()
 
     def rehearse(self, requests: Sequence[Request], at_once: int | None = None) -> None:
         """Let the oracle record the generation that follows, and put back what its slots held.
@@ -149,14 +150,25 @@ class ComposedSystem(ABC):
         for close in self._parts.closing:
             close()
 
-    def _weigh(self, requests: Sequence[Request], choice: Choice) -> None:
-        """Run the warm-up both ways, and go on with what was faster."""
+    def _weigh(self, requests: Sequence[Request], choice: Choice) -> bool:
+        """Run the warm-up both ways, and go on with what was faster; return whether that has changed."""
+        before = choice.kept
         for on in (True, False):
-            choice.switch(self._parts, on)
+            self._switch(choice, on)
             watch = Stopwatch(requests, self._stop_tokens, self.cache.now)
             self.generate(requests, watch)
             choice.note(on, watch)
-        choice.switch(self._parts, choice.decide())
+        self._switch(choice, choice.decide())
+        return choice.kept is not before
+
+    def _switch(self, choice: Choice, on: bool) -> None:
+        """Do it or leave it; either way the slots start from what the warm-up used most."""
+        choice.switch(self._parts, on)
+        self._install_favourites()
+
+    def _install_favourites(self) -> None:
+        if favourites := self._parts.residency.favourites():
+            self.cache.install(favourites)
 
     def _warm_up(self, requests: Sequence[Request]) -> None:
         """Generate unmeasured; where the cutoff is to be chosen, with hints for every layer."""

@@ -145,7 +145,7 @@ def located(path: str, root: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class SystemConfig:
-    """`conf/system/*.yaml`: parts chosen by name, each with its own options (DESIGN: a system is a composition).
+    """`conf/system/*.yaml`: parts chosen by name, each with its own options (see docs/extend.md).
 
     Every part is a mapping with the key `part`; the other keys are the options of that part. `engine` is
     `composed`, made of the other parts, or the name of a peer, which has none.

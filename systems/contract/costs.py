@@ -73,7 +73,8 @@ class LinkSpec:
     always.
 
     A record is carried in blocks of at most `block` bytes, alike, and what a layer waits for overtakes what was ordered
-    ahead behind the blocks that are in flight, as on a device. None: what one I/O call carries is carried as a whole.
+    ahead behind the blocks that are in flight, as on a device. (What is waited for of a call that was ordered ahead
+    keeps its place in it, where a device would let it go first.) None: what one I/O call carries is carried as a whole.
     """
 
     bandwidth: float

@@ -60,7 +60,7 @@ class Watched(Protocol):
     """What a system can do that knows of its transfers."""
 
     def watch(self, hear: Callable[[Transfer], None]) -> None:
-        """Tell `hear` of every transfer from now on, in order of start; any thread may call it."""
+        """Tell `hear` of every transfer from now on, in the order in which they were begun; any thread may call it."""
 
 
 def log_likelihood(system: System, tokens: Sequence[int]) -> list[float]:

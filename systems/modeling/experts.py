@@ -120,7 +120,8 @@ def _mix_one(
     arithmetic: Arithmetic,
 ) -> Tensor:
     """Mix the experts of one token, of which nothing has to be sorted: the same products, in the same order."""
-    shares, chosen = weights.view(-1).unbind(), dispatch.chosen[0]
+    # Of one dimension: a number would take the products' type, where a vector may have a longer one.
+    shares, chosen = weights.view(-1, 1).unbind(), dispatch.chosen[0]
     products = {expert: arithmetic(hidden, slots.matrices[place]) for expert, place in places}
     parts = [products[chosen[rank]] * shares[rank] for rank in dispatch.entries]
     if weights.dtype != hidden.dtype:

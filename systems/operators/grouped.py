@@ -22,6 +22,8 @@ MOST_ROWS = 64
 _DTYPES = torch.float32, torch.bfloat16
 _ACTIVATE, _ADD_UP = (8, 256), (4, 512)
 """Outputs of a program, and columns of a tile at most. They decide how sums are bracketed: never by the rows."""
+UNFUSED = {"enable_fp_fusion": False}
+"""How `add_up` is compiled: a product is rounded before it is added, by whichever launch it was computed."""
 
 
 def require(device: str, dtype: torch.dtype) -> None:
@@ -106,7 +108,7 @@ def launch(
         kernels.activate[pairs, -(-inner // rows)](hidden, slab, table, active, **shape, ROWS=rows, COLUMNS=columns)
         rows, columns = _ADD_UP[0], _fitting(_ADD_UP[1], inner)
         kernels.add_up[tokens, -(-size // rows)](
-            active, slab, table, weights, products, mixed, **shape, ROWS=rows, COLUMNS=columns
+            active, slab, table, weights, products, mixed, **shape, ROWS=rows, COLUMNS=columns, **UNFUSED
         )
 
 

@@ -103,7 +103,8 @@ class CpuPart(PlacementPart):
     def host(self, site: Any) -> HostCosts | None:
         """What the costs say, or a share of a transfer."""
         if site.costs.host is None:
-            raise BadInput("placement.part=cpu needs what the host takes, which these costs do not say; record again")
+            raise BadInput("placement.part=cpu needs what the host takes, which these costs do not say; record it "
+                           "among the systems, or name timed_by of a run that had it")  # fmt: skip
         return self.costs(site.costs.host, site.costs.transfer)
 
     def costs(self, host: HostCosts, transfer: float) -> HostCosts:

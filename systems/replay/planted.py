@@ -152,12 +152,13 @@ class PlantedAssembly(ReplayAssembly):
         composition: Composition,
         header: Header,
         slots: int,
+        link: LinkSpec,
         costs: Costs,
         stored: Stored | None,
         model: PlantedModel,
     ) -> None:
         self.planted = model
-        super().__init__(composition, header, slots, costs.link(header.record_bytes), costs, stored)
+        super().__init__(composition, header, slots, link, costs, stored)
 
     def _make_clock(self, virtual: bool) -> Clock:
         return WallClock()
@@ -227,7 +228,7 @@ class PlantedSystem(ReplayedSystem):
     def _assemble(
         self, composition: Composition, header: Header, slots: int, link: LinkSpec, costs: Costs, stored: Stored | None
     ) -> ReplayAssembly:
-        return PlantedAssembly(composition, header, slots, costs, stored, self._model)
+        return PlantedAssembly(composition, header, slots, link, costs, stored, self._model)
 
     def _replay(self, records: Sequence[Record], meter: Meter, seats: int) -> Replay:
         pace, header = self._assembly.pace, self._trace.header

@@ -34,6 +34,10 @@ class Choice:
         """A generation with it, or without it, is over."""
         self.taken[on].append((watch.seconds, watch.decoded))
 
+    def forget(self) -> None:
+        """What was found was found of another system."""
+        self.taken = {True: [], False: []}
+
     def per_token(self, on: bool, without: int | None = None) -> float:
         """Seconds of a decoded token, one of the warm-ups left out; infinite where none was decoded."""
         counted = [pair for place, pair in enumerate(self.taken[on]) if place != without]
@@ -76,5 +80,3 @@ class DraftOrExperts:
         """Let the draft model draft, or experts take its memory."""
         parts.drafter, parts.governor = (self.drafter, self.governor) if on else (self.plain, None)
         parts.cache.resize(self.beside if on else self.instead)
-        if favourites := parts.residency.favourites():
-            parts.cache.install(favourites)

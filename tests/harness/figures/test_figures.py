@@ -169,6 +169,8 @@ def test_the_command_draws_one_and_names_what_is_missing(
         ('{"schema": "spmoe-bench/summary/1", "rows": []}', "has schema spmoe-bench/summary/1"),
         (json.dumps(packed("k", [])), "has no rows"),
         ("[]", "holds no JSON object"),
+        ('{"schema": "spmoe-bench/summary/2", "key": "k"}', "has a broken record"),
+        (json.dumps(packed("k", []) | {"rows": {"system": ["a"], "batch": [1, 2]}}), "has a broken record"),
     ],
 )
 def test_records_that_cannot_be_trusted_are_refused_by_name(

@@ -77,6 +77,44 @@ def test_only_what_a_kit_has_left_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").exists()
 
 
+def test_time_that_a_stage_leaves_over_goes_to_those_behind_it(tmp_path: Path) -> None:
+    stages = [
+        Stage("short", 60, python("pass"), least=0),
+        Stage("long", 1, python("import time; time.sleep(3)"), least=0),
+    ]
+    assert Kit(Setup(tmp_path / "out", "cpu"), stages, 70.0).run()
+    stages = [
+        Stage("long", 1, python("import time; time.sleep(9)"), least=0),
+        Stage("other", 60, python("pass"), least=0),
+    ]
+    Kit(Setup(tmp_path / "out", "cpu"), stages, 68.0).run()
+    assert states(tmp_path / "out")["long"]["state"] == "out of time", "but not what those need themselves"
+
+
+def test_what_comes_back_goes_where_one_says_and_is_whole_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, back = tmp_path / "out", tmp_path / "home"
+    code = f"import pathlib; d = pathlib.Path({str(output / 'results')!r}); d.mkdir(); (d / 'table.md').write_text('x')"
+    stages = [Stage("a", 20, python(code), least=0), Stage("b", 20, python("pass"), least=0)]
+    assert Kit(Setup(output, "cpu"), stages, 60.0, back).run()
+    assert {file.name for file in back.iterdir()} == {"kit.json", "log.txt", "results.tar.gz"}
+    assert not (output / "back").exists()
+
+    def full(folders: Any, into: Path) -> None:
+        into.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kit, "_archived", full)
+    kept = (back / "results.tar.gz").read_bytes()
+    run = Kit(Setup(output, "cpu"), stages[:1], 60.0, back)
+    monkeypatch.setattr(Kit, "_empty", lambda self: None)
+    (output / "results" / "table.md").unlink()
+    (output / "results").rmdir()
+    assert run.run(), "the other stages go on"
+    assert (back / "results.tar.gz").read_bytes() == kept
+
+
 def test_all_stages_together_have_one_deadline(tmp_path: Path) -> None:
     stages = [Stage(str(n), 60, python("import time; time.sleep(30)"), least=1.0) for n in range(3)]
     begin = time.monotonic()

@@ -23,7 +23,7 @@ def back(tmp_path: Path) -> Path:
     commit = provenance.commit()["commit"]
     if commit is None:
         pytest.skip("no git checkout")
-    _kit(folder, commit=commit)
+    _kit(folder, commit=commit, code=taking.code_of(commit))
     (folder / "junit.xml").write_text("<x/>")
     results = tmp_path / "results"
     for name in ("pair_float32", "pair_replayed"):
@@ -60,6 +60,7 @@ def test_results_are_filed_with_what_says_where_they_are_from(back: Path, tmp_pa
         ({"dirty": True}, "clean commit"),
         ({"dirty": None, "commit": None}, "clean commit"),
         ({"commit": "0" * 40}, "not known here"),
+        ({"code": "0" * 16}, "another than what ran"),
         ({"schema": "other/1"}, "schema"),
     ],
 )

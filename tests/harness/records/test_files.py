@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from harness.records.files import dump, write_text
-from harness.records.published import Unreadable, read_json
+from harness.records.published import Unreadable, ensure_same_kind, read_json
+from systems.api import BadInput
 
 VALUES: list[Any] = [
     {},
@@ -36,6 +37,27 @@ def test_what_is_compressed_reads_back_and_is_refused_where_it_is_spoilt(tmp_pat
         file.write_bytes(spoilt)
         with pytest.raises(Unreadable, match=r"half-written or no JSON .*make it again with: it"):
             read_json(file, "s", "it")
+
+
+@pytest.mark.parametrize(
+    ("there", "replayed"),
+    [
+        ({"schema": "spmoe-bench/summary/1", "rows": [{"replayed": False}]}, False),
+        ({"schema": "spmoe-bench/summary/2", "rows": {"system": ["a", "b"], "replayed": False}}, False),
+        ({"schema": "spmoe-bench/summary/2", "rows": {"system": ["a", "b"], "replayed": [True, True]}}, True),
+        ({"schema": "spmoe-bench/timeline/1", "replayed": True}, True),
+    ],
+)
+def test_what_was_measured_is_not_replaced_by_what_was_replayed(
+    there: dict[str, Any], replayed: bool, tmp_path: Path
+) -> None:
+    """Nor the reverse, whatever version of the project has written it."""
+    file = tmp_path / "summary.json"
+    ensure_same_kind(file, replayed)
+    write_text(file, dump(there))
+    ensure_same_kind(file, replayed)
+    with pytest.raises(BadInput, match="keep it with output=null"):
+        ensure_same_kind(file, not replayed)
 
 
 def test_a_metric_is_a_line() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from systems.api import LinkSpec, Transfer
 from systems.cache.clock import VirtualClock
@@ -89,11 +92,63 @@ def test_a_block_may_be_as_large_as_a_record_or_larger() -> None:
     rig = Rig(block=16)
     rig.cache.prefetch(1, [0, 1, 2])
     rig.clock.spend(3.0)
-    assert rig.arrivals(0, [3]) == {3: 20.0}, "one at a time is started on an emulated link"
+    assert rig.arrivals(0, [3]) == {3: 30.0}, "the rest of one record and a whole one are in flight"
     rig = Rig(block=16, batch_io=3)
     rig.cache.prefetch(1, [0, 1, 2])
     rig.clock.spend(3.0)
     assert rig.arrivals(0, [3]) == {3: 30.0}
+
+
+def test_blocks_of_two_records_are_in_flight_where_one_ends() -> None:
+    rig = Rig()
+    rig.cache.prefetch(1, [0, 1])
+    rig.clock.spend(9.0)
+    assert rig.arrivals(0, [3]) == {3: 22.0}, "behind the last block of one and the first of the next"
+    rig.clock.spend(7.0)  # the demand came at 22, the rest of the second record until 30
+    assert rig.arrivals(1, [0, 1]) == {0: 29.0, 1: 30.0}
+
+
+def test_the_last_block_of_a_demand_has_one_of_a_prefetch_behind_it() -> None:
+    rig = Rig()
+    rig.cache.prefetch(2, [0])
+    rig.clock.spend(3.0)
+    visit = rig.cache.visit(0, {3: 1})  # from 6 to 16
+    rig.clock.spend(12.5)
+    assert rig.arrivals(1, [1]) == {1: 28.0}
+    assert visit.take() == 3
+
+
+def test_when_a_demand_starts_does_not_hang_on_when_somebody_looks() -> None:
+    for computing in (5.0, 8.0):
+        rig = Rig()
+        rig.cache.install([0])
+        rig.cache.prefetch(1, [0])
+        rig.clock.spend(3.0)
+        arrivals = {}
+        for expert, _ in rig.cache.visit(0, {0: 1, 3: 1}):
+            arrivals[expert] = rig.clock.now()
+            if expert == 0:
+                rig.clock.spend(computing)
+        assert arrivals == {0: 3.0, 3: 16.0}
+
+
+def test_what_has_been_seen_come_is_not_overtaken_though_the_clock_goes_back() -> None:
+    rig = Rig()
+    rig.cache.prefetch(1, [0])
+    rig.clock.spend(11.0)
+    assert rig.cache.lend(1) == [4]
+    rig.cache.unpin([4])
+    rig.clock.hide(8.0)
+    assert rig.arrivals(0, [3]) == {3: 20.0}
+
+
+def test_evicted_experts_go_back_before_a_demand_comes() -> None:
+    rig = Rig(slots=1)
+    link, desk = rig.transport, rig.cache._desk
+    desk._write_back = True
+    rig.arrivals(0, [0])
+    assert link.free_at == 10.0
+    assert rig.arrivals(0, [1]) == {1: 30.0}
 
 
 def test_transfers_are_told_as_they_were_and_not_as_they_were_meant() -> None:
@@ -104,3 +159,40 @@ def test_transfers_are_told_as_they_were_and_not_as_they_were_meant() -> None:
     rig.clock.spend(9.0)
     rig.cache.take_traffic()
     assert sorted((one.expert, one.start, one.end) for one in rig.heard) == [(0, 0.0, 20.0), (3, 6.0, 16.0)]
+
+
+EXPERTS = st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True)
+ACTS = st.one_of(
+    st.tuples(st.just("spend"), st.floats(0.0, 30.0), st.just([0])),
+    st.tuples(st.just("prefetch"), st.integers(0, 2), EXPERTS),
+    st.tuples(st.just("visit"), st.integers(0, 2), EXPERTS),
+)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.lists(ACTS, max_size=12), st.sampled_from([4, 12]), st.sampled_from([2, 4, 10, 16]))
+def test_the_link_carries_one_record_at_a_time_and_loses_none(
+    acts: list[tuple[str, float, list[int]]], slots: int, block: int
+) -> None:
+    """A prefetch takes what it takes and what the demands take that have overtaken it, and nothing else."""
+    rig = Rig(block, slots=slots)
+    for act, argument, experts in acts:
+        if act == "spend":
+            rig.clock.spend(argument)
+        elif act == "prefetch":
+            rig.cache.prefetch(int(argument), experts)
+        else:
+            asked = rig.clock.now()
+            assert all(asked <= arrived <= rig.clock.now() for arrived in rig.arrivals(int(argument), experts).values())
+    rig.clock.spend(1000.0)
+    rig.cache.backlog()  # the link does what it has not done yet
+    rig.clock.spend(1000.0)
+    rig.cache.take_traffic()
+    demands = [one for one in rig.heard if not one.prefetch]
+    for one in rig.heard:
+        inside = [other for other in demands if one.start <= other.start < one.end and other is not one]
+        assert one.end - one.start == pytest.approx(RECORD * (1 + len(inside)))
+        assert not inside or one.prefetch, "demands follow each other"
+    assert rig.transport.busy_seconds() == pytest.approx(RECORD * len(rig.heard))
+    ends = sorted(one.end for one in rig.heard)
+    assert all(later - end >= RECORD - 1e-6 for end, later in pairwise(ends) if block >= RECORD)

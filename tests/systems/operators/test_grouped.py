@@ -213,8 +213,18 @@ def _ptx(name: str, hidden: int, inner: int, dtype: str) -> str:
     free = {*numbers, "table", "weights"}
     aligned = {(at,): [["tt.divisibility", 16]] for at, arg in enumerate(kernel.arg_names) if arg not in free}
     source = ASTSource(kernel, signature, constexprs=numbers, attrs=aligned)
-    ptx: str = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+    options = grouped.UNFUSED if name == "add_up" else {}
+    ptx: str = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
     return ptx
+
+
+@needs_triton
+@pytest.mark.skipif(INTERPRETED, reason="what is interpreted is not compiled")
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_product_is_rounded_before_it_is_added_whichever_launch_computes_it(dtype: str) -> None:
+    """A fused addition would not round those of this launch, but those of an earlier one: which its interpreter, on
+    which the other tests run, does not know."""
+    assert "fma.rn" not in _ptx("add_up", 2048, 1408, dtype)
 
 
 @needs_triton
