@@ -66,7 +66,7 @@ test: $(READY) ## Run the test suite, on all processors
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-nightly: $(READY) ## Run the tests that take long
-	$(BIN)/python -m pytest -m nightly $(ARGS)
+	$(BIN)/python -m pytest -m nightly -o faulthandler_timeout=900 $(ARGS)
 
 check: $(READY) ## Check counts against the committed baselines (results/check)
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness check $(ARGS)

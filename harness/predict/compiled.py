@@ -1,6 +1,6 @@
 """Replays at five times the speed: a copy of `systems` whose busiest modules are compiled with mypyc.
 
-    python -m harness compiled    # needs a C compiler; under a minute
+    python -m harness compiled    # needs a C compiler; one to three minutes
     PYTHONPATH=build/compiled python -P -m harness grid replay=traces/bench
 
 The copy gives the same numbers and stays as it is when the sources change. Without that `PYTHONPATH` nothing uses it.

@@ -152,8 +152,9 @@ class WorkedLink(Link):
         self._moved = threading.Condition(self._lock)
         self._idle = self._closed = False
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._serve, name="expert-link", daemon=True)
-        self._thread.start()
+        # Not `_thread`: compiled to C that would be a keyword.
+        self._server = threading.Thread(target=self._serve, name="expert-link", daemon=True)
+        self._server.start()
 
     def check(self) -> None:
         """Raise if the thread has ended."""
@@ -167,7 +168,7 @@ class WorkedLink(Link):
         with self._lock:
             self._closed = True
             self._work.notify_all()
-        self._thread.join()
+        self._server.join()
 
     def _serve(self) -> None:
         """Work until closed, in the thread."""
