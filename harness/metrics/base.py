@@ -13,6 +13,8 @@ from harness.records.generation import Generation
 Better = Literal["lower", "higher", "neither"]
 DIGITS = 6
 """Of a number in `summary.json` that is not whole: what is beyond them is noise."""
+LARGEST_WHOLE = 2**53
+"""From here on a float is whole because it has no digits left, and tables have no integer for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def _kept(number: float | None) -> float | int | None:
     if number is None:
         return None
     kept = float(number if float(number).is_integer() else f"{number:.{DIGITS}g}")
-    return int(kept) if kept.is_integer() else kept
+    return int(kept) if kept.is_integer() and abs(kept) < LARGEST_WHOLE else kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def test_stages_that_fail_or_take_too_long_cost_the_others_nothing(tmp_path: Pat
         Stage("comes too late", 20, python(""), least=1000),
     ]
     output = tmp_path / "out"
-    assert not Kit(Setup(output, "cpu"), stages, 100.0).run()
+    assert not Kit(Setup(output, "cpu"), stages, 52.0).run()
     found = states(output)
     assert [state["state"] for state in found.values()] == ["failed", "out of time", "ok", "left out"]
     assert found["fails"]["code"] == 3
@@ -128,7 +128,7 @@ def test_tests_that_are_ended_leave_their_report(tmp_path: Path) -> None:
     tests.write_text("import time\ndef test_short(): pass\ndef test_long(): time.sleep(60)\n")
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tests)]
     stage = Stage("tests", 8, lambda setup: [*command, f"--junitxml={setup.output / 'junit.xml'}"])
-    Kit(Setup(output, "cpu"), [stage], 60.0).run()
+    Kit(Setup(output, "cpu"), [stage], 9.0).run()
     assert states(output)["tests"]["state"] == "out of time"
     assert 'name="test_short"' in (output / "back" / "junit.xml").read_text()
     assert "test_short PASSED" in (output / "back" / "log.txt").read_text()
@@ -137,7 +137,8 @@ def test_tests_that_are_ended_leave_their_report(tmp_path: Path) -> None:
 def test_records_of_a_comparison_that_is_ended_come_back(tmp_path: Path) -> None:
     output = tmp_path / "out"
     write = f"d = pathlib.Path({str(output / 'runs')!r}); d.mkdir(); (d / 'a.jsonl').write_text('x')"
-    Kit(Setup(output, "cpu"), [Stage("pair", 2, python(f"import pathlib, time; {write}; time.sleep(60)"))], 60.0).run()
+    stage = Stage("pair", 2, python(f"import pathlib, time; {write}; time.sleep(60)"), least=0)
+    Kit(Setup(output, "cpu"), [stage], 3.0).run()
     with tarfile.open(output / "back" / "results.tar.gz") as archive:
         assert "runs/a.jsonl" in archive.getnames()
 

@@ -321,7 +321,14 @@ def test_theta_keeps_draft_lengths_apart() -> None:
 
 @pytest.mark.parametrize(
     ("number", "kept"),
-    [(0.123456789, 0.123457), (1234567.5, 1234570), (100663296.0, 100663296), (2.0, 2), (2.38584661e-05, 2.38585e-05)],
+    [
+        (0.123456789, 0.123457),
+        (1234567.5, 1234570),
+        (100663296.0, 100663296),
+        (2.0, 2),
+        (2.38584661e-05, 2.38585e-05),
+        (3e22, 3e22),
+    ],
 )
 def test_a_summary_keeps_six_digits_and_whole_numbers_whole(number: float, kept: float) -> None:
     value = Value(number, "s", "x@1", "lower", 3).row()["value"]
