@@ -15,7 +15,7 @@ from harness.metrics.intervals import Pair
 from harness.records.cells import UNFINISHED
 from harness.records.generation import Generation
 from harness.records.lines import RequestLine, StepLine, generations, not_finite, read_requests, read_steps
-from harness.records.summary_file import FILE, SCHEMA, Row, unpacked
+from harness.records.summary_file import FILE, SCHEMA, Broken, Row, unpacked
 from systems.api import BadInput
 
 Prompts = tuple[str, ...]
@@ -55,7 +55,7 @@ def read(folder: Path) -> dict[str, Cell]:
         raise CannotCompare(f"{folder} has records of schema {summary['schema']}, {SCHEMA} is read; measure again")
     try:
         return {row["system"]: _cell(row, home(folder, summary["key"], row["system"])) for row in unpacked(summary)}
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (Broken, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{folder} has a broken record ({error!r}); measure again") from error
 
 

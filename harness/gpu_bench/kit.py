@@ -69,7 +69,7 @@ class Kit:
         return all(state["state"] in ("ok", "left out") for state in self._states.values())
 
     def _empty(self) -> None:
-        """Let go of what a kit has left before, and of nothing else."""
+        """Let go of what a kit has left before, and of nothing else; make the folders."""
         output = self._setup.output
         if (output / MARK).exists():
             shutil.rmtree(output)
@@ -85,11 +85,10 @@ class Kit:
         left = self._ends - time.monotonic()
         if left < stage.least:
             return {"state": "left out", "reason": f"{max(0.0, left):.0f} s are left"}
-        # A rehearsal shows that the commands work; how long they take is the machine's business.
         spare = max(0.0, left - stage.seconds - sum(other.seconds for other in later))
-        command, allowed = list(stage.command(self._setup)), min(stage.seconds + spare, left)
-        if self._setup.tiny:
-            allowed = left
+        # A rehearsal shows that the commands work; how long they take is the machine's business.
+        allowed = left if self._setup.tiny else min(stage.seconds + spare, left)
+        command = list(stage.command(self._setup))
         begin = time.monotonic()
         with (self._back / "log.txt").open("ab") as log:
             log.write(f"\n== {stage.name}: {provenance.scrub(' '.join(command))}\n".encode())

@@ -26,9 +26,10 @@ from harness.cli.launch import typed
 from harness.gpu_bench.kit import SCHEMA
 from harness.records import provenance
 from harness.records.files import dump, write_text
+from harness.records.summary_file import FILE
 from systems.api import BadInput
 
-KEPT = ("summary.json", "table.md", "provenance.json")
+KEPT = (FILE, "table.md", "provenance.json")
 """Of each comparison."""
 COPIED = ("junit.xml", "sample.json.gz", "profile.json.gz")
 

@@ -71,8 +71,7 @@ def calibrate(
     """Measure this machine, derive the link, and return it with the costs that hold on it; see `measured`."""
     if config.hardware.emulate is None:
         return None, measured(config, pair, widths, prompts)
-    costs = api.measure_costs(pair, sorted({1, *widths}), prompts, config.measure.calibration_seconds)
-    return _emulated(config.hardware.emulate, pair, costs)
+    return _emulated(config.hardware.emulate, pair, _timed(config, pair, widths, prompts))
 
 
 def measured(
@@ -85,12 +84,17 @@ def measured(
         widths: positions per forward for which layers are timed; 1 is always among them.
         prompts: what the models continue while they are timed.
     """
-    seconds = config.measure.calibration_seconds
-    costs = api.measure_costs(pair, sorted({1, *widths}), prompts, seconds)
+    costs = _timed(config, pair, widths, prompts)
     systems = [*config.systems.values(), *filter(None, [config.reference])]
     if not any(api.traits(system).computes_in_place for system in systems):
         return costs
-    return replace(costs, host=api.host_costs(pair, seconds))
+    return replace(costs, host=api.host_costs(pair, config.measure.calibration_seconds))
+
+
+def _timed(
+    config: BenchConfig, pair: api.ModelPair, widths: Iterable[int], prompts: Sequence[Sequence[int]]
+) -> api.Costs:
+    return api.measure_costs(pair, sorted({1, *widths}), prompts, config.measure.calibration_seconds)
 
 
 def _emulated(emulate: Emulated, pair: api.ModelPair, costs: api.Costs) -> tuple[api.LinkSpec, api.Costs]:

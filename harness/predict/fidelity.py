@@ -24,7 +24,7 @@ from rich.console import Console
 from harness.cli.launch import OK, typed
 from harness.records.files import dump, write_text
 from harness.records.published import read
-from harness.records.summary_file import Row
+from harness.records.summary_file import FILE, Row
 from harness.tables import table
 from harness.tables.columns import Section
 from systems.api import BadInput
@@ -190,7 +190,7 @@ def _both(measured: float | None, predicted: float | None, scale: float, digits:
 
 
 def _rows(folder: Path) -> list[Row]:
-    return read(folder / "summary.json", "", f"a run with output={folder}").rows
+    return read(folder / FILE, "", f"a run with output={folder}").rows
 
 
 def _key(row: Row) -> tuple[Any, ...]:

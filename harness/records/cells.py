@@ -78,14 +78,11 @@ def finished_row(folder: Path) -> Row | None:
     """Return the row of a finished cell; None where it must be measured (again), as after a failure."""
     try:
         stored = json.loads((folder / summary_file.FILE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    if stored.get("schema") != summary_file.SCHEMA:
-        return None
-    try:
+        if stored.get("schema") != summary_file.SCHEMA:
+            return None
         (row,) = summary_file.unpacked(stored)
         return None if row["status"] == "failed" else row
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (OSError, ValueError, KeyError):
         return None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.provenance import file_hash
-from harness.records.summary_file import FILE, SCHEMA, Row, unpacked
+from harness.records.summary_file import FILE, SCHEMA, Broken, Row, unpacked
 from systems.api import BadInput
 
 
@@ -83,8 +83,8 @@ def read(file: Path, point: str, remedy: str) -> Summary:
     stored = read_json(file, SCHEMA, remedy)
     try:
         rows = unpacked(stored)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise Unreadable(f"{file} has a broken record ({error!r}); make it again with: {remedy}") from error
+    except Broken as error:
+        raise Unreadable(f"{file} has a broken record ({error}); make it again with: {remedy}") from error
     if not rows:
         raise Unreadable(f"{file} has no rows; make it again with: {remedy}")
     origin = file.with_name("provenance.json")

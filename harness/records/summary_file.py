@@ -27,6 +27,10 @@ Row = dict[str, Any]
 Columns = dict[str, Any]
 
 
+class Broken(ValueError):
+    """What calls itself a summary lacks a part, or has columns that do not fit each other."""
+
+
 def write(folder: Path, key: str, rows: Sequence[Row]) -> None:
     """Write the summary of a folder; `key` names the comparison that the rows come from.
 
@@ -53,8 +57,15 @@ def unpacked(stored: Mapping[str, Any]) -> list[Row]:
     """Return the rows of a `summary.json`.
 
     Raises:
-        KeyError, ValueError, IndexError: a part is missing, or columns differ in length.
+        Broken: a part is missing, or columns differ in length.
     """
+    try:
+        return _rows(stored)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Broken(repr(error)) from error
+
+
+def _rows(stored: Mapping[str, Any]) -> list[Row]:
     rows: list[Row] = [{**facts, "metrics": {}} for facts in _entries(stored["rows"])]
     for name, metric in stored["metrics"].items():
         columns = dict(metric)

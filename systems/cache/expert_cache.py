@@ -95,8 +95,7 @@ class ExpertCache(LinkedCache):
                 self._occupancy.needed({base + expert: rows for expert, rows in needed.items()})
             self._ledger.needed(layer, len(needed), len(drafted), self._desk.covered(base, drafted))
             if self._elsewhere is not None:
-                transport = self._transport
-                opens = transport.opening(self.clock.now()) if transport.yields else transport.free_at
+                opens = self._transport.opening(self.clock.now())
                 away = self._desk.send_elsewhere(self._elsewhere, layer, needed, opens)
                 needed = {expert: rows for expert, rows in needed.items() if expert not in away}
                 apart = [base + expert for expert in away]

@@ -103,13 +103,15 @@ class PolledLink(Link):
     def _starts(self) -> bool:
         """Whether it is time to start what comes next. What may overtake is started as it is asked for, whenever its
         turn comes: a device is given all of it at once."""
-        if self._transport.yields and self._desk.queue.demanded is not None:
-            return True
-        return self._transport.ready_at <= self._clock.now()
+        return self._overtaking() is not None or self._transport.ready_at <= self._clock.now()
+
+    def _overtaking(self) -> Order | None:
+        """The demand that travels next and may overtake what is on its way; None: there is none."""
+        return self._desk.queue.demanded if self._transport.yields else None
 
     def _turn(self) -> float:
         """When the next transfer can start. A demand does not overtake what somebody waits for."""
-        demand = self._desk.queue.demanded if self._transport.yields else None
+        demand = self._overtaking()
         if demand is None:
             return self._transport.ready_at
         return max(self._transport.opening(max(demand.asked, demand.refused)), self._desk.awaited_until())

@@ -117,8 +117,8 @@ class Transport:
         raise NotImplementedError
 
     def opening(self, asked: float) -> float:
-        """When a demand that was asked for then may overtake what is on its way (s). For those that yield."""
-        raise NotImplementedError
+        """When a demand that was asked for then can start (s): where it may overtake, before the last transfer ends."""
+        return self.free_at
 
     def overtake(self, expert: int, into: int, at: float) -> Arrival:
         """Move a record into a slot from `at` on, before what is left of those on their way. For those that yield."""
@@ -199,20 +199,24 @@ class EmulatedLink(Transport):
     def move(self, experts: list[int], into: list[int], asked: float) -> list[Arrival]:
         """Arrive by the clock; see `Transport`."""
         start = max(asked, self._free_at)
-        due, arrivals = start + self._latency, list[Due]()
+        due, arrivals = start + self._latency, list[Arrival]()
         self._begun, self._origin, began = start, due, start
+        self._moving = [other for other in self._moving if not other.done()]
         for _ in into:
             due += self._record
-            arrivals.append(Due(due, self.clock, began))
+            arrival = Due(due, self.clock, began)
+            arrivals.append(arrival)
+            if self.yields:
+                self._moving.append(arrival)
             began = due
         self._free_at = due
-        if self.yields:
-            self._moving = [other for other in self._moving if not other.done()] + arrivals
         self._busy += due - start
-        return list(arrivals)
+        return arrivals
 
     def opening(self, asked: float) -> float:
-        """Behind the blocks that are in flight by then; what has arrived is not overtaken."""
+        """Behind the blocks that are in flight by then; what has arrived is not overtaken. See `Transport`."""
+        if not self.yields:
+            return self._free_at
         flying = (asked - self._origin) // self._block + IN_FLIGHT
         opens = self._origin + max(flying, IN_FLIGHT if asked >= self._begun else 0) * self._block
         landed = [due.at for due in self._moving if due.done()]

@@ -121,11 +121,10 @@ class Assembly(ABC):
     def _retain(self, parts: Parts, beside: int) -> None:
         """Let the warm-up decide whether the draft model stays; one that does not fit is given up at once."""
         switch = DraftOrExperts(parts.drafter, self.plain(), parts.governor, beside, self.shape.slots)
+        switch(parts, beside > 0)
         if beside:
             self._offer(parts, "draft", switch)
-            parts.cache.resize(beside)
         else:
-            switch(parts, False)
             self.note(Choice("draft", switch, kept=False).describe)
 
     def _offer(self, parts: Parts, name: str, switch: Switch) -> None:

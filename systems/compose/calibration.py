@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import cast
@@ -39,7 +38,11 @@ def measure_costs(
     target, draft = _layer_times(loaded, widths, prompts, seconds)
     if loaded.device == "cpu":
         return Costs(target, draft, medians([lambda: _copy(loaded)], loaded.device, seconds)[0], 0.0)
-    return _with_device(loaded, Costs(target, draft, 0.0, 0.0))
+    from systems.runtime.cuda import with_link
+
+    if not isinstance(loaded.store, RamStore):
+        raise BadInput("a CUDA device is fed from host memory; set model.store=ram")
+    return with_link(Costs(target, draft, 0.0, 0.0), loaded.store, torch.device(loaded.device))
 
 
 def host_costs(pair: ModelPair, seconds: float | None = None) -> HostCosts | None:
@@ -87,16 +90,6 @@ def _layer_times(
     for (reader, width), time in zip(turns, times, strict=True):
         (target if reader is readers[0] else draft)[width] = time / reader.layers
     return target, draft or {1: 0.0}
-
-
-def _with_device(pair: Pair, layers: Costs) -> Costs:
-    """Return the costs with what the link to the device takes for an expert, and for a copy however small."""
-    from systems.runtime.cuda import BLOCK, transfer_times
-
-    if not isinstance(pair.store, RamStore):
-        raise BadInput("a CUDA device is fed from host memory; set model.store=ram")
-    transfer, call = transfer_times(pair.store, torch.device(pair.device))
-    return replace(layers, transfer=transfer, call=call, block=BLOCK)
 
 
 def _copy(pair: Pair) -> None:

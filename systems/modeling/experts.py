@@ -147,18 +147,13 @@ class Dispatch:
         self._shape, self._device = (len(chosen), len(chosen[0])), device
         tokens, k = self._shape
         self.chosen = chosen
-        if tokens == 1:
-            self.entries = sorted(range(k), key=chosen[0].__getitem__)
-            self.needed = dict[int, int]()
-            for entry in self.entries:
-                self.needed[chosen[0][entry]] = self.needed.get(chosen[0][entry], 0) + 1
-            return
-        by_expert: dict[int, list[int]] = {}
-        for rank in range(k):  # rank before token: the row order of the families' own loop
-            for token in range(tokens):
-                by_expert.setdefault(chosen[token][rank], []).append(token * k + rank)
-        self.needed = {expert: len(by_expert[expert]) for expert in sorted(by_expert)}
-        self.entries = [entry for expert in self.needed for entry in by_expert[expert]]
+        experts = [expert for row in chosen for expert in row]
+        # Of an expert's copies, rank before token: the row order of the families' own loop.
+        ranked = [entry for rank in range(k) for entry in range(rank, tokens * k, k)]
+        self.entries = sorted(ranked, key=experts.__getitem__)
+        self.needed = dict[int, int]()
+        for entry in self.entries:
+            self.needed[experts[entry]] = self.needed.get(experts[entry], 0) + 1
 
     def index(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return as tensors `entries`, the token of each copy `(T * k,)`, and where the copy of each token with the

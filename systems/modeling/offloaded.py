@@ -161,8 +161,8 @@ def within(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor]:
 
 
 def _by_inputs(matrix: Matrix) -> TypeGuard[Tensor]:
-    """Whether a matrix `(out, in)` lies input by input; see `systems.operators.layout`."""
-    return isinstance(matrix, Tensor) and matrix.stride(0) == 1
+    """Whether it is a matrix that lies input by input."""
+    return isinstance(matrix, Tensor) and layout.lies_by_inputs(matrix)
 
 
 def product(rows: Tensor, matrix: Matrix, transposed: bool = False) -> Tensor:

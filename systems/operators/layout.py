@@ -27,10 +27,15 @@ def laid_out(weight: Tensor) -> Tensor:
     return weight.t().contiguous().t() if by_inputs(weight.dtype, weight.device.type) else weight
 
 
+def lies_by_inputs(weight: Tensor) -> bool:
+    """Whether a matrix `(out, in)` lies input by input."""
+    return weight.stride(0) == 1
+
+
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply rows `(..., in)` by a matrix `(out, in)`; of one row and a matrix that lies input by input it is the sum
     of columns."""
-    if weight.stride(0) != 1 or rows.numel() != rows.shape[-1]:
+    if not lies_by_inputs(weight) or rows.numel() != rows.shape[-1]:
         return functional.linear(rows, weight, bias)
     one = rows.reshape(-1)
     column = torch.mv(weight, one) if bias is None else torch.addmv(bias, weight, one)

@@ -136,10 +136,9 @@ class PlantedModel:
     def _with_link(self, layers: Costs, seconds: float | None) -> Costs:
         """Return the costs with what the link takes for a record, and for a copy however small."""
         if self.device.type == "cuda":
-            from systems.runtime.cuda import BLOCK, transfer_times
+            from systems.runtime.cuda import with_link
 
-            transfer, call = transfer_times(self.store, self.device)
-            return replace(layers, transfer=transfer, call=call, block=BLOCK)
+            return with_link(layers, self.store, self.device)
         into = torch.empty_like(self.store.slab[0])
         return replace(layers, transfer=medians([lambda: self.store.read([0], [into])], str(self.device), seconds)[0])
 

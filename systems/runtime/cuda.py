@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from systems.cache.clock import WallClock
 from systems.cache.transport import Arrival, Copy, Transport
-from systems.contract.costs import LinkSpec
+from systems.contract.costs import Costs, LinkSpec
 from systems.contract.errors import BadInput
 from systems.store.slots import Slots
 from systems.store.store import ExpertStore, RamStore
@@ -215,7 +216,7 @@ _COPIES = 64
 
 def transfer_times(store: RamStore, device: torch.device) -> tuple[float, float]:
     """Time copies from the store to a device, one at a time, as the device sees them; return the medians (s) of a whole
-    record, and of 64 bytes: what a copy takes however small it is. Records travel in blocks of `BLOCK`."""
+    record, and of 64 bytes: what a copy takes however small it is."""
     store.page_lock()
     into = torch.empty(4, store.slab.shape[1], dtype=torch.uint8, device=device)
     stream = torch.cuda.Stream(device)
@@ -234,6 +235,12 @@ def transfer_times(store: RamStore, device: torch.device) -> tuple[float, float]
     record, least = store.slab.shape[1], min(64, store.slab.shape[1])
     whole, small = (sorted(time_one(turn, size) for turn in range(_COPIES)) for size in (record, least))
     return whole[_COPIES // 2], min(small[_COPIES // 2], whole[_COPIES // 2])
+
+
+def with_link(layers: Costs, store: RamStore, device: torch.device) -> Costs:
+    """Return the costs of layers with those of the link to a device."""
+    transfer, call = transfer_times(store, device)
+    return replace(layers, transfer=transfer, call=call, block=BLOCK)
 
 
 def require(name: str) -> None:

@@ -59,10 +59,6 @@ class ArbitratedPart(FetchingPart):
 
     part: ClassVar[str] = "arbitrated"
 
-    def __post_init__(self) -> None:
-        FetchingPart.__post_init__(self)
-        require(self.hints in (True, False, "auto"), "prefetch.hints", self.hints, "true, false or auto")
-
     def check(self, others: Composition) -> None:
         """Refuse an arbiter that does not know what experts are worth."""
         if others.residency.part != "value":
